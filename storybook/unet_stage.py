@@ -1,0 +1,183 @@
+"""Stage four: the denoiser. A UNet with cross-attention at both levels, v-prediction, zero terminal signal-to-noise ratio.
+
+Latents come from a ring of scenes that is drawn and encoded ahead and renewed bit by bit, so that each scene is used a few times and none for long.
+"""
+
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from storybook.clip_stage import tokenize
+from storybook.pools import _draw_chunk, draw_pool, one_scene, to_pixels
+from storybook.training import (
+    Clock,
+    Log,
+    MovingAverage,
+    autocast,
+    load_state,
+    module_state,
+    restore_module,
+    save_half,
+    save_state,
+)
+from storybook.vae_stage import LATENT_CHANNELS, LATENT_SIZE, encode_mean
+from storybook.world import Scene, caption
+
+SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+}
+EMPTY_CAPTIONS = 0.1  # share of rows trained without a caption, for classifier-free guidance
+RENEWED = 512  # scenes drawn at a time to renew the ring
+USES = 6  # how often a scene is used before it is replaced
+
+
+def build_unet(text_width: int, channels: tuple[int, ...] = (128, 192)) -> UNet2DConditionModel:
+    """Eleven million parameters at the default width; heads of 32 numbers."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIZE,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=1,
+        cross_attention_dim=text_width,
+        attention_head_dim=tuple(width // 32 for width in channels),
+        norm_num_groups=16,
+    )
+
+
+class LatentRing:
+    """Scenes with their latents, renewed in the background: drawing happens in another process, encoding here."""
+
+    def __init__(self, vae: AutoencoderKL, size: int, seed: int, device: torch.device):
+        self.vae, self.device, self.seed, self.chunk = vae, device, seed, 0
+        self.scenes, pictures = draw_pool(one_scene, size, seed)
+        self.latents = torch.cat([self._encode(pictures[start : start + 256]) for start in range(0, size, 256)])
+        self.next_row, self.uses = 0, 0
+        self.executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self.drawn = self._ask()
+
+    def _ask(self) -> "Future[tuple[list[Scene], np.ndarray]]":
+        self.chunk += 1
+        return self.executor.submit(_draw_chunk, one_scene, self.seed + 1, self.chunk, RENEWED)
+
+    @torch.no_grad()
+    def _encode(self, pictures: Tensor) -> Tensor:
+        with autocast(self.device):
+            return encode_mean(self.vae, to_pixels(pictures, self.device)).to(torch.bfloat16).cpu()
+
+    def rows(self, generator: torch.Generator, count: int) -> tuple[list[Scene], Tensor]:
+        """`count` random scenes and their latents (count, 32, 8, 8)."""
+        chosen = torch.randint(len(self.scenes), (count,), generator=generator)
+        self.uses += count
+        if self.uses >= USES * RENEWED:
+            self._renew()
+        return [self.scenes[row] for row in chosen.tolist()], self.latents[chosen]
+
+    def _renew(self) -> None:
+        self.uses = 0
+        scenes, pictures = self.drawn.result()
+        self.drawn = self._ask()
+        where = [(self.next_row + i) % len(self.scenes) for i in range(len(scenes))]
+        self.latents[where] = self._encode(torch.from_numpy(pictures))
+        for row, scene in zip(where, scenes, strict=True):
+            self.scenes[row] = scene
+        self.next_row = (where[-1] + 1) % len(self.scenes)
+
+    def close(self) -> None:
+        self.executor.shutdown(cancel_futures=True)
+
+
+def run(
+    folder: Path,
+    checkpoints: Path,
+    minutes: float,
+    device: torch.device,
+    log: Log,
+    pool: int,
+    *,
+    rate: float = 1e-3,
+    batch: int = 64,
+    compiled: bool = True,
+) -> None:
+    """Train for `minutes`, log, and write `folder`/unet and `folder`/scheduler. Goes on from its checkpoint or from shipped weights."""
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
+    vae = AutoencoderKL.from_pretrained(folder / "vae", low_cpu_mem_usage=False).float().to(device).eval()
+    torch.manual_seed(4)
+    unet = build_unet(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
+    unet.set_attn_processor(AttnProcessor())  # the CPU's fused attention is slow backwards at 64 positions
+    optimizer = torch.optim.AdamW(unet.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    average = MovingAverage(unet, 0.9995)
+    state_file = checkpoints / "unet.safetensors"
+    step = samples = 0
+    if state_file.exists():
+        tensors, facts = load_state(state_file)
+        restore_module(unet, optimizer, average, tensors)
+        step, samples = int(str(facts["step"])), int(str(facts["samples"]))
+        average.steps = step
+    ring = LatentRing(vae, pool, seed=4000 + step, device=device)
+    log(f"unet: {pool} scenes encoded, latent deviation {ring.latents.float().std():.3f}, going on from step {step}")
+    scheduler = DDPMScheduler(**SCHEDULER)
+    signal = scheduler.alphas_cumprod.sqrt().to(device)
+    noise_level = (1 - scheduler.alphas_cumprod).sqrt().to(device)
+    forward = torch.compile(unet) if compiled else unet
+    clock = Clock(minutes)
+    generator = torch.Generator().manual_seed(5 + step)
+    rng = np.random.default_rng((5, step))
+    losses: list[float] = []
+    started = step
+    while not clock.over:
+        scenes, rows = ring.rows(generator, batch)
+        latents = rows.to(device).float()
+        texts = ["" if rng.random() < EMPTY_CAPTIONS else caption(scene, rng) for scene in scenes]
+        times = torch.randint(1000, (batch,), generator=generator).to(device)
+        noise = torch.randn(latents.shape, generator=generator).to(device)
+        a, s = signal[times].view(-1, 1, 1, 1), noise_level[times].view(-1, 1, 1, 1)
+        noisy = (a * latents + s * noise).contiguous(memory_format=torch.channels_last)
+        target = a * noise - s * latents
+        for group in optimizer.param_groups:
+            group["lr"] = rate * clock.rate(step - started, 300)
+        with autocast(device):
+            with torch.no_grad():
+                text = text_encoder(tokenize(tokenizer, texts).to(device)).last_hidden_state
+            made = forward(noisy, times, text, return_dict=False)[0]
+        loss = (made.float() - target).square().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update(unet)
+        step, samples = step + 1, samples + batch
+        losses.append(loss.item())
+        if step % 100 == 0:
+            log(f"unet step {step} samples {samples} share {clock.share:.3f} loss {sum(losses) / len(losses):.4f}")
+            losses.clear()
+        if step % 1000 == 0:
+            save_state(state_file, module_state(unet, optimizer, average), {"step": step, "samples": samples})
+            snapshot(unet, average, folder)
+    ring.close()
+    save_state(state_file, module_state(unet, optimizer, average), {"step": step, "samples": samples})
+    snapshot(unet, average, folder)
+    log(f"unet done: step {step} samples {samples}")
+
+
+def snapshot(unet: UNet2DConditionModel, average: MovingAverage, folder: Path) -> None:
+    """Write the averaged weights in half precision beside the scheduler; the weights in training stay as they are."""
+    averaged = UNet2DConditionModel.from_config(unet.config)
+    average.write_into(averaged)
+    save_half(averaged, folder / "unet")
+    DDPMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
