@@ -1,0 +1,46 @@
+# Palimpsest: every command starts here. Plain `make` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MINUTES ?= 120
+DEVICE ?= cpu
+STAGES := tokenizer clip vae unet encoder
+
+# One thread pool of the machine's size; the tokenizers' own threads only warn when a test forks.
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format storybook evaluate clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch goes first and by itself: where a CPU build is offered beside the CUDA one, this line alone decides which is taken.
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet -e '.[test,dev]' -c constraints.txt
+	touch $@
+
+demo: $(VENV)/installed ## Learn three concepts one after another, make pictures, roll back; writes demo-out/
+	$(BIN)/python -m storybook.demo --out demo-out
+
+test: $(VENV)/installed ## Run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+storybook: $(VENV)/installed ## Train the embedded base, every stage (MINUTES each, DEVICE=cpu|cuda), and measure it
+	for stage in $(STAGES); do $(BIN)/python -m storybook.train --stage $$stage --minutes $(MINUTES) --device $(DEVICE) || exit 1; done
+	$(BIN)/python -m storybook.evaluate
+
+clean: ## Remove what the commands made, the environment too
+	rm -rf $(VENV) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache
