@@ -15,9 +15,10 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextM
 from storybook.attributes import HEADS, UNKNOWN, label_scenes
 from storybook.groups import GROUP, contrast_group
 from storybook.pools import draw_pool, to_pixels
-from storybook.training import Clock, Log, MovingAverage, autocast, load_state, module_state, restore_module, save_state
-from storybook.world import BACKGROUNDS, NOUNS, PICTURE_PX, Scene, caption, draw, random_scene
+from storybook.training import Clock, Log, MovingAverage, autocast, load_state, module_state, record_stage, restore_module, save_state
+from storybook.world import NOUNS, PICTURE_PX, caption, draw, random_scene
 
+GROUPS_IN_BATCH = 12
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
@@ -116,11 +117,6 @@ def retrieval_accuracy(clip: CLIPModel, tokenizer: CLIPTokenizer, count: int = 2
     return sum(texts[i] == texts[own] for own, i in enumerate(best)) / count
 
 
-def phrase_bank() -> list[str]:
-    """The places a caption of this world can name."""
-    return list(BACKGROUNDS)
-
-
 def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, log: Log, pool_groups: int) -> None:
     """Train, log, and write `folder`/clip and `folder`/text_encoder in half precision."""
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
@@ -139,14 +135,13 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     log(f"clip: {len(scenes)} scenes drawn, going on from step {step}")
     clock = Clock(minutes)
     rng = np.random.default_rng((7, step))
-    groups_in_batch = 32
     while not clock.over:
-        chosen = rng.choice(pool_groups, groups_in_batch, replace=False)
+        chosen = rng.choice(pool_groups, GROUPS_IN_BATCH, replace=False)
         rows = (torch.from_numpy(chosen)[:, None] * GROUP + torch.arange(GROUP)).flatten()
-        tokens = tokenize(tokenizer, [_full_caption(scenes[row], rng) for row in rows.tolist()]).to(device)
+        tokens = tokenize(tokenizer, [caption(scenes[row], rng) for row in rows.tolist()]).to(device)
         target = labels[rows].to(device)
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * clock.rate(step, 200)
+            group["lr"] = 1e-3 * clock.rate(step, 100)
         with autocast(device):
             image, text = model(to_pixels(pictures[rows], device), tokens)
             contrast = contrastive_loss(image, text, model.clip.logit_scale)
@@ -164,9 +159,10 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
                 f"clip step {step} share {clock.share:.2f} contrast {contrast.item():.3f} image read-out {named.item():.3f}"
                 f" text read-out {worded.item():.3f}"
             )
-        if step % 250 == 0:
+        if step % 200 == 0:
             log(f"clip step {step} noun accuracy {noun_accuracy(model.clip, tokenizer):.3f}")
     save_state(state_file, module_state(model, optimizer, average), {"step": step})
+    record_stage(folder, "clip", steps=step, samples=step * GROUP * GROUPS_IN_BATCH, minutes=clock.minutes, device=device.type)
     average.write_into(model)
     log(
         f"clip done: step {step} noun accuracy {noun_accuracy(model.clip, tokenizer):.3f}"
@@ -190,6 +186,3 @@ def export(clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
     text_encoder.load_state_dict(clip.text_model.state_dict())
     text_encoder.half().save_pretrained(folder / "text_encoder")
 
-
-def _full_caption(scene: Scene, rng: np.random.Generator) -> str:
-    return caption(scene, rng)

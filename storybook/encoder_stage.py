@@ -12,12 +12,14 @@ from storybook.attributes import HEADS, UNKNOWN, label_scenes
 from storybook.encoder import IndividualsEncoder, save_encoder
 from storybook.individuals import INDIVIDUALS, scene_of
 from storybook.pools import draw_pool, one_scene, to_pixels
-from storybook.training import Clock, Log, MovingAverage, autocast, load_state, module_state, restore_module, save_state
+from storybook.training import Clock, Log, MovingAverage, autocast, load_state, module_state, record_stage, restore_module, save_state
 from storybook.world import Scene, draw, place_one, random_scene, random_thing
 
 INDIVIDUALS_IN_GROUP = 4
 VIEWS = 2
 TEMPERATURE = 0.1
+GROUPS, OTHERS = 16, 96  # of a batch
+BATCH = GROUPS * INDIVIDUALS_IN_GROUP * VIEWS + OTHERS
 
 
 def individuals_group(rng: np.random.Generator) -> list[Scene]:
@@ -95,9 +97,9 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     clock = Clock(minutes)
     generator = torch.Generator().manual_seed(8 + step)
     while not clock.over:
-        chosen = torch.randperm(pool_groups, generator=generator)[:16]
+        chosen = torch.randperm(pool_groups, generator=generator)[:GROUPS]
         rows = (chosen[:, None] * size + torch.arange(size)).flatten()
-        others = torch.randint(len(singles), (96,), generator=generator)
+        others = torch.randint(len(singles), (OTHERS,), generator=generator)
         pixels = to_pixels(torch.cat([group_pictures[rows], single_pictures[others]]), device)
         labels = torch.cat([group_labels[rows], single_labels[others]]).to(device)
         pixels = pixels + 0.06 * torch.rand(1, generator=generator).item() * torch.randn_like(pixels)
@@ -119,6 +121,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
                 f"encoder step {step} share {clock.share:.2f} identity {identity.item():.3f} naming {naming.item():.3f}"
             )
     save_state(state_file, module_state(encoder, optimizer, average), {"step": step})
+    record_stage(folder, "encoder", steps=step, samples=step * BATCH, minutes=clock.minutes, device=device.type)
     average.write_into(encoder)
     facts = dict(measure(encoder.eval(), device))
     log(f"encoder done: step {step} {facts}")

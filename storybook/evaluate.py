@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -20,6 +21,7 @@ from storybook import MODEL_FOLDER
 from storybook.attributes import HEADS, UNKNOWN, label_scenes
 from storybook.clip_stage import noun_accuracy, retrieval_accuracy
 from storybook.encoder import IndividualsEncoder, load_encoder
+from storybook.model_card import write_card
 from storybook.pools import stack_pictures, to_pixels
 from storybook.sheets import contact_sheet
 from storybook.vae_stage import decibels
@@ -139,6 +141,24 @@ def measure_base(folder: Path, count: int, seed: int = 2026) -> tuple[dict[str, 
     return figures, pictures, texts
 
 
+def count_parameters(folder: Path) -> dict[str, int]:
+    """Folder of each part -> numbers in its weights."""
+    counts: dict[str, int] = {}
+    for file in sorted(folder.rglob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            counts[file.parent.name] = sum(int(np.prod(weights.get_slice(key).get_shape())) for key in weights.keys())
+    return counts
+
+
+def describe_training(folder: Path) -> str:
+    """One line a stage from the training record that the stages keep beside the weights."""
+    record = json.loads((folder / "training.json").read_text())
+    lines = ["| stage | steps | samples | minutes | device |", "|---|---|---|---|---|"]
+    for stage, facts in record.items():
+        lines.append(f"| {stage} | {facts['steps']:,} | {facts['samples']:,} | {facts['minutes']:.0f} | {facts['device']} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=MODEL_FOLDER)
@@ -155,6 +175,9 @@ def main() -> None:
     (out / "evaluation.json").write_text(json.dumps({"bars": bars, "figures": figures}, indent=1) + "\n")
     contact_sheet(pictures[:48], columns=8, zoom=3).save(out / "sheet.png")
     (out / "sheet.txt").write_text("\n".join(texts[:48]) + "\n")
+    parts = count_parameters(options.folder)
+    megabytes = sum(file.stat().st_size for file in options.folder.rglob("*.safetensors")) / 1e6
+    (out / "README.md").write_text(write_card(bars, figures, parts, megabytes, describe_training(options.folder)))
     for bar in bars:
         sys.stdout.write(f"{bar['name']:>20} {bar['value']:.3f}  goal {bar['goal']}  {'holds' if bar['holds'] else 'MISSED'}\n")
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")

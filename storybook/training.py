@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -24,6 +24,11 @@ class Clock:
     def share(self) -> float:
         """Share of the budget that is used, 0 to 1 and beyond."""
         return (time.monotonic() - self.started) / self.seconds
+
+    @property
+    def minutes(self) -> float:
+        """Minutes since the start."""
+        return (time.monotonic() - self.started) / 60
 
     @property
     def over(self) -> bool:
@@ -119,9 +124,14 @@ def save_half(module: nn.Module, folder: Path) -> None:
             parameter.copy_(kept[name])
 
 
+def record_stage(folder: Path, stage: str, *, steps: int, samples: int, minutes: float, device: str) -> None:
+    """Keep beside the weights how long a stage has run in all; `minutes` are those of this run, `steps` and `samples` the totals."""
+    path = folder / "training.json"
+    record = json.loads(path.read_text()) if path.exists() else {}
+    before = float(record.get(stage, {}).get("minutes", 0))
+    record[stage] = {"steps": steps, "samples": samples, "minutes": round(before + minutes, 1), "device": device}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
 Log = Callable[[str], None]
 
-
-def mean(values: Iterable[float]) -> float:
-    collected = list(values)
-    return sum(collected) / max(1, len(collected))

@@ -23,6 +23,7 @@ from storybook.training import (
     autocast,
     load_state,
     module_state,
+    record_stage,
     restore_module,
     save_half,
     save_state,
@@ -172,6 +173,7 @@ def run(
     ring.close()
     save_state(state_file, module_state(unet, optimizer, average), {"step": step, "samples": samples})
     snapshot(unet, average, folder)
+    record_stage(folder, "unet", steps=step, samples=samples, minutes=clock.minutes, device=device.type)
     log(f"unet done: step {step} samples {samples}")
 
 

@@ -18,6 +18,7 @@ from storybook.training import (
     autocast,
     load_state,
     module_state,
+    record_stage,
     restore_module,
     save_half,
     save_state,
@@ -27,6 +28,7 @@ from storybook.world import PICTURE_PX
 LATENT_CHANNELS = 32
 LATENT_SIZE = 8
 NOISE = 0.1  # standard deviation of the noise added to latents of unit scale while training
+BATCH = 32
 POSTERIOR_LOGVAR = -10.0  # the stock pipeline may sample the posterior: it is as good as its mean
 
 
@@ -97,7 +99,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     clock = Clock(minutes)
     generator = torch.Generator().manual_seed(3 + step)
     while not clock.over:
-        rows = torch.randint(len(pictures), (32,), generator=generator)
+        rows = torch.randint(len(pictures), (BATCH,), generator=generator)
         pixels = to_pixels(pictures[rows], device)
         for group in optimizer.param_groups:
             group["lr"] = rate * clock.rate(step, 200)
@@ -115,6 +117,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
         if step % 100 == 0:
             log(f"vae step {step} share {clock.share:.2f} loss {loss.item():.4f} {_measure(vae, held_out, device)}")
     save_state(state_file, module_state(vae, optimizer, average), {"step": step})
+    record_stage(folder, "vae", steps=step, samples=step * BATCH, minutes=clock.minutes, device=device.type)
     average.write_into(vae)
     log(f"vae done: step {step} {_measure(vae, held_out, device)}")
     export(vae, held_out, folder)
