@@ -19,6 +19,7 @@ help: ## List these targets
 # torch goes first and by itself: where a CPU build is offered beside the CUDA one, this line alone decides which is taken.
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned dependencies into $(VENV) (torch is a large download; a few minutes)."
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet -e '.[test,dev]' -c constraints.txt
 	touch $@
