@@ -1,0 +1,123 @@
+"""What surrounds the code keeps its word: commands that documents name exist, pins agree, nothing points at one machine."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+NOT_YET = {"up"}  # named in README as what comes next
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+# A folder that only the author's machine has. The look-behind lets the middle of a relative path or an address pass.
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|root|Users|work|mnt|srv)/\w")
+
+
+def normalised(requirement: str) -> str:
+    """A requirement's bare name, as package indexes compare them."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement)[0].replace("_", "-").lower()
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return {
+        normalised(name): version for name, _, version in (x.partition("==") for x in lines if x[:1] not in ("#", ""))
+    }
+
+
+def required() -> set[str]:
+    extras = PROJECT["optional-dependencies"].values()
+    return {normalised(x) for x in [*PROJECT["dependencies"], *(y for extra in extras for y in extra)]}
+
+
+def committed_files() -> list[Path]:
+    """Files under version control and new ones that are not ignored; in an archive without git, every visible file."""
+    listing = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    if not (ROOT / ".git").exists():
+        return [p for p in ROOT.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.parts)]
+    names = subprocess.run(listing, capture_output=True, check=True, text=True).stdout
+    return [ROOT / name for name in names.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("command", ["make demo", "make test", "make up"])
+def test_the_readme_names_its_commands(command: str) -> None:
+    assert command in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_target_that_a_document_names_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert named <= TARGETS | NOT_YET
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_link_within_the_repository_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8"))
+    missing = [x for x in links if "://" not in x and not (document.parent / x).exists()]
+    assert missing == []
+
+
+def test_every_target_is_listed_with_what_it_does() -> None:
+    described = set(re.findall(r"^([a-z][a-z-]*):.*## \S", MAKEFILE, re.MULTILINE))
+    assert described == TARGETS
+
+
+def test_the_changelog_has_an_entry_for_the_version() -> None:
+    assert re.search(
+        rf"^## {re.escape(PROJECT['version'])}\b", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+
+
+def test_every_dependency_is_pinned_to_one_version() -> None:
+    assert required() <= pins().keys()
+    assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pins().values())
+
+
+def test_the_makefile_installs_the_pinned_torch() -> None:
+    assert f"'torch=={pins()['torch']}'" in MAKEFILE
+
+
+def test_every_dependency_has_its_line_of_justification() -> None:
+    log = (ROOT / "docs" / "decisions" / "0004-dependencies.md").read_text(encoding="utf-8")
+    rows = "\n".join(line.split("|")[1] for line in log.splitlines() if line.startswith("|"))
+    assert {name for name in required() if not re.search(rf"\b{name}\b", rows.replace("_", "-"))} == set()
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_its_four_parts(decision: Path) -> None:
+    headings = re.findall(r"^## (.+)$", decision.read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == ["Context", "Decision", "Consequences", "Alternatives"]
+
+
+def test_every_decision_is_listed() -> None:
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    assert [x.name for x in DECISIONS if f"({x.name})" not in index] == []
+
+
+def test_no_file_names_a_folder_of_one_machine() -> None:
+    found = []
+    for path in committed_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # a picture or weights
+        found += [f"{path.relative_to(ROOT)}: {hit.group()}" for hit in MACHINE_PATH.finditer(text)]
+    assert found == []
+
+
+def test_a_folder_of_one_machine_would_be_seen() -> None:
+    folder = "/" + "home/someone/x"
+    assert MACHINE_PATH.search(f"load('{folder}')")
+    assert not MACHINE_PATH.search("https://example.org" + folder)
+
+
+def test_the_ci_script_is_sound_bash_and_may_be_run() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", str(script)], check=True)
