@@ -1,4 +1,4 @@
-"""What surrounds the code keeps its word: commands that documents name exist, pins agree, nothing points at one machine."""
+"""What surrounds the code keeps its word: commands in documents exist, pins agree, nothing points at one machine."""
 
 import re
 import subprocess
@@ -72,6 +72,11 @@ def test_the_changelog_has_an_entry_for_the_version() -> None:
     assert re.search(
         rf"^## {re.escape(PROJECT['version'])}\b", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
     )
+
+
+def test_the_library_tells_the_version_of_the_project() -> None:
+    source = (ROOT / "cns" / "__init__.py").read_text(encoding="utf-8")
+    assert f'__version__ = "{PROJECT["version"]}"' in source
 
 
 def test_every_dependency_is_pinned_to_one_version() -> None:
