@@ -1,5 +1,7 @@
 """What surrounds the code keeps its word: commands in documents exist, pins agree, nothing points at one machine."""
 
+import ast
+import importlib
 import re
 import subprocess
 import tomllib
@@ -47,6 +49,16 @@ def committed_files() -> list[Path]:
 @pytest.mark.parametrize("command", ["make demo", "make test", "make up"])
 def test_the_readme_names_its_commands(command: str) -> None:
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_the_readme_imports_from_the_library_exists() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    imports = [x for block in blocks for x in ast.walk(ast.parse(block)) if isinstance(x, ast.ImportFrom) and x.module]
+    ours = [(x.module, alias.name) for x in imports for alias in x.names if str(x.module).startswith("cns")]
+    assert ours
+    assert [
+        f"{module}.{name}" for module, name in ours if not hasattr(importlib.import_module(str(module)), name)
+    ] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
