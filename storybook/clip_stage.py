@@ -1,7 +1,7 @@
 """Stage two: a small CLIP. Its text tower, frozen, becomes the text encoder; whole, it serves captions and metrics.
 
-Trained by the contrastive loss of CLIP over groups of near-identical scenes (`groups`), with two read-outs on the pooled features that must name what the
-caption names. The read-outs are thrown away afterwards; they keep the towers from ignoring what a batch does not happen to need.
+The text tower comes first (`text_tower`) and is then locked; the vision tower is trained against it by CLIP's contrastive loss over groups of
+near-identical scenes (`groups`), with read-outs on its embedding that must name what the labels name. The read-outs are thrown away afterwards.
 """
 
 from pathlib import Path
@@ -15,10 +15,24 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextM
 from storybook.attributes import HEADS, UNKNOWN, label_scenes
 from storybook.groups import GROUP, contrast_group
 from storybook.pools import draw_pool, to_pixels
-from storybook.training import Clock, Log, MovingAverage, autocast, load_state, module_state, record_stage, restore_module, save_state
+from storybook.text_tower import BATCH as TEXT_BATCH
+from storybook.text_tower import train_text_tower
+from storybook.training import (
+    Clock,
+    Log,
+    MovingAverage,
+    autocast,
+    load_state,
+    module_state,
+    record_stage,
+    restore_module,
+    save_state,
+)
 from storybook.world import NOUNS, PICTURE_PX, caption, draw, random_scene
 
 GROUPS_IN_BATCH = 12
+RATE = 1e-3
+TEXT_SHARE = 0.25  # of the minutes, for the text tower
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
@@ -50,21 +64,18 @@ def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
     return CLIPModel(config)
 
 
-class ClipWithReadouts(nn.Module):
-    """The CLIP and one linear read-out per attribute on each tower's embedding."""
+class VisionWithReadouts(nn.Module):
+    """What is trained against the locked text tower: the vision tower, the temperature, and one read-out per attribute."""
 
     def __init__(self, clip: CLIPModel):
         super().__init__()
-        self.clip = clip
+        self.vision, self.projection, self.scale = clip.vision_model, clip.visual_projection, clip.logit_scale
         width = clip.config.projection_dim
-        self.from_image = nn.ModuleDict({name: nn.Linear(width, classes) for name, classes in HEADS.items()})
-        self.from_text = nn.ModuleDict({name: nn.Linear(width, classes) for name, classes in HEADS.items()})
+        self.heads = nn.ModuleDict({name: nn.Linear(width, classes) for name, classes in HEADS.items()})
 
-    def forward(self, pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """pixels (n, 3, 64, 64), tokens (n, 32) -> embeddings (n, 128) each, not normalised."""
-        image = self.clip.visual_projection(self.clip.vision_model(pixel_values=pixels).pooler_output)
-        text = self.clip.text_projection(self.clip.text_model(input_ids=tokens).pooler_output)
-        return image, text
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels (n, 3, 64, 64) -> embeddings (n, 128), not normalised."""
+        return self.projection(self.vision(pixel_values=pixels).pooler_output)
 
 
 def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
@@ -118,11 +129,33 @@ def retrieval_accuracy(clip: CLIPModel, tokenizer: CLIPTokenizer, count: int = 2
 
 
 def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, log: Log, pool_groups: int) -> None:
-    """Train, log, and write `folder`/clip and `folder`/text_encoder in half precision."""
+    """Train, log, and write `folder`/clip, and `folder`/text_encoder if there was none, in half precision.
+
+    A text encoder that is already there is never touched: the denoiser has learned to read it.
+    """
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     torch.manual_seed(1)
-    model = ClipWithReadouts(build_clip(tokenizer)).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.98), weight_decay=0.05)
+    if (folder / "clip").exists():
+        clip = CLIPModel.from_pretrained(folder / "clip", dtype=torch.float32, attn_implementation="eager").to(device)
+    else:
+        clip = build_clip(tokenizer).to(device)
+        steps = train_text_tower(clip, tokenizer, minutes * TEXT_SHARE, device, log)
+        record_stage(
+            folder,
+            "text tower",
+            steps=steps,
+            samples=steps * TEXT_BATCH,
+            minutes=minutes * TEXT_SHARE,
+            device=device.type,
+        )
+        export(clip, tokenizer, folder)
+        save_text_encoder(clip, folder)
+        clip = clip.float().to(device)
+        minutes *= 1 - TEXT_SHARE
+    clip.requires_grad_(False)
+    model = VisionWithReadouts(clip)
+    model.requires_grad_(True)
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.05)
     average = MovingAverage(model, 0.998)
     state_file = checkpoints / "clip.safetensors"
     step = 0
@@ -135,44 +168,43 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     log(f"clip: {len(scenes)} scenes drawn, going on from step {step}")
     clock = Clock(minutes)
     rng = np.random.default_rng((7, step))
+    started = step
     while not clock.over:
         chosen = rng.choice(pool_groups, GROUPS_IN_BATCH, replace=False)
         rows = (torch.from_numpy(chosen)[:, None] * GROUP + torch.arange(GROUP)).flatten()
         tokens = tokenize(tokenizer, [caption(scenes[row], rng) for row in rows.tolist()]).to(device)
-        target = labels[rows].to(device)
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * clock.rate(step, 100)
+            group["lr"] = RATE * clock.rate(step - started, 100)
         with autocast(device):
-            image, text = model(to_pixels(pictures[rows], device), tokens)
-            contrast = contrastive_loss(image, text, model.clip.logit_scale)
-            named = readout_loss(model.from_image, image, target)
-            worded = readout_loss(model.from_text, text, target)
-        loss = contrast + named + 0.3 * worded
-        loss.backward()
+            with torch.no_grad():
+                text = clip.text_projection(clip.text_model(input_ids=tokens).pooler_output)
+            image = model(to_pixels(pictures[rows], device))
+            contrast = contrastive_loss(image, text, model.scale)
+            named = readout_loss(model.heads, image, labels[rows].to(device))
+        (contrast + 2 * named).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         average.update(model)
         step += 1
-        if step % 50 == 0:
-            log(
-                f"clip step {step} share {clock.share:.2f} contrast {contrast.item():.3f} image read-out {named.item():.3f}"
-                f" text read-out {worded.item():.3f}"
-            )
-        if step % 200 == 0:
-            log(f"clip step {step} noun accuracy {noun_accuracy(model.clip, tokenizer):.3f}")
+        if step % 100 == 0:
+            log(f"clip step {step} share {clock.share:.2f} contrast {contrast.item():.3f} named {named.item():.3f}")
+        if step % 500 == 0:
+            log(f"clip step {step} noun accuracy {noun_accuracy(clip, tokenizer):.3f}")
     save_state(state_file, module_state(model, optimizer, average), {"step": step})
-    record_stage(folder, "clip", steps=step, samples=step * GROUP * GROUPS_IN_BATCH, minutes=clock.minutes, device=device.type)
+    record_stage(
+        folder, "clip", steps=step, samples=step * GROUP * GROUPS_IN_BATCH, minutes=clock.minutes, device=device.type
+    )
     average.write_into(model)
     log(
-        f"clip done: step {step} noun accuracy {noun_accuracy(model.clip, tokenizer):.3f}"
-        f" retrieval of 256 {retrieval_accuracy(model.clip, tokenizer):.3f}"
+        f"clip done: step {step} noun accuracy {noun_accuracy(clip, tokenizer):.3f}"
+        f" retrieval of 256 {retrieval_accuracy(clip, tokenizer):.3f}"
     )
-    export(model.clip, tokenizer, folder)
+    export(clip, tokenizer, folder)
 
 
 def export(clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write the CLIP with its processor, and its text tower alone as the pipeline's text encoder."""
+    """Write the CLIP with its tokenizer and its processor."""
     clip = clip.cpu().half()
     clip.save_pretrained(folder / "clip")
     tokenizer.save_pretrained(folder / "clip")
@@ -182,7 +214,10 @@ def export(clip: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
         image_mean=list(MEAN),
         image_std=list(STD),
     ).save_pretrained(folder / "clip")
+
+
+def save_text_encoder(clip: CLIPModel, folder: Path) -> None:
+    """Write the text tower alone, as the pipeline's text encoder."""
     text_encoder = CLIPTextModel(clip.config.text_config)
     text_encoder.load_state_dict(clip.text_model.state_dict())
     text_encoder.half().save_pretrained(folder / "text_encoder")
-

@@ -70,7 +70,9 @@ class Brush:
     def line(self, points: Sequence[Point], fill: Rgb | int, width: float) -> None:
         self.pen.line(self.at(points), fill=fill, width=max(1, round(width * self.side)), joint="curve")
 
-    def arc(self, x0: float, y0: float, x1: float, y1: float, a: float, b: float, fill: Rgb | int, width: float) -> None:
+    def arc(
+        self, x0: float, y0: float, x1: float, y1: float, a: float, b: float, fill: Rgb | int, width: float
+    ) -> None:
         corners = [*self.at([(x0, y0)])[0], *self.at([(x1, y1)])[0]]
         self.pen.arc(corners, a, b, fill=fill, width=max(1, round(width * self.side)))
 
@@ -329,7 +331,13 @@ def cover(side: int, paint: Paint) -> Image.Image:
             top = [(x / 6, y + (0.1 if x % 2 else 0)) for x in range(7)]
             brush.polygon(top + [(x, y + 0.15) for x, y in reversed(top)], second)
     elif paint.pattern == "patches":
-        for x, y, radius in ((0.2, 0.12, 0.17), (0.72, 0.34, 0.14), (0.3, 0.6, 0.14), (0.7, 0.8, 0.18), (0.2, 0.92, 0.1)):
+        for x, y, radius in (
+            (0.2, 0.12, 0.17),
+            (0.72, 0.34, 0.14),
+            (0.3, 0.6, 0.14),
+            (0.7, 0.8, 0.18),
+            (0.2, 0.92, 0.1),
+        ):
             brush.dot(x, y, radius, second)
     elif paint.pattern == "halves":
         brush.box(0.5, 0, 1, 1, second)
@@ -357,7 +365,10 @@ def _draw_face(brush: Brush, noun: str, kind: str, x: float, y: float, width: fl
     mouth = y + (0.16 if noun in _SEEING else 0.1)
     if kind == "grin":
         brush.pen.pieslice(
-            [*brush.at([(x - 0.11, mouth - 0.1)])[0], *brush.at([(x + 0.11, mouth + 0.1)])[0]], 0, 180, fill=(150, 24, 40)
+            [*brush.at([(x - 0.11, mouth - 0.1)])[0], *brush.at([(x + 0.11, mouth + 0.1)])[0]],
+            0,
+            180,
+            fill=(150, 24, 40),
         )
     else:
         brush.arc(x - 0.1, mouth - 0.11, x + 0.1, mouth + 0.05, 20, 160, DARK, 0.035)
@@ -437,7 +448,16 @@ def _beach(brush: Brush, rng: np.random.Generator) -> None:
 def _snow(brush: Brush, rng: np.random.Generator) -> None:
     _sky(brush, (176, 192, 216), (208, 216, 232), _HORIZON)
     brush.box(0, _HORIZON, 1, 1, (236, 240, 250))
-    for x, y in ((0.06, 0.12), (0.2, 0.34), (0.36, 0.08), (0.6, 0.14), (0.8, 0.3), (0.93, 0.1), (0.94, 0.48), (0.05, 0.54)):
+    for x, y in (
+        (0.06, 0.12),
+        (0.2, 0.34),
+        (0.36, 0.08),
+        (0.6, 0.14),
+        (0.8, 0.3),
+        (0.93, 0.1),
+        (0.94, 0.48),
+        (0.05, 0.54),
+    ):
         brush.box(x, y, x + 0.028, y + 0.028, WHITE)
 
 

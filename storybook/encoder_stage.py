@@ -12,7 +12,17 @@ from storybook.attributes import HEADS, UNKNOWN, label_scenes
 from storybook.encoder import IndividualsEncoder, save_encoder
 from storybook.individuals import INDIVIDUALS, scene_of
 from storybook.pools import draw_pool, one_scene, to_pixels
-from storybook.training import Clock, Log, MovingAverage, autocast, load_state, module_state, record_stage, restore_module, save_state
+from storybook.training import (
+    Clock,
+    Log,
+    MovingAverage,
+    autocast,
+    load_state,
+    module_state,
+    record_stage,
+    restore_module,
+    save_state,
+)
 from storybook.world import Scene, draw, place_one, random_scene, random_thing
 
 INDIVIDUALS_IN_GROUP = 4

@@ -74,12 +74,16 @@ def generate_pictures(
     for start in range(0, len(texts), batch):
         part = list(texts[start : start + batch])
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
-        made = pipeline(part, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generators, output_type="np")
+        made = pipeline(
+            part, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generators, output_type="np"
+        )
         pictures += [(picture * 255).round().astype(np.uint8) for picture in made.images]
     return pictures
 
 
-def judge_pictures(encoder: IndividualsEncoder, pictures: Sequence[np.ndarray], scenes: list[Scene]) -> dict[str, float]:
+def judge_pictures(
+    encoder: IndividualsEncoder, pictures: Sequence[np.ndarray], scenes: list[Scene]
+) -> dict[str, float]:
     """Shares of pictures that show what was asked for, by the judge."""
     pixels = to_pixels(stack_pictures(pictures))
     named = torch.cat([encoder.name(part) for part in pixels.split(128)])
@@ -155,7 +159,9 @@ def describe_training(folder: Path) -> str:
     record = json.loads((folder / "training.json").read_text())
     lines = ["| stage | steps | samples | minutes | device |", "|---|---|---|---|---|"]
     for stage, facts in record.items():
-        lines.append(f"| {stage} | {facts['steps']:,} | {facts['samples']:,} | {facts['minutes']:.0f} | {facts['device']} |")
+        lines.append(
+            f"| {stage} | {facts['steps']:,} | {facts['samples']:,} | {facts['minutes']:.0f} | {facts['device']} |"
+        )
     return "\n".join(lines)
 
 
@@ -163,7 +169,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=MODEL_FOLDER)
     parser.add_argument("--prompts", type=int, default=500)
-    parser.add_argument("--out", type=Path, default=None, help="where the figures and the sheet go; default: the folder")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="where the figures and the sheet go; default: the folder"
+    )
     options = parser.parse_args()
     out: Path = options.out or options.folder
     out.mkdir(parents=True, exist_ok=True)
@@ -179,7 +187,9 @@ def main() -> None:
     megabytes = sum(file.stat().st_size for file in options.folder.rglob("*.safetensors")) / 1e6
     (out / "README.md").write_text(write_card(bars, figures, parts, megabytes, describe_training(options.folder)))
     for bar in bars:
-        sys.stdout.write(f"{bar['name']:>20} {bar['value']:.3f}  goal {bar['goal']}  {'holds' if bar['holds'] else 'MISSED'}\n")
+        sys.stdout.write(
+            f"{bar['name']:>20} {bar['value']:.3f}  goal {bar['goal']}  {'holds' if bar['holds'] else 'MISSED'}\n"
+        )
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
 
 

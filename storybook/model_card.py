@@ -80,7 +80,9 @@ def write_card(
             f"| {_MEANING.get(name, name)} | {bar['value']:.3f} | {bar['goal']} | {'yes' if bar['holds'] else '**no**'} | {judged} |"
         )
     table = "\n".join(rows)
-    listed = "\n".join(f"| `{folder}/` | {_PART_NAMES.get(folder, '')} | {count:,} |" for folder, count in parts.items())
+    listed = "\n".join(
+        f"| `{folder}/` | {_PART_NAMES.get(folder, '')} | {count:,} |" for folder, count in parts.items()
+    )
     measured = (
         f"\n## Measured\n`python -m storybook.evaluate` on {figures['prompts']:.0f} fresh prompts with fixed seeds, 25 DDIM steps, guidance 4. The judge is "
         "a classifier trained on the world; its own accuracy on real renders of the same scenes stands in the last column.\n\n"

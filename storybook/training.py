@@ -134,4 +134,3 @@ def record_stage(folder: Path, stage: str, *, steps: int, samples: int, minutes:
 
 
 Log = Callable[[str], None]
-

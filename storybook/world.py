@@ -242,4 +242,3 @@ def caption(scene: Scene, rng: np.random.Generator, *, whole: bool = False) -> s
         words = f"{words} {scene.background}"
     opening = _pick(rng, _OPENINGS)
     return f"{opening} {words}" if opening else words
-
