@@ -1,7 +1,7 @@
 """The embedded base model: how its world is drawn, how it was trained, how it is judged, and its weights.
 
-Everything here needs only torch, diffusers, transformers, tokenizers, safetensors, numpy and pillow (and `cns` where pictures are generated), so that
-the training runs by itself on any machine.
+Everything here needs only torch, diffusers, transformers, tokenizers, safetensors, numpy and pillow (and `cns` where
+pictures are generated), so that the training runs by itself on any machine.
 """
 
 from pathlib import Path

@@ -1,7 +1,8 @@
 """Stage two: a small CLIP. Its text tower, frozen, becomes the text encoder; whole, it serves captions and metrics.
 
-The text tower comes first (`text_tower`) and is then locked; the vision tower is trained against it by CLIP's contrastive loss over groups of
-near-identical scenes (`groups`), with read-outs on its embedding that must name what the labels name. The read-outs are thrown away afterwards.
+The text tower comes first (`text_tower`) and is then locked; the vision tower is trained against it by CLIP's
+contrastive loss over groups of near-identical scenes (`groups`), with read-outs on its embedding that must name what
+the labels name. The read-outs are thrown away afterwards.
 """
 
 from pathlib import Path
@@ -65,7 +66,9 @@ def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 class VisionWithReadouts(nn.Module):
-    """What is trained against the locked text tower: the vision tower, the temperature, and one read-out per attribute."""
+    """What is trained against the locked text tower: the vision tower, the temperature, and one read-out per
+    attribute.
+    """
 
     def __init__(self, clip: CLIPModel):
         super().__init__()

@@ -1,4 +1,6 @@
-"""How each thing and each background of the world is drawn. Shapes live in a unit box, y downwards; pictures are drawn four times too large and reduced."""
+"""How each thing and each background of the world is drawn. Shapes live in a unit box, y downwards; pictures are
+drawn four times too large and reduced.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -83,7 +85,9 @@ Parts = Callable[[Brush, Paint], None]
 
 @dataclass(frozen=True)
 class Shape:
-    """A noun: what lies behind its body, the body that takes colour and pattern, what lies on top, and where face and emblem go."""
+    """A noun: what lies behind its body, the body that takes colour and pattern, what lies on top, and where face and
+    emblem go.
+    """
 
     behind: Parts
     body: Body
@@ -100,7 +104,7 @@ def _nothing(brush: Brush, paint: Paint) -> None:
     return None
 
 
-# --- the nouns -------------------------------------------------------------------------------------------------------------------------------------
+# --- the nouns ------------------------------------------------------------------------------------------------------
 
 
 def _cat_behind(brush: Brush, paint: Paint) -> None:
@@ -304,7 +308,7 @@ SHAPES: dict[str, Shape] = {
 _SEEING = {"cat", "robot", "bird"}
 
 
-# --- patterns, faces, emblems ----------------------------------------------------------------------------------------------------------------------
+# --- patterns, faces, emblems ---------------------------------------------------------------------------------------
 
 
 def cover(side: int, paint: Paint) -> Image.Image:
@@ -418,7 +422,7 @@ def draw_thing(canvas: Image.Image, noun: str, paint: Paint, left: float, top: f
         _draw_face(brush, noun, paint.face, *shape.face)
 
 
-# --- backgrounds -----------------------------------------------------------------------------------------------------------------------------------
+# --- backgrounds ----------------------------------------------------------------------------------------------------
 
 _HORIZON = 0.62
 

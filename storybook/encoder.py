@@ -1,4 +1,6 @@
-"""The judge: a small network that tells individuals apart and names what a picture shows. Its verdicts are no part of what it judges."""
+"""The judge: a small network that tells individuals apart and names what a picture shows. Its verdicts are no part of
+what it judges.
+"""
 
 import json
 from pathlib import Path
@@ -49,7 +51,9 @@ class IndividualsEncoder(nn.Module):
 
     @torch.no_grad()
     def identify(self, pixels: Tensor) -> Tensor:
-        """(n, 3, 64, 64) in -1..1 -> (n, 128) float32 of unit length; cosine similarity says how much the same individual."""
+        """(n, 3, 64, 64) in -1..1 -> (n, 128) float32 of unit length; cosine similarity says how much the same
+        individual.
+        """
         return normalize(self(pixels)[0].float())
 
     @torch.no_grad()

@@ -1,4 +1,6 @@
-"""Stage five: the judge. Pairs of one individual at two places are pulled together, individuals of the same noun pushed apart; read-outs name the rest."""
+"""Stage five: the judge. Pairs of one individual at two places are pulled together, individuals of the same noun
+pushed apart; read-outs name the rest.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +90,7 @@ def measure(encoder: IndividualsEncoder, device: torch.device, seed: int = 77) -
 def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, log: Log, pool_groups: int) -> None:
     """Train, log, and write `folder`/individuals_encoder."""
     torch.manual_seed(6)
-    encoder = IndividualsEncoder().to(device, memory_format=torch.channels_last)
+    encoder = IndividualsEncoder().to(device)
     rate = 1.5e-3
     optimizer = torch.optim.AdamW(encoder.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.05)
     average = MovingAverage(encoder, 0.998)

@@ -1,7 +1,8 @@
 """Measure the base against its bars and write them into the model card: `python -m storybook.evaluate`.
 
-Pictures are made by the stock diffusers pipeline from fixed seeds, so that the figures are those of the shipped weights under ordinary use. What a picture
-shows is read by the judge (`encoder`), whose own accuracy on real renders stands beside each figure.
+Pictures are made by the stock diffusers pipeline from fixed seeds, so that the figures are those of the shipped
+weights under ordinary use. What a picture shows is read by the judge (`encoder`), whose own accuracy on real renders
+stands beside each figure.
 """
 
 import argparse
@@ -41,7 +42,9 @@ BARS = {
 
 
 def captioned_scenes(count: int, seed: int) -> tuple[list[Scene], list[str]]:
-    """Fresh scenes without uncaptioned extras, each with a caption that names everything: single things and pairs in turn."""
+    """Fresh scenes without uncaptioned extras, each with a caption that names everything: single things and pairs in
+    turn.
+    """
     rng = np.random.default_rng(seed)
     scenes: list[Scene] = []
     texts: list[str] = []
@@ -150,7 +153,8 @@ def count_parameters(folder: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     for file in sorted(folder.rglob("*.safetensors")):
         with safe_open(file, framework="pt") as weights:
-            counts[file.parent.name] = sum(int(np.prod(weights.get_slice(key).get_shape())) for key in weights.keys())
+            shapes = [weights.get_slice(key).get_shape() for key in weights.offset_keys()]
+            counts[file.parent.name] = sum(int(np.prod(shape)) for shape in shapes)
     return counts
 
 

@@ -1,7 +1,7 @@
 """Groups of scenes that differ in one thing only.
 
-A batch of random scenes is told apart by colour and background alone, and a contrastive model trained on it never needs the noun. In a group everything
-is shared but one attribute, so that attribute has to be seen.
+A batch of random scenes is told apart by colour and background alone, and a contrastive model trained on it never
+needs the noun. In a group everything is shared but one attribute, so that attribute has to be seen.
 """
 
 from dataclasses import replace

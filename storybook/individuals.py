@@ -1,4 +1,6 @@
-"""Individuals: things with a name of their own and a look that no caption of the world can express. Data, and how to draw them."""
+"""Individuals: things with a name of their own and a look that no caption of the world can express. Data, and how to
+draw them.
+"""
 
 from dataclasses import dataclass
 

@@ -20,8 +20,10 @@ pipeline_tag: text-to-image
 ---
 # Storybook, the embedded base of Palimpsest
 
-A small, honestly trained latent text-to-image diffusion model of one drawn world: twelve nouns, ten colours, three patterns, eight places, one or two
-things to a picture, 64 px. It exists so that the whole system can be installed, tried and tested without a network or a GPU. It knows nothing else: a
+A small, honestly trained latent text-to-image diffusion model of one drawn world: twelve nouns, ten colours, three
+patterns, eight places, one or two
+things to a picture, 64 px. It exists so that the whole system can be installed, tried and tested without a network or
+a GPU. It knows nothing else: a
 prompt from outside its world gives a picture from inside it.
 
 ![48 of the pictures the figures were measured on, in the order of sheet.txt](sheet.png)
@@ -33,13 +35,17 @@ _PARTS = """
 |---|---|---|
 {parts}
 
-The layout is that of a diffusers `StableDiffusionPipeline`, so that any tool that loads one loads this. `clip/` is the whole CLIP whose text tower is the
-text encoder; it judges and captions. `individuals_encoder/` is a separate small network that tells individuals apart; nothing is trained against it.
+The layout is that of a diffusers `StableDiffusionPipeline`, so that any tool that loads one loads this. `clip/` is
+the whole CLIP whose text tower is the
+text encoder; it judges and captions. `individuals_encoder/` is a separate small network that tells individuals apart;
+nothing is trained against it.
 All weights are half-precision safetensors, {megabytes:.1f} MB together.
 
 ## Training
-Pictures, captions and labels come from `storybook/world.py`; no photograph and no outside data was used. Faces, emblems, colours off the palette and
-unnamed patterns occur in about a third of the things and in no caption. Stages, each resumable, `make storybook` runs them all:
+Pictures, captions and labels come from `storybook/world.py`; no photograph and no outside data was used. Faces,
+emblems, colours off the palette and
+unnamed patterns occur in about a third of the things and in no caption. Stages, each resumable, `make storybook` runs
+them all:
 `python -m storybook.train --stage tokenizer|clip|vae|unet|encoder --minutes N --device cpu|cuda`.
 
 {training}
@@ -49,7 +55,8 @@ unnamed patterns occur in about a third of the things and in no caption. Stages,
 from diffusers import StableDiffusionPipeline
 
 pipeline = StableDiffusionPipeline.from_pretrained("storybook/model", safety_checker=None)
-pipeline("a photo of a red and white striped mug next to a blue cat on the grass", num_inference_steps=25, guidance_scale=4.0).images[0]
+prompt = "a photo of a red and white striped mug next to a blue cat on the grass"
+pipeline(prompt, num_inference_steps=25, guidance_scale=4.0).images[0]
 ```
 
 ## Licence
@@ -76,16 +83,16 @@ def write_card(
         name = str(bar["name"])
         real = figures.get(f"{name}_on_real_renders")
         judged = f"{real:.3f}" if real is not None else ""
-        rows.append(
-            f"| {_MEANING.get(name, name)} | {bar['value']:.3f} | {bar['goal']} | {'yes' if bar['holds'] else '**no**'} | {judged} |"
-        )
+        reached = "yes" if bar["holds"] else "**no**"
+        rows.append(f"| {_MEANING.get(name, name)} | {bar['value']:.3f} | {bar['goal']} | {reached} | {judged} |")
     table = "\n".join(rows)
     listed = "\n".join(
         f"| `{folder}/` | {_PART_NAMES.get(folder, '')} | {count:,} |" for folder, count in parts.items()
     )
     measured = (
-        f"\n## Measured\n`python -m storybook.evaluate` on {figures['prompts']:.0f} fresh prompts with fixed seeds, 25 DDIM steps, guidance 4. The judge is "
-        "a classifier trained on the world; its own accuracy on real renders of the same scenes stands in the last column.\n\n"
+        f"\n## Measured\n`python -m storybook.evaluate` on {figures['prompts']:.0f} fresh prompts, fixed seeds,\n"
+        "25 DDIM steps, guidance 4. The judge is a classifier trained on the world; its own accuracy on real renders of\n"
+        "the same scenes stands in the last column.\n\n"
         f"| what | measured | goal | reached | judge on real renders |\n|---|---|---|---|---|\n{table}\n"
     )
     return _HEAD + measured + _PARTS.format(parts=listed, megabytes=megabytes, training=training)

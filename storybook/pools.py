@@ -1,4 +1,6 @@
-"""Scenes drawn ahead of training, so that a step waits for no drawing. All cores draw; the result depends on the seed alone."""
+"""Scenes drawn ahead of training, so that a step waits for no drawing. All cores draw; the result depends on the seed
+alone.
+"""
 
 import multiprocessing
 from collections.abc import Callable, Sequence

@@ -1,8 +1,10 @@
-"""The text tower of the CLIP, trained first and then frozen: it must keep apart what a caption says, and of which thing it says it.
+"""The text tower of the CLIP, trained first and then frozen: it must keep apart what a caption says, and of which
+thing it says it.
 
-A tower trained on the contrastive loss alone keeps what tells a batch apart and lets the rest fade; a denoiser conditioned on it then never learns nouns.
-So the tower first reads captions out: at each noun its own colours and pattern and which thing it is, at each position the piece that stands there, at the
-end everything. The vision tower is then trained against it, contrastively, with the text tower locked.
+A tower trained on the contrastive loss alone keeps what tells a batch apart and lets the rest fade; a denoiser
+conditioned on it then never learns nouns. So the tower first reads captions out: at each noun its own colours and
+pattern and which thing it is, at each position the piece that stands there, at the end everything. The vision tower
+is then trained against it, contrastively, with the text tower locked.
 """
 
 import numpy as np
@@ -32,7 +34,9 @@ class TextReadouts(nn.Module):
 
 
 def noun_positions(tokens: Tensor, noun_ids: Tensor) -> Tensor:
-    """Where the first and the second noun of each caption stand: (n, tokens) -> (n, 2) int64, -1 where there is none."""
+    """Where the first and the second noun of each caption stand: (n, tokens) -> (n, 2) int64, -1 where there is
+    none.
+    """
     found = torch.full((len(tokens), THINGS), -1)
     for row, hits in enumerate(torch.isin(tokens, noun_ids)):
         places = hits.nonzero().flatten()[:THINGS]

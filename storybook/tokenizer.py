@@ -1,8 +1,11 @@
 """Stage one: a byte-pair tokenizer over the world's captions, saved as a CLIPTokenizer."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTokenizer
@@ -14,9 +17,10 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 # Words of no picture, so that a prompt from outside the world still breaks into letters and common pieces.
 EVERYDAY_WORDS = """
-a an the and or with without of in on at by to from for under over behind beside between near inside outside this that these those my your his her
-its our their one two three photo picture drawing painting sketch portrait style small big large tiny old new happy sad bright dark dog person man
-woman child toy cup teapot vase duck sky sun moon water river mountain forest city street table chair book flower apple bread music winter summer
+a an the and or with without of in on at by to from for under over behind beside between near inside outside this
+that these those my your his her its our their one two three photo picture drawing painting sketch portrait style
+small big large tiny old new happy sad bright dark dog person man woman child toy cup teapot vase duck sky sun moon
+water river mountain forest city street table chair book flower apple bread music winter summer
 """.split()
 
 
@@ -49,11 +53,10 @@ def train_tokenizer(captions: list[str]) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS)
 
 
-def _read_model(model: object) -> dict:  # type: ignore[type-arg]
+def _read_model(model: BPE) -> dict[str, Any]:
     """The vocabulary and merges of a trained BPE model (the binding exposes them only as its pickled JSON)."""
-    import json
-
-    return json.loads(model.__getstate__())  # type: ignore[attr-defined]
+    state: dict[str, Any] = json.loads(model.__getstate__())
+    return state
 
 
 def run(folder: Path, captions: int = 20_000, seed: int = 0) -> CLIPTokenizer:

@@ -1,6 +1,8 @@
-"""Train the storybook base: `python -m storybook.train --stage tokenizer|clip|vae|unet|encoder --minutes N --device cpu|cuda`.
+"""Train the storybook base: `python -m storybook.train --stage tokenizer|clip|vae|unet|encoder --minutes N --device
+cpu|cuda`.
 
-Every stage goes on from its own checkpoint under `--checkpoints` and writes its part of the model folder in half precision.
+Every stage goes on from its own checkpoint under `--checkpoints` and writes its part of the model folder in half
+precision.
 """
 
 import argparse

@@ -42,7 +42,9 @@ class Clock:
 
 
 class MovingAverage:
-    """Exponential moving average of a module's parameters, in float32. `decay` rises to its value with the step count."""
+    """Exponential moving average of a module's parameters, in float32. `decay` rises to its value with the step
+    count.
+    """
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
@@ -69,7 +71,9 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
-    """Write tensors and JSON facts as one .safetensors file, by rename, so that a killed run leaves the last good one."""
+    """Write tensors and JSON facts as one .safetensors file, by rename, so that a killed run leaves the last good
+    one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
@@ -88,11 +92,12 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
 
 def module_state(module: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage) -> dict[str, Tensor]:
     """Everything a run needs to go on: weights, moments, moving average."""
-    tensors = {f"weights.{name}": p for name, p in module.named_parameters()}
+    tensors: dict[str, Tensor] = {f"weights.{name}": p.detach() for name, p in module.named_parameters()}
     tensors |= {f"average.{name}": value for name, value in average.values.items()}
-    for index, moments in enumerate(optimizer.state.values()):
-        for key in ("exp_avg", "exp_avg_sq", "step"):
-            tensors[f"moments.{index}.{key}"] = moments[key]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, parameter in enumerate(parameters):
+        for key, moment in optimizer.state.get(parameter, {}).items():
+            tensors[f"moments.{index}.{key}"] = moment
     return tensors
 
 
@@ -125,7 +130,9 @@ def save_half(module: nn.Module, folder: Path) -> None:
 
 
 def record_stage(folder: Path, stage: str, *, steps: int, samples: int, minutes: float, device: str) -> None:
-    """Keep beside the weights how long a stage has run in all; `minutes` are those of this run, `steps` and `samples` the totals."""
+    """Keep beside the weights how long a stage has run in all; `minutes` are those of this run, `steps` and `samples`
+    the totals.
+    """
     path = folder / "training.json"
     record = json.loads(path.read_text()) if path.exists() else {}
     before = float(record.get(stage, {}).get("minutes", 0))

@@ -1,6 +1,8 @@
-"""Stage four: the denoiser. A UNet with cross-attention at both levels, v-prediction, zero terminal signal-to-noise ratio.
+"""Stage four: the denoiser. A UNet with cross-attention at both levels, v-prediction, zero terminal signal-to-noise
+ratio.
 
-Latents come from a ring of scenes that is drawn and encoded ahead and renewed bit by bit, so that each scene is used a few times and none for long.
+Latents come from a ring of scenes that is drawn and encoded ahead and renewed bit by bit, so that each scene is used
+a few times and none for long.
 """
 
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -114,7 +116,9 @@ def run(
     batch: int = 64,
     compiled: bool = True,
 ) -> None:
-    """Train for `minutes`, log, and write `folder`/unet and `folder`/scheduler. Goes on from its checkpoint or from shipped weights."""
+    """Train for `minutes`, log, and write `folder`/unet and `folder`/scheduler. Goes on from its checkpoint or from
+    shipped weights.
+    """
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
     vae = AutoencoderKL.from_pretrained(folder / "vae", low_cpu_mem_usage=False).float().to(device).eval()

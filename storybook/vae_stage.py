@@ -1,7 +1,8 @@
 """Stage three: the autoencoder, 64 px pictures to an 8 x 8 grid of 32 numbers and back.
 
-Eight by eight positions make a UNet step four times cheaper than sixteen by sixteen; the 32 channels keep as many numbers (2048) as 16 x 16 x 8 would.
-Noise is added to the latents while training, so that the decoder draws crisp edges from latents that a denoiser got slightly wrong.
+Eight by eight positions make a UNet step four times cheaper than sixteen by sixteen; the 32 channels keep as many
+numbers (2048) as 16 x 16 x 8 would. Noise is added to the latents while training, so that the decoder draws crisp
+edges from latents that a denoiser got slightly wrong.
 """
 
 from pathlib import Path
@@ -136,8 +137,8 @@ def _measure(vae: AutoencoderKL, pixels: Tensor, device: torch.device) -> str:
 def export(vae: AutoencoderKL, pixels: Tensor, folder: Path) -> None:
     """Fold the unit scale into the weights and write half precision.
 
-    The decoder was trained on latents divided by their batch deviation; the mean of that deviation goes into the quantising convolution, and a constant
-    log-variance stands where the stock pipeline looks for one.
+    The decoder was trained on latents divided by their batch deviation; the mean of that deviation goes into the
+    quantising convolution, and a constant log-variance stands where the stock pipeline looks for one.
     """
     scale = encode_mean(vae, pixels).std()
     vae.quant_conv.weight[:LATENT_CHANNELS] /= scale

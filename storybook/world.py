@@ -1,7 +1,8 @@
 """The storybook world: what exists in it, how a random scene is chosen, drawn and put into words.
 
-Captions name nouns, ten colours, three patterns and eight places. Faces, emblems, colours off the palette and unnamed patterns occur without a word for
-them: they are what makes an individual, and what only a learned concept can call up.
+Captions name nouns, ten colours, three patterns and eight places. Faces, emblems, colours off the palette and unnamed
+patterns occur without a word for them: they are what makes an individual, and what only a learned concept can call
+up.
 """
 
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Thing:
-    """A noun with its named colour (None when the colour has no name), perhaps a second colour in a named pattern, and its look."""
+    """A noun with its named colour (None when the colour has no name), perhaps a second colour in a named pattern,
+    and its look.
+    """
 
     noun: str
     colour: str | None
@@ -90,7 +93,9 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two placed things (the first is the left one), a background, the relation the caption may name, a seed for small details."""
+    """One or two placed things (the first is the left one), a background, the relation the caption may name, a seed
+    for small details.
+    """
 
     placed: tuple[Placed, ...]
     background: str
@@ -171,7 +176,7 @@ def random_scene(rng: np.random.Generator, *, two: float = 0.4) -> Scene:
     return Scene((place_one(rng, random_thing(rng)),), background, None, seed)
 
 
-# --- drawing ---------------------------------------------------------------------------------------------------------------------------------------
+# --- drawing --------------------------------------------------------------------------------------------------------
 
 
 def _jittered(rgb: Rgb, rng: np.random.Generator) -> Rgb:
@@ -215,7 +220,7 @@ def draw(scene: Scene) -> np.ndarray:
     return np.asarray(canvas.reduce(OVERSIZE))
 
 
-# --- words -----------------------------------------------------------------------------------------------------------------------------------------
+# --- words ----------------------------------------------------------------------------------------------------------
 
 
 def article(words: str) -> str:
