@@ -10,9 +10,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
+from cns.components import Components
 from cns.errors import BaseModelError
 from cns.identity import base_id, checksum
-from cns.loading import Components, load_components
+from cns.loading import load_components
 from cns.text import TextFeatures, TokenVectors, check_tokens, encode, tokenize
 
 __all__ = ["BaseModel", "TextFeatures", "TokenVectors", "load_base"]
@@ -119,7 +120,7 @@ class BaseModel:
         return TextFeatures(torch.cat(states, dim=-1), owns[0].to(self.device), pooled)
 
     def added_conditions(self, pooled: Tensor | None, height_px: int, width_px: int) -> dict[str, Tensor] | None:
-        """What SDXL's UNet wants beside the text: `pooled` (batch, width) and the picture's sizes; None for other kinds.
+        """What SDXL's UNet wants beside the text: `pooled` (batch, width) and the picture's sizes. Otherwise None.
 
         The time ids (batch, 6) are original size, crop corner and target size, each as height and width in pixels.
         """
@@ -132,7 +133,7 @@ class BaseModel:
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Pictures (batch, 3, height, width) in -1..1 -> scaled latents, the mode of the posterior, so always the same."""
+        """Pictures (batch, 3, height, width) in -1..1 -> scaled latents: the posterior's mode, so always the same."""
         mean = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()
         centre, spread = self._latent_statistics()
         return ((mean - centre) / spread).to(self.dtype)
@@ -145,7 +146,7 @@ class BaseModel:
         return (decoded.float() / 2 + 0.5).clamp(0, 1)
 
     def _latent_statistics(self) -> tuple[Tensor | float, Tensor | float]:
-        """What the UNet's latents are centred on and divided by: per channel (1, channels, 1, 1), or one number for all."""
+        """What latents are centred on and divided by: (1, channels, 1, 1) each, or one number for all channels."""
         config = self.vae.config
         if config.latents_mean is None or config.latents_std is None:
             return config.shift_factor or 0.0, 1.0 / config.scaling_factor

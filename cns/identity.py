@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# What shapes do not show but the output depends on. A fixed list, so that a library's new option does not change every id.
+# What shapes do not show but the output depends on. A fixed list: a library's new option must not change every id.
 _UNET_FIELDS = (
     "act_fn addition_embed_type addition_time_embed_dim attention_head_dim block_out_channels cross_attention_dim "
     "down_block_types flip_sin_to_cos freq_shift in_channels layers_per_block mid_block_type norm_eps norm_num_groups "
@@ -26,10 +26,11 @@ def checksum(modules: Mapping[str, nn.Module]) -> str:
 
 
 def base_id(unet: Any, text_encoders: Iterable[Any], prediction_type: str) -> str:
-    """SHA-256 (64 hex digits) of what deltas depend on: architecture, UNet and text encoders, weights rounded to float16.
+    """SHA-256 (64 hex digits) of what deltas depend on: architecture and weights of the UNet and the text encoders.
 
-    A base saved or loaded in float32 and its copy in float16 have the same id. Weights already rounded to bfloat16
-    have lost that identity: compute the id before. The VAE is left out, because values of K and V do not depend on it.
+    Weights count as rounded to float16, so a base saved or loaded in float32 and its copy in float16 have the same id.
+    Weights already rounded to bfloat16 have lost that identity: compute the id before. The VAE is left out, because
+    no value of K or V depends on it.
     """
     digest = hashlib.sha256(prediction_type.encode())
     _add_config(digest, unet.config, _UNET_FIELDS)

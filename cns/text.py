@@ -38,12 +38,12 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class TokenizedPrompts:
-    """Prompts as numbers: ids and own are (batch, tokens); `placed` says which <token> stands at which (row, position)."""
+    """Prompts as numbers, and where their <token>s stand."""
 
-    ids: Tensor
-    own: Tensor
-    attended: Tensor  # (batch, tokens) int64: 0 on padding
-    placed: tuple[tuple[int, int, str], ...]
+    ids: Tensor  # (batch, tokens) int64
+    own: Tensor  # (batch, tokens) bool, as in TextFeatures
+    attended: Tensor  # (batch, tokens) int64: 0 on padding, 1 elsewhere
+    placed: tuple[tuple[int, int, str], ...]  # row, position, <token>
 
 
 def check_tokens(prompts: Sequence[str], tokens: Mapping[str, TokenVectors], widths: Sequence[int]) -> None:
@@ -57,7 +57,7 @@ def check_tokens(prompts: Sequence[str], tokens: Mapping[str, TokenVectors], wid
         if [tuple(vector.shape) for vector in vectors] != [(width,) for width in widths]:
             found = ", ".join("x".join(map(str, vector.shape)) for vector in vectors)
             raise BaseModelError(
-                f"The vectors of {name} have the sizes {found}, but this base model needs {', '.join(map(str, widths))}."
+                f"The vectors of {name} have the sizes {found}; this base model needs {', '.join(map(str, widths))}."
             )
 
 

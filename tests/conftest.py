@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import tiny
 
 from cns.base_model import BaseModel, load_base
+from tests import tiny
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ MAX_TOKENS = 16
 PICTURE_PX = 16
 
 
-def build_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
+def build_tokenizer(padding: str = "<|endoftext|>") -> CLIPTokenizer:
     """All single letters, plus a chain of merges for each of WORDS; start and end are the highest ids, as in CLIP."""
     letters = sorted(ByteLevel.alphabet())
     vocabulary = {piece: number for number, piece in enumerate(["!", *[c for c in letters if c != "!"]])}
@@ -48,7 +48,7 @@ def build_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
             pieces = ["".join(pair), *pieces[2:]]
     for mark in ("<|startoftext|>", "<|endoftext|>"):
         know(mark)
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad_token, model_max_length=MAX_TOKENS)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=padding, model_max_length=MAX_TOKENS)
 
 
 def build_text_config(tokenizer: CLIPTokenizer, **changes: Any) -> CLIPTextConfig:
@@ -118,7 +118,7 @@ def build_sd1(path: Path, seed: int = 0) -> Path:
 
 def build_sd2(path: Path, seed: int = 0) -> Path:
     """A Stable Diffusion 2.x shape: linear projections, heads per level, "!" as padding, v-prediction."""
-    tokenizer = build_tokenizer(pad_token="!")
+    tokenizer = build_tokenizer(padding="!")
     return _save_sd(
         path,
         tokenizer=tokenizer,
@@ -159,8 +159,8 @@ def _save_sd(
 
 
 def build_sdxl(path: Path, seed: int = 0) -> Path:
-    """An SDXL shape: two text encoders of widths 32 and 48, pooled text, time ids, two transformer blocks at one level."""
-    first, second = build_tokenizer(), build_tokenizer(pad_token="!")
+    """An SDXL shape: two text encoders of widths 32 and 48, pooled text, time ids, two blocks at one level."""
+    first, second = build_tokenizer(), build_tokenizer(padding="!")
     first_config = build_text_config(first)
     second_config = build_text_config(
         second, hidden_size=48, intermediate_size=96, num_hidden_layers=3, projection_dim=48, hidden_act="gelu"
