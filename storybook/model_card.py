@@ -91,8 +91,8 @@ def write_card(
     )
     measured = (
         f"\n## Measured\n`python -m storybook.evaluate` on {figures['prompts']:.0f} fresh prompts, fixed seeds,\n"
-        "25 DDIM steps, guidance 4. The judge is a classifier trained on the world; its own accuracy on real renders of\n"
-        "the same scenes stands in the last column.\n\n"
+        "25 DDIM steps, guidance 4. The judge is a classifier trained on the world; its own accuracy on real renders\n"
+        "of the same scenes stands in the last column.\n\n"
         f"| what | measured | goal | reached | judge on real renders |\n|---|---|---|---|---|\n{table}\n"
     )
     return _HEAD + measured + _PARTS.format(parts=listed, megabytes=megabytes, training=training)

@@ -5,6 +5,7 @@ Latents come from a ring of scenes that is drawn and encoded ahead and renewed b
 a few times and none for long.
 """
 
+import json
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,6 +41,18 @@ SCHEDULER = {
     "rescale_betas_zero_snr": True,
     "timestep_spacing": "trailing",
     "clip_sample": False,
+}
+PIPELINE = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "DDPMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
 }
 EMPTY_CAPTIONS = 0.1  # share of rows trained without a caption, for classifier-free guidance
 RENEWED = 512  # scenes drawn at a time to renew the ring
@@ -187,3 +200,4 @@ def snapshot(unet: UNet2DConditionModel, average: MovingAverage, folder: Path) -
     average.write_into(averaged)
     save_half(averaged, folder / "unet")
     DDPMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(PIPELINE, indent=1) + "\n")
