@@ -1,0 +1,80 @@
+"""Base and ordered deltas -> the K/V weights of a version. Pure: the base is read, never written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from cns.base_model import BaseModel
+from cns.delta import Delta
+from cns.errors import DeltaError, WrongBase
+from cns.text import TokenVectors
+
+
+@dataclass(frozen=True)
+class Version:
+    """One state of a history: what the base becomes after its deltas.
+
+    deltas: in the order they were learned. Where two of them own the same entry, the later one's value stands.
+    weights: every key and value projection -> (out, in) in the base's dtype; untouched ones are the base's own tensors.
+    tokens: "<rex>" -> the concept's vectors, for every concept of the version.
+    """
+
+    deltas: tuple[Delta, ...]
+    weights: Mapping[str, Tensor]
+    tokens: Mapping[str, TokenVectors]
+
+    @property
+    def digest(self) -> str | None:
+        """Digest of the last delta, None for the bare base."""
+        return self.deltas[-1].digest if self.deltas else None
+
+    @cached_property
+    def owned(self) -> Mapping[str, Tensor]:
+        """Layer -> (out, in) bool, True where any concept of this version owns the entry; layers without are absent."""
+        return owned_positions(self.deltas)
+
+
+def compose(base: BaseModel, deltas: Sequence[Delta] = ()) -> Version:
+    """Write the values of `deltas`, in order, over copies of the base's K/V weights.
+
+    Exact and repeatable to the bit; rolling back is composing with fewer deltas. Raises WrongBase for a delta of
+    another base and DeltaError for a concept that comes twice.
+    """
+    names = [delta.concept for delta in deltas]
+    for delta in deltas:
+        if delta.base_id != base.id:
+            raise WrongBase(f"The delta of {delta.concept!r} was learned on another base model than this one.")
+        if names.count(delta.concept) > 1:
+            raise DeltaError(f"The concept {delta.concept!r} is in this version twice.")
+        _check_shapes(base, delta)
+    weights: dict[str, Tensor] = dict(base.kv_weights)
+    for layer in {layer for delta in deltas for layer in delta.positions}:
+        flat = weights[layer].detach().flatten().clone()
+        for delta in deltas:
+            if layer in delta.positions:
+                where = delta.positions[layer].to(flat.device)
+                flat[where] = delta.values[layer].to(flat)
+        weights[layer] = flat.view(base.kv_weights[layer].shape)
+    tokens = {delta.token: tuple(vector.to(base.device) for vector in delta.token_vectors) for delta in deltas}
+    return Version(tuple(deltas), MappingProxyType(weights), MappingProxyType(tokens))
+
+
+def _check_shapes(base: BaseModel, delta: Delta) -> None:
+    for layer, shape in delta.shapes.items():
+        weight = base.kv_weights.get(layer)
+        if weight is None or tuple(weight.shape) != tuple(shape):
+            raise WrongBase(f"The delta of {delta.concept!r} changes {layer}, which this base model does not have so.")
+
+
+def owned_positions(deltas: Sequence[Delta]) -> Mapping[str, Tensor]:
+    """Union of the masks of `deltas`: layer -> (out, in) bool; layers that no concept touches are absent."""
+    owned: dict[str, Tensor] = {}
+    for delta in deltas:
+        for layer, where in delta.positions.items():
+            mask = owned.setdefault(layer, torch.zeros(delta.shapes[layer], dtype=torch.bool))
+            mask.view(-1)[where.cpu()] = True
+    return MappingProxyType(owned)

@@ -1,0 +1,175 @@
+"""Making pictures: one run per request, and one batched UNet call that moves many runs on by a step each.
+
+A run brings its own K and V, its own scheduler, its own time step and its own noise, so runs of different prompts,
+versions, samplers, step counts and seeds share a call; each gives the picture it would give alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cns.base_model import BaseModel
+from cns.compose import Version
+from cns.errors import CnsError
+from cns.kv import handed_attention, join_rows, keys_and_values, predict
+from cns.samplers import SAMPLERS, build_sampler
+
+__all__ = [
+    "SAMPLERS",
+    "GenerationRequest",
+    "GenerationRun",
+    "RequestRefused",
+    "denoise_step",
+    "generate",
+    "to_pictures",
+]
+
+
+class RequestRefused(CnsError):
+    """A picture was asked for with settings that cannot be used."""
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What a picture is made from. The same request on the same version gives the same picture.
+
+    guidance: scale of classifier-free guidance; 1 or less uses none and costs half. steps: 1 to 1000.
+    width_px, height_px: None for the size the base was trained on.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    seed: int = 0
+    steps: int = 25
+    guidance: float = 5.0
+    sampler: str = "ddim"
+    width_px: int | None = None
+    height_px: int | None = None
+
+
+class GenerationRun:
+    """One request on its way from noise to latents. Advanced from outside by `denoise_step`.
+
+    latents: (1, channels, height, width) float32. steps_done: how many steps were taken. done: whether all were.
+    """
+
+    def __init__(self, base: BaseModel, version: Version, request: GenerationRequest):
+        height, width = _size_px(base, request)
+        if not 1 <= request.steps <= 1000:
+            raise RequestRefused(f"A picture takes 1 to 1000 steps, not {request.steps}.")
+        self.request = request
+        self.guided = request.guidance > 1
+        with torch.no_grad():
+            prompts = [request.negative_prompt, request.prompt] if self.guided else [request.prompt]
+            features = base.text_features(prompts, version.tokens)
+            self.kv = keys_and_values(version.weights, features.hidden)
+        self.added = base.added_conditions(features.pooled, height, width)
+        self.scheduler = build_sampler(request.sampler, base.scheduler_config)
+        self.scheduler.set_timesteps(request.steps, device=base.device)
+        shape = (1, base.unet.config.in_channels, height // base.vae_scale, width // base.vae_scale)
+        # Drawn on the CPU, so that a seed means the same picture whatever the device.
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(request.seed))
+        self.latents: Tensor = noise.to(base.device) * self.scheduler.init_noise_sigma
+        self.steps_done = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the UNet's batch that this run takes: 2 with guidance, else 1."""
+        return 2 if self.guided else 1
+
+    @property
+    def done(self) -> bool:
+        return self.steps_done >= len(self.scheduler.timesteps)
+
+    @property
+    def timestep(self) -> Tensor:
+        """The step it stands at, a scalar of the scheduler's."""
+        step: Tensor = self.scheduler.timesteps[self.steps_done]
+        return step
+
+    def inputs(self) -> Tensor:
+        """What the UNet is to see: (rows, channels, height, width)."""
+        scaled: Tensor = self.scheduler.scale_model_input(self.latents, self.timestep)
+        return scaled.expand(self.rows, -1, -1, -1)
+
+    def advance(self, made: Tensor) -> None:
+        """Take one step with the UNet's answer (rows, channels, height, width)."""
+        if self.guided:
+            without, with_prompt = made.float().chunk(2)
+            made = without + self.request.guidance * (with_prompt - without)
+        self.latents = self.scheduler.step(made.float(), self.timestep, self.latents, return_dict=False)[0]
+        self.steps_done += 1
+
+
+def _size_px(base: BaseModel, request: GenerationRequest) -> tuple[int, int]:
+    height, width = request.height_px or base.native_px, request.width_px or base.native_px
+    step = base.vae_scale * 2 ** (len(base.unet.config.block_out_channels) - 1)
+    if height < step or width < step or height % step or width % step:
+        raise RequestRefused(f"Width and height must be multiples of {step} px, not {width} x {height}.")
+    return height, width
+
+
+@torch.no_grad()
+def denoise_step(base: BaseModel, runs: Sequence[GenerationRun]) -> None:
+    """Move every run on by one step of its own sampler, in one UNet call.
+
+    All runs need latents of one shape, and none may be done. Call it inside `handed_attention(base.unet)`.
+    """
+    shapes = {run.latents.shape for run in runs}
+    if len(shapes) > 1:
+        raise RequestRefused("Pictures of different sizes cannot share one step.")
+    inputs = torch.cat([run.inputs() for run in runs]).to(base.dtype)
+    times = torch.cat([run.timestep.reshape(1).expand(run.rows) for run in runs]).to(base.device)
+    added = None
+    if runs[0].added is not None:
+        conditions = [run.added for run in runs if run.added is not None]
+        added = {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
+    made = predict(base, inputs, times, join_rows([run.kv for run in runs]), added)
+    for run, answer in zip(runs, made.split([run.rows for run in runs]), strict=True):
+        run.advance(answer)
+
+
+def generate(
+    base: BaseModel,
+    version: Version,
+    requests: Sequence[GenerationRequest],
+    *,
+    batch: int = 16,
+    on_step: Callable[[int, int], None] | None = None,
+) -> list[Tensor]:
+    """Make the pictures of `requests` under one version, at most `batch` at a time.
+
+    on_step(done, total) is called after each shared step, counted over all pictures' steps.
+    returns  one picture (3, height, width) float32 in 0..1 on the CPU per request, in their order
+    """
+    pictures: list[Tensor | None] = [None] * len(requests)
+    total, done = sum(request.steps for request in requests), 0
+    with handed_attention(base.unet):
+        for places in _batches(base, requests, batch):
+            runs = [GenerationRun(base, version, requests[place]) for place in places]
+            while waiting := [run for run in runs if not run.done]:
+                denoise_step(base, waiting)
+                done += len(waiting)
+                if on_step is not None:
+                    on_step(min(done, total), total)
+            decoded = base.decode_latents(torch.cat([run.latents for run in runs])).cpu()
+            for place, picture in zip(places, decoded, strict=True):
+                pictures[place] = picture
+    return [picture for picture in pictures if picture is not None]
+
+
+def _batches(base: BaseModel, requests: Sequence[GenerationRequest], batch: int) -> list[list[int]]:
+    """Places of the requests, grouped by picture size and cut into batches, in their order."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for place, request in enumerate(requests):
+        groups.setdefault(_size_px(base, request), []).append(place)
+    return [group[start : start + batch] for group in groups.values() for start in range(0, len(group), batch)]
+
+
+def to_pictures(pixels: Sequence[Tensor] | Tensor) -> list[Image.Image]:
+    """Pictures (3, height, width) in 0..1 -> 8-bit RGB images."""
+    arrays = [(picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy() for picture in pixels]
+    return [Image.fromarray(array) for array in arrays]

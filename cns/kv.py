@@ -1,0 +1,142 @@
+"""K and V of prompts, computed outside the UNet and handed in, so that the UNet itself is never written.
+
+In cross-attention to static text, K = W^k c and V = W^v c depend on the prompt alone: not on the time step, not on the
+picture. A personalised model is therefore the untouched base plus, for each row of a batch, that row's own K and V.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from cns.base_model import BaseModel
+
+LayerKV = Mapping[str, tuple[Tensor, Tensor]]
+"""Name of a cross-attention module ("... .attn2") -> its K and V, (batch, tokens, out) each."""
+
+KEY, VALUE = ".to_k", ".to_v"
+
+
+def keys_and_values(weights: Mapping[str, Tensor], hidden: Tensor) -> LayerKV:
+    """K and V of every cross-attention layer.
+
+    weights  layer -> (out, in), as in `BaseModel.kv_weights`
+    hidden   (batch, tokens, in) text features
+    returns  differentiable with respect to both
+    """
+    made = {}
+    for name, weight in weights.items():
+        if name.endswith(KEY):
+            layer = name.removesuffix(KEY)
+            value_weight = weights[layer + VALUE]
+            made[layer] = (hidden @ weight.T.to(hidden), hidden @ value_weight.T.to(hidden))
+    return made
+
+
+def join_rows(rows: Sequence[LayerKV]) -> LayerKV:
+    """One batch of several: K and V side by side along the batch, in the order of `rows`."""
+    return {
+        layer: (torch.cat([row[layer][0] for row in rows]), torch.cat([row[layer][1] for row in rows]))
+        for layer in rows[0]
+    }
+
+
+class HandedAttention:
+    """Attention whose text keys and values come with the batch, through `cross_attention_kwargs={"kv": ...}`.
+
+    Self-attention is as it always was. With gradients on a CPU the product is written out: the fused kernel there is
+    several times slower backwards than two matrix products at these sizes.
+    """
+
+    def __init__(self, layer: str):
+        self.layer = layer
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        kv: LayerKV | None = None,
+    ) -> Tensor:
+        residual, shape = hidden_states, hidden_states.shape
+        if attn.spatial_norm is not None:
+            hidden_states = attn.spatial_norm(hidden_states, temb)
+        if hidden_states.ndim == 4:
+            hidden_states = hidden_states.flatten(2).transpose(1, 2)
+        if attn.group_norm is not None:
+            hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
+        query = attn.to_q(hidden_states)
+        if kv is not None and self.layer in kv:
+            key, value = kv[self.layer]
+            key, value = key.to(query), value.to(query)
+        else:
+            context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+            key, value = attn.to_k(context), attn.to_v(context)
+        made = _attend(attn, query, key, value)
+        made = attn.to_out[1](attn.to_out[0](made))
+        if len(shape) == 4:
+            made = made.transpose(1, 2).reshape(shape)
+        if attn.residual_connection:
+            made = made + residual
+        return made / attn.rescale_output_factor
+
+
+def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Many-headed attention of (batch, positions, width) over (batch, tokens, width)."""
+    rows, positions, width = query.shape
+    q, k, v = (x.view(rows, x.shape[1], attn.heads, -1).transpose(1, 2) for x in (query, key, value))
+    if query.device.type == "cpu" and torch.is_grad_enabled():
+        made = torch.softmax((q * attn.scale) @ k.transpose(-1, -2), dim=-1) @ v
+    else:
+        made = scaled_dot_product_attention(q, k, v, scale=attn.scale)
+    return made.transpose(1, 2).reshape(rows, positions, width)
+
+
+@contextmanager
+def handed_attention(unet: UNet2DConditionModel) -> Iterator[None]:
+    """While the block runs, every attention layer of `unet` takes handed K and V; afterwards it is as it was."""
+    modules = {name: module for name, module in unet.named_modules() if name.endswith(("attn1", "attn2"))}
+    before = {name: module.processor for name, module in modules.items()}
+    try:
+        for name, module in modules.items():
+            module.processor = HandedAttention(name)
+        yield
+    finally:
+        for name, module in modules.items():
+            module.processor = before[name]
+
+
+def predict(
+    base: BaseModel,
+    latents: Tensor,
+    timesteps: Tensor,
+    kv: LayerKV,
+    added: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """One UNet call with K and V handed in. The UNet's own key and value projections of text are not used.
+
+    latents    (batch, channels, height, width)
+    timesteps  (batch,) each row may stand at its own
+    kv         every cross-attention layer's K and V, `batch` rows each
+    added      SDXL's conditions, see `BaseModel.added_conditions`
+    returns    (batch, channels, height, width): noise or velocity, as the base predicts
+    Call it inside `handed_attention(base.unet)`.
+    """
+    # The UNet insists on text states but no layer reads them; one empty position per row costs nothing.
+    width = base.unet.config.cross_attention_dim
+    unread = latents.new_zeros(len(latents), 1, width)
+    made: Tensor = base.unet(
+        latents,
+        timesteps,
+        encoder_hidden_states=unread,
+        cross_attention_kwargs={"kv": kv},
+        added_cond_kwargs=dict(added) if added is not None else None,
+        return_dict=False,
+    )[0]
+    return made

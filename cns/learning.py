@@ -1,0 +1,331 @@
+"""Learning one concept: a run that is built, stepped from outside, saved and resumed, and finished into a Delta.
+
+What is trained is one vector of the selected values and the concept's own token. Nothing else can move: an entry that
+was not selected is not among the parameters, and the base is only read.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler
+from PIL import Image
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from cns.base_model import BaseModel
+from cns.calibration import load_calibration_prompts
+from cns.compose import Version
+from cns.delta import Delta
+from cns.errors import CnsError
+from cns.kv import handed_attention, keys_and_values, predict
+from cns.losses import diffusion_loss, min_snr_weights, protection_loss
+from cns.pictures import to_latent_pixels
+from cns.selection import ConceptMasks, overlap, select_concept_neurons
+from cns.settings import LearningSettings, SelectionSettings
+from cns.text import TOKEN, TokenVectors
+
+__all__ = ["Concept", "LearningRefused", "LearningRun", "LearningSettings", "SelectionSettings"]
+
+
+class LearningRefused(CnsError):
+    """A learning was asked for that cannot be done as asked."""
+
+
+@dataclass(frozen=True)
+class Concept:
+    """What is to be learned: a name ("rex"), its class noun ("dog"), pictures, and for each a caption with its token."""
+
+    name: str
+    class_noun: str
+    pictures: tuple[Image.Image, ...]
+    captions: tuple[str, ...]
+
+    @property
+    def token(self) -> str:
+        return f"<{self.name}>"
+
+    def __post_init__(self) -> None:
+        if not TOKEN.fullmatch(self.token):
+            raise LearningRefused(f"The name {self.name!r} may hold letters, digits, - and _ only, and at least one.")
+        if not self.pictures:
+            raise LearningRefused(f"There is no picture of {self.name!r} to learn from.")
+        if len(self.captions) != len(self.pictures):
+            raise LearningRefused(f"{len(self.pictures)} pictures need as many captions, not {len(self.captions)}.")
+        for caption in self.captions:
+            if self.token not in caption:
+                raise LearningRefused(f"The caption {caption!r} does not name {self.token}.")
+
+
+class LearningRun:
+    """One learning of one concept on top of a version.
+
+    masks: what the selection found. losses: the diffusion loss of every step so far. steps_done, done.
+    The same inputs give the same delta bytes on the same machine; so does a run that was saved and resumed.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        version: Version,
+        concept: Concept,
+        settings: LearningSettings,
+        *,
+        calibration: Sequence[str] | None = None,
+        resume: bytes | None = None,
+    ):
+        if concept.token in version.tokens:
+            raise LearningRefused(f"This version already knows {concept.token}; a new concept needs another name.")
+        self.base, self.version, self.concept, self.settings = base, version, concept, settings
+        self.losses: list[float] = []
+        self.steps_done = 0
+        self._prepare_token()
+        self._prepare_pictures()
+        self._select(tuple(calibration) if calibration is not None else load_calibration_prompts())
+        self._prepare_schedule()
+        if resume is not None:
+            self._restore(resume)
+
+    # --- preparing -----------------------------------------------------------------------------------------------
+
+    def _prepare_token(self) -> None:
+        start = self.base.token_vectors(self.concept.class_noun)
+        self.token = nn.ParameterList([nn.Parameter(vector.to(self.base.device)) for vector in start])
+
+    def _prepare_pictures(self) -> None:
+        """Latents of every picture, and of its mirror image when asked for: computed once."""
+        side = self.settings.resolution_px or self.base.native_px
+        pixels = torch.cat([to_latent_pixels(picture, side) for picture in self.concept.pictures])
+        captions = list(range(len(self.concept.captions)))
+        if self.settings.flip:
+            pixels, captions = torch.cat([pixels, pixels.flip(-1)]), captions * 2
+        self._side_px = side
+        self._latents = torch.cat([self.base.encode_images(part) for part in pixels.split(8)]).float()
+        self._caption_of = torch.tensor(captions)
+
+    @torch.no_grad()
+    def _select(self, calibration: Sequence[str]) -> None:
+        selection = self.settings.selection
+        if len(calibration) < selection.general_prompts:
+            raise LearningRefused(
+                f"{selection.general_prompts} calibration prompts are asked for, but there are {len(calibration)}."
+            )
+        weights = self.version.weights
+        captions = self.base.text_features(self.concept.captions, self._tokens())
+        general = self.base.text_features(calibration[: selection.general_prompts], self.version.tokens)
+        self.masks: ConceptMasks = select_concept_neurons(weights, captions, general, selection)
+        self._where = {layer: mask.flatten().nonzero().flatten() for layer, mask in self.masks.concept.items()}
+        self._sizes = [len(where) for where in self._where.values()]
+        self._before = self._gather(weights)
+        self._original = self._gather(self.base.kv_weights)
+        owned = self.version.owned
+        self._owned = torch.cat(
+            [
+                owned[layer].to(where.device).flatten()[where]
+                if layer in owned
+                else torch.zeros(len(where), dtype=torch.bool, device=where.device)
+                for layer, where in self._where.items()
+            ]
+        )
+        self.values = nn.Parameter(self._before.clone())  # (n,) float32: every selected value of every layer
+        self._overlap_with_earlier = overlap(self.masks.concept, owned)
+
+    def _gather(self, weights: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([weights[layer].detach().flatten()[where].float() for layer, where in self._where.items()])
+
+    def _prepare_schedule(self) -> None:
+        self._noise_schedule: Any = DDPMScheduler.from_config(dict(self.base.scheduler_config))
+        self._signal = self._noise_schedule.alphas_cumprod.to(self.base.device)  # (steps of training,)
+        # No decay: AdamW's would pull values towards nothing, and the regulariser already says where to.
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": [self.values], "lr": self.settings.lr_weights},
+                {"params": list(self.token), "lr": self.settings.lr_token},
+            ],
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
+        )
+
+    # --- stepping ------------------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        return self.steps_done >= self.settings.steps
+
+    def step(self) -> float:
+        """One optimiser step; returns its diffusion loss. Raises LearningRefused when all steps are done."""
+        if self.done:
+            raise LearningRefused("This learning has taken all its steps.")
+        settings, device = self.settings, self.base.device
+        # Drawn anew from the seed and the step's number, so that a resumed run needs no generator's state.
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.steps_done)
+        rows = torch.randint(len(self._latents), (settings.batch,), generator=generator)
+        times = torch.randint(len(self._signal), (settings.batch,), generator=generator).to(device)
+        noise = torch.randn((settings.batch, *self._latents.shape[1:]), generator=generator).to(device)
+        clean = self._latents[rows.to(device)]
+        signal = self._signal[times]
+        level = signal.view(-1, 1, 1, 1)
+        noisy = level.sqrt() * clean + (1 - level).sqrt() * noise
+        target = noise
+        if self.base.prediction_type == "v_prediction":
+            target = level.sqrt() * noise - (1 - level).sqrt() * clean
+        made = self._predict(noisy, times, self._caption_of[rows].to(device))
+        weights = None
+        if settings.min_snr_gamma is not None:
+            weights = min_snr_weights(signal, settings.min_snr_gamma, self.base.prediction_type)
+        loss = diffusion_loss(made, target, weights)
+        kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
+        (loss + kept).backward()
+        self._set_rates()
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.steps_done += 1
+        self.losses.append(loss.item())
+        return self.losses[-1]
+
+    def _predict(self, noisy: Tensor, times: Tensor, captions: Tensor) -> Tensor:
+        """The UNet's answer (batch, channels, height, width), differentiable in the values and the token."""
+        base, settings = self.base, self.settings
+        # Each caption goes through the text encoder once, however many rows of the batch it has.
+        features = base.text_features(self.concept.captions, self._tokens())
+        kv = keys_and_values(self._weights(), features.hidden)
+        rows = {layer: (key[captions], value[captions]) for layer, (key, value) in kv.items()}
+        pooled = features.pooled[captions] if features.pooled is not None else None
+        added = base.added_conditions(pooled, self._side_px, self._side_px)
+        if settings.gradient_checkpointing:
+            base.unet.enable_gradient_checkpointing()
+        try:
+            with (
+                handed_attention(base.unet),
+                torch.autocast(base.device.type, torch.bfloat16, enabled=settings.mixed_precision),
+            ):
+                return predict(base, noisy.to(base.dtype), times, rows, added)
+        finally:
+            if settings.gradient_checkpointing:
+                base.unet.disable_gradient_checkpointing()
+
+    def _weights(self) -> Mapping[str, Tensor]:
+        """The version's weights with the vector's values in their places; gradients reach the vector alone."""
+        made: dict[str, Tensor] = {}
+        for (layer, where), part in zip(self._where.items(), self.values.split(self._sizes), strict=True):
+            weight = self.version.weights[layer].detach()
+            made[layer] = weight.flatten().scatter(0, where, part.to(weight.dtype)).view(weight.shape)
+        return made
+
+    def _tokens(self) -> dict[str, TokenVectors]:
+        return {**self.version.tokens, self.concept.token: tuple(self.token)}
+
+    def _set_rates(self) -> None:
+        settings = self.settings
+        rise = min(1.0, (self.steps_done + 1) / max(1, settings.warmup_steps))
+        falling = max(1.0, settings.cooldown * settings.steps)
+        fall = min(1.0, (settings.steps - self.steps_done) / falling)
+        for group, rate in zip(self._optimizer.param_groups, (settings.lr_weights, settings.lr_token), strict=True):
+            group["lr"] = rate * rise * fall
+
+    # --- results -------------------------------------------------------------------------------------------------
+
+    def finish(self) -> Delta:
+        """The learned values as a Delta. Raises LearningRefused while steps are left, or when the learning diverged."""
+        if not self.done:
+            raise LearningRefused(f"This learning has taken {self.steps_done} of {self.settings.steps} steps.")
+        return self._delta()
+
+    def sample_version(self) -> Version:
+        """The version as it would be if learning stopped now, for sample pictures on the way."""
+        weights = {layer: weight.detach() for layer, weight in self._weights().items()}
+        tokens = {name: tuple(vector.detach() for vector in vectors) for name, vectors in self._tokens().items()}
+        return Version(self.version.deltas, weights, tokens)
+
+    def _delta(self) -> Delta:
+        values = self.values.detach()
+        if not bool(torch.isfinite(values).all()) or not all(bool(torch.isfinite(v).all()) for v in self.token):
+            raise LearningRefused("The learning diverged: its values are not finite. Try lower learning rates.")
+        parts = zip(self._where.items(), values.split(self._sizes), strict=True)
+        kept = {layer: (where.cpu(), part.half().cpu()) for (layer, where), part in parts if len(where)}
+        return Delta(
+            concept=self.concept.name,
+            class_noun=self.concept.class_noun,
+            base_id=self.base.id,
+            parent=self.version.digest,
+            positions={layer: where for layer, (where, _) in kept.items()},
+            values={layer: part for layer, (_, part) in kept.items()},
+            shapes={
+                layer: (int(self.masks.base[layer].shape[0]), int(self.masks.base[layer].shape[1])) for layer in kept
+            },
+            token_vectors=tuple(vector.detach().float().cpu().clone() for vector in self.token),
+            settings=self.settings.to_json(),
+            report=self.report(),
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What is worth knowing about the run: densities of the three masks, overlap with earlier concepts, losses."""
+        last = self.losses[-max(1, len(self.losses) // 10) :]
+        return {
+            "density": self.masks.densities(),
+            "overlap": self._overlap_with_earlier,
+            "values": int(self.values.numel()),
+            "captions": list(self.concept.captions),
+            "final_loss": sum(last) / max(1, len(last)),
+        }
+
+    # --- stopping and going on -----------------------------------------------------------------------------------
+
+    def checkpoint(self) -> bytes:
+        """Everything a run that is built from the same inputs needs to go on as if it had not been stopped."""
+        tensors = {"values": self.values.detach()}
+        tensors |= {f"token.{place}": vector.detach() for place, vector in enumerate(self.token)}
+        for index, parameter in enumerate(self._parameters()):
+            for key, moment in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"moments.{index}.{key}"] = moment
+        facts = {"inputs": self._fingerprint(), "steps_done": self.steps_done, "losses": self.losses}
+        saved: bytes = save(
+            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+            metadata={"palimpsest-checkpoint": json.dumps(facts)},
+        )
+        return saved
+
+    def _restore(self, data: bytes) -> None:
+        try:
+            length = int.from_bytes(data[:8], "little")
+            facts = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["palimpsest-checkpoint"])
+            tensors = load(data)
+        except Exception as error:  # whatever the reader raises: nothing of a file it refused may be used
+            raise LearningRefused("This checkpoint cannot be read.") from error
+        if facts["inputs"] != self._fingerprint():
+            raise LearningRefused("This checkpoint belongs to another learning: its inputs or settings differ.")
+        with torch.no_grad():
+            self.values.copy_(tensors["values"])
+            for place, vector in enumerate(self.token):
+                vector.copy_(tensors[f"token.{place}"])
+        for index, parameter in enumerate(self._parameters()):
+            found = {name.split(".")[2]: t for name, t in tensors.items() if name.startswith(f"moments.{index}.")}
+            if found:
+                self._optimizer.state[parameter] = {
+                    key: moment if key == "step" else moment.to(parameter.device) for key, moment in found.items()
+                }
+        self.steps_done, self.losses = int(facts["steps_done"]), [float(loss) for loss in facts["losses"]]
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [self.values, *self.token]
+
+    def _fingerprint(self) -> str:
+        """SHA-256 over all that decides the result: base, version, concept, pictures as latents, settings, positions."""
+        facts = {
+            "base": self.base.id,
+            "version": self.version.digest,
+            "concept": [self.concept.name, self.concept.class_noun, *self.concept.captions],
+            "settings": self.settings.to_json(),
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        digest.update(self._latents.cpu().numpy().tobytes())
+        for where in self._where.values():
+            digest.update(where.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _shape(mask: Tensor) -> tuple[int, int]:
+    return int(mask.shape[0]), int(mask.shape[1])

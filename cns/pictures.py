@@ -1,0 +1,54 @@
+"""Reading people's picture files: upright, RGB, and a sentence for whatever is no picture."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from cns.errors import CnsError
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MOST_PIXELS = 100_000_000  # a small file can unfold into more than the memory holds
+
+
+class UnreadablePicture(CnsError):
+    """A file that should be a picture cannot be read as one."""
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """A PNG, JPEG or WebP file as RGB, turned the way the camera was held, transparency laid on white."""
+    path = Path(path)
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise UnreadablePicture(
+                    f"{path} has {opened.width} x {opened.height} pixels, which is more than is taken here."
+                )
+            return flatten(ImageOps.exif_transpose(opened))
+    except FileNotFoundError as error:
+        raise UnreadablePicture(f"There is no file {path}.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadablePicture(f"{path} cannot be read as a PNG, JPEG or WebP picture.") from error
+
+
+def flatten(picture: Image.Image) -> Image.Image:
+    """A picture as RGB; where it is transparent, white shows."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layered = picture.convert("RGBA")
+    ground = Image.new("RGBA", layered.size, "white")
+    return Image.alpha_composite(ground, layered).convert("RGB")
+
+
+def to_latent_pixels(picture: Image.Image, side: int) -> Tensor:
+    """The largest centred square of a picture at `side` pixels: (1, 3, side, side) float32 in -1..1."""
+    rgb = flatten(picture)
+    square = min(rgb.size)
+    left, top = (rgb.width - square) // 2, (rgb.height - square) // 2
+    cropped = rgb.crop((left, top, left + square, top + square))
+    if square != side:
+        cropped = cropped.resize((side, side), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(cropped)).permute(2, 0, 1).float()
+    return (pixels / 127.5 - 1).unsqueeze(0)

@@ -1,0 +1,46 @@
+"""Samplers: diffusers' scheduler classes, built from the noise schedule that the base was trained with."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+
+from cns.errors import CnsError
+
+
+class UnknownSampler(CnsError):
+    """A request names a sampler that does not exist here."""
+
+
+def _ddim(config: Mapping[str, Any]) -> Any:
+    return DDIMScheduler.from_config(dict(config))
+
+
+def _euler(config: Mapping[str, Any]) -> Any:
+    return EulerDiscreteScheduler.from_config(dict(config))
+
+
+def _dpm(config: Mapping[str, Any]) -> Any:
+    return DPMSolverMultistepScheduler.from_config(dict(config), algorithm_type="dpmsolver++", solver_order=2)
+
+
+def _unipc(config: Mapping[str, Any]) -> Any:
+    return UniPCMultistepScheduler.from_config(dict(config))
+
+
+SAMPLERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = MappingProxyType(
+    {"ddim": _ddim, "euler": _euler, "dpm++2m": _dpm, "unipc": _unipc}
+)
+
+
+def build_sampler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
+    """A scheduler of its own for one request. Raises UnknownSampler."""
+    if name not in SAMPLERS:
+        raise UnknownSampler(f"There is no sampler {name!r}; there are {', '.join(SAMPLERS)}.")
+    return SAMPLERS[name](scheduler_config)
