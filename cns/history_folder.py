@@ -1,0 +1,253 @@
+"""A history on disk, for use from the command line and from notebooks.
+
+    FOLDER/history.json              the tree of versions, head, and every move of head
+    FOLDER/deltas/<sha256>.safetensors
+    FOLDER/pictures/<concept>-<version>/0.png    small copies of what was taught, for scoring
+    FOLDER/lock                      held while a command writes
+
+A delta and its pictures are written before the history that names them, and each file appears whole or not at all: a
+command that is killed leaves the state before it. Reading takes no lock.
+"""
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from cns.delta import Delta
+from cns.errors import DamagedDelta, WrongBase
+from cns.history import DamagedHistory, History, HistoryError, VersionRecord, history_from_json
+
+REFERENCE_PX = 256  # the longer side of the pictures kept for scoring: what CLIP sees is smaller still
+
+
+class HistoryBusy(HistoryError):
+    """Another command is writing to this history."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path` so that a reader, or a power cut, finds the old file or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut, as fsync does for a file's bytes."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def as_json(value: Any) -> Any:
+    """Nested mappings, sequences and numbers as JSON has them: tuples as lists, and null for NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def now() -> str:
+    """The present moment in ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class HistoryFolder:
+    """One history in one folder. `history` is what was last read; `writing` reads again under the lock."""
+
+    def __init__(self, folder: Path, history: History) -> None:
+        self.folder, self.history = folder, history
+
+    @classmethod
+    def create(cls, folder: str | Path, base_source: str, base_id: str) -> "HistoryFolder":
+        """Begin a history on a base. HistoryError when the folder already holds one, or something else."""
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(entry.name != "lock" for entry in folder.iterdir())):
+            raise HistoryError(f"{folder} exists and is not empty: a new history needs a folder of its own.")
+        folder.mkdir(parents=True, exist_ok=True)
+        made = cls(folder, History(base_source, base_id))
+        with made._locked(0):
+            if made._file.exists():
+                raise HistoryError(f"Another command has just begun a history in {folder}.")
+            made._store(made.history)
+        return made
+
+    @classmethod
+    def open(cls, folder: str | Path, base_id: str | None = None) -> "HistoryFolder":
+        """Read a history. base_id: that of the base in use; WrongBase when the history was made on another."""
+        opened = cls(Path(folder), History("", ""))
+        opened.read_again()
+        if base_id is not None:
+            opened.check_base(base_id)
+        return opened
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "history.json"
+
+    def read_again(self) -> History:
+        try:
+            self.history = history_from_json(json.loads(self._file.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise HistoryError(f"There is no history in {self.folder}.") from error
+        except ValueError as error:
+            raise DamagedHistory(f"{self._file} is damaged: it cannot be read as JSON.") from error
+        return self.history
+
+    def check_base(self, base_id: str) -> None:
+        """Raise WrongBase unless this history was made on the base of that id."""
+        if base_id != self.history.base_id:
+            raise WrongBase(
+                f"The history in {self.folder} was made on another base model ({self.history.base_source}, id "
+                f"{self.history.base_id[:12]}) than the one in use (id {base_id[:12]})."
+            )
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def load_delta(self, version: VersionRecord) -> Delta:
+        """The delta of a version; DamagedDelta when its file is gone or holds other bytes than were learned."""
+        path = self._delta_path(version.delta)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise DamagedDelta(f"The delta of version {version.number} is missing: {path} is gone.") from error
+        if hashlib.sha256(data).hexdigest() != version.delta:
+            raise DamagedDelta(
+                f"The delta of version {version.number} is damaged: {path} no longer has the bytes that were learned."
+            )
+        return Delta.from_bytes(data, base_id=self.history.base_id)
+
+    def load_deltas(self, number: int | None = None) -> tuple[Delta, ...]:
+        """The deltas that make up a version, oldest first. number: None for head, 0 for the bare base."""
+        wanted = self.history.head if number is None else number
+        return tuple(self.load_delta(version) for version in self.history.lineage(wanted))
+
+    def load_pictures(self, version: VersionRecord) -> tuple[Image.Image, ...]:
+        """The small RGB copies of what was taught, in the order given."""
+        found = sorted(self._pictures_path(version).glob("*.png"), key=lambda path: int(path.stem))
+        pictures = []
+        for path in found:
+            with Image.open(path) as picture:
+                pictures.append(picture.convert("RGB"))
+        return tuple(pictures)
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, wait_s: float = 2.0) -> Iterator[History]:
+        """Hold the folder while the block runs, having read it again. HistoryBusy when another command keeps it.
+
+        Learning holds it from start to end: what is learned depends on the head that was read.
+        """
+        if not self._file.exists():
+            raise HistoryError(f"There is no history in {self.folder}.")
+        with self._locked(wait_s):
+            yield self.read_again()
+
+    @contextmanager
+    def _locked(self, wait_s: float) -> Iterator[None]:
+        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _take_lock(handle, wait_s, lambda: HistoryBusy(f"Another command is writing to the history {self.folder}."))
+            yield
+        finally:
+            os.close(handle)  # which gives the lock back, as the end of the process does
+
+    def publish(
+        self,
+        delta: Delta,
+        pictures: Sequence[Image.Image],
+        *,
+        seconds: Mapping[str, float] | None = None,
+        diagnosis: Sequence[Mapping[str, Any]] = (),
+        examination: Mapping[str, Any] | None = None,
+    ) -> VersionRecord:
+        """Add what was learned on head as a new version and move head there. To be called within `writing`.
+
+        Raises WrongBase for a delta of another base and HistoryError for one that was learned on another version.
+        """
+        self.check_base(delta.base_id)
+        parent = self.history.head
+        expected = self.history.find(parent).delta if parent else None
+        if delta.parent != expected:
+            raise HistoryError(f"{delta.concept} was not learned on version {parent}, where this history's head is.")
+        data = delta.to_bytes()
+        version = VersionRecord(
+            number=self.history.next_number,
+            parent=parent,
+            concept=delta.concept,
+            class_noun=delta.class_noun,
+            delta=delta.digest,
+            delta_bytes=len(data),
+            created_at=now(),
+            seconds=dict(seconds or {}),
+            report=dict(delta.report),
+            diagnosis=tuple(diagnosis),
+            examination=dict(examination or {}),
+        )
+        grown = self.history.with_version(version)
+        write_atomically(self._delta_path(delta.digest), data)
+        for place, picture in enumerate(pictures):
+            write_atomically(self._pictures_path(version) / f"{place}.png", _small_png(picture))
+        self._store(grown)
+        return version
+
+    def move_head(self, number: int, why: str = "rolled back") -> History:
+        """Move head to a version (0 for the bare base); every version stays. To be called within `writing`."""
+        self._store(self.history.with_head(number, now(), why))
+        return self.history
+
+    def _store(self, history: History) -> None:
+        written = json.dumps(as_json(history.to_json()), indent=1, allow_nan=False)
+        write_atomically(self._file, f"{written}\n".encode())
+        self.history = history
+
+    def _delta_path(self, digest: str) -> Path:
+        return self.folder / "deltas" / f"{digest}.safetensors"
+
+    def _pictures_path(self, version: VersionRecord) -> Path:
+        return self.folder / "pictures" / f"{version.concept}-{version.number}"
+
+
+def _take_lock(handle: int, wait_s: float, refusal: Callable[[], HistoryBusy]) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise refusal() from None
+            time.sleep(0.05)
+
+
+def _small_png(picture: Image.Image) -> bytes:
+    """A picture as PNG, shrunk where it is larger than REFERENCE_PX, without metadata."""
+    small = picture.convert("RGB")
+    small.thumbnail((REFERENCE_PX, REFERENCE_PX))
+    buffer = BytesIO()
+    Image.frombytes("RGB", small.size, small.tobytes()).save(buffer, "PNG")
+    return buffer.getvalue()
