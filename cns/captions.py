@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, BlipForConditionalGeneration
 
 from cns.errors import CnsError
 from cns.judge import Judge
+from cns.phrases import load_phrase_bank
 from cns.preprocessing import read_preprocessing
 from cns.pretrained import find_folder, load_frozen, load_tokenizer
 
@@ -63,12 +64,14 @@ class TemplateCaptioner:
 class RetrievalCaptioner:
     """Chooses for each picture the phrase that a CLIP finds most fitting: "a photo of a dog on the grass".
 
-    phrase_bank: what may follow the noun; see `cns.phrases.load_phrase_bank`. Saying nothing is a choice too.
+    phrase_bank: what may follow the noun; None for the list shipped here. A base model may bring a list of its own, in
+    words that it knows: see `cns.phrases.load_phrase_bank`. Saying nothing is a choice too.
     """
 
-    def __init__(self, judge: Judge, phrase_bank: Sequence[str], template: str = TEMPLATE) -> None:
+    def __init__(self, judge: Judge, phrase_bank: Sequence[str] | None = None, template: str = TEMPLATE) -> None:
         _check_template(template)
-        self.judge, self.phrase_bank, self.template = judge, tuple(phrase_bank), template
+        bank = load_phrase_bank() if phrase_bank is None else phrase_bank
+        self.judge, self.phrase_bank, self.template = judge, tuple(bank), template
 
     def caption(self, pictures: Sequence[Image.Image], class_noun: str) -> list[str]:
         """The best of the template alone and the template with each phrase, by cosine, for each picture."""

@@ -24,6 +24,11 @@ BATCH = 32  # pictures or texts seen at once: bounds memory, changes no result
 class ImageEncoder(Protocol):
     """Whatever sees likeness between pictures: a Judge, or an encoder trained to tell individuals apart."""
 
+    @property
+    def id(self) -> str:
+        """What tells it from other encoders: scores with different ids cannot be compared."""
+        ...
+
     def image_features(self, pictures: Pictures) -> Tensor:
         """Pictures -> (n, width) float32 on the CPU, each row of length 1."""
         ...

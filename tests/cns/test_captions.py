@@ -53,6 +53,7 @@ def test_retrieval_chooses_the_phrase_that_clip_finds_nearest(tmp_path: Path) ->
         torch.testing.assert_close(fits[candidates.index(caption)], fits.max(), atol=1e-6, rtol=0)
     assert len(set(captions)) > 1
     assert captioner.caption([], "dog") == []
+    assert RetrievalCaptioner(judge).phrase_bank == load_phrase_bank()
     assert RetrievalCaptioner(judge, ()).caption(pictures[:1], "dog") == ["a photo of a dog"]
 
 
