@@ -39,7 +39,7 @@ class VersionRecord:
     delta_bytes: int
     created_at: str  # ISO 8601 with time zone
     seconds: Mapping[str, float] = field(default_factory=dict)  # "captions", "selection", "learning", "diagnosis"
-    report: Mapping[str, Any] = field(default_factory=dict)  # densities, overlap, losses: as the delta reports them
+    report: Mapping[str, Any] = field(default_factory=dict)  # the delta's own, and "loss": that of every step
     diagnosis: Sequence[Mapping[str, Any]] = ()  # findings in plain words
     examination: Mapping[str, Any] = field(default_factory=dict)  # the measured numbers behind the diagnosis
 
@@ -60,6 +60,7 @@ class History:
 
     base_source: str  # where the base was loaded from: a folder, a file, a hub id
     base_id: str  # 64 hex digits; see `cns.base_model.BaseModel.id`
+    base_config: str | None = None  # for a single checkpoint file: what describes its architecture
     versions: tuple[VersionRecord, ...] = ()
     head: int = 0
     head_moves: tuple[HeadMove, ...] = ()
@@ -107,7 +108,7 @@ class History:
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "base": {"source": self.base_source, "id": self.base_id},
+            "base": {"source": self.base_source, "id": self.base_id, "config": self.base_config},
             "versions": [asdict(version) for version in self.versions],
             "head": self.head,
             "head_moves": [
@@ -125,6 +126,7 @@ def history_from_json(read: Any) -> History:
         history = History(
             base_source=str(read["base"]["source"]),
             base_id=str(read["base"]["id"]),
+            base_config=read["base"].get("config"),
             versions=tuple(_version_from_json(version) for version in read["versions"]),
             head=int(read["head"]),
             head_moves=tuple(

@@ -82,13 +82,15 @@ class HistoryFolder:
         self.folder, self.history = folder, history
 
     @classmethod
-    def create(cls, folder: str | Path, base_source: str, base_id: str) -> "HistoryFolder":
+    def create(
+        cls, folder: str | Path, base_source: str, base_id: str, base_config: str | None = None
+    ) -> "HistoryFolder":
         """Begin a history on a base. HistoryError when the folder already holds one, or something else."""
         folder = Path(folder)
         if folder.exists() and (not folder.is_dir() or any(entry.name != "lock" for entry in folder.iterdir())):
             raise HistoryError(f"{folder} exists and is not empty: a new history needs a folder of its own.")
         folder.mkdir(parents=True, exist_ok=True)
-        made = cls(folder, History(base_source, base_id))
+        made = cls(folder, History(base_source, base_id, base_config))
         with made._locked(0):
             if made._file.exists():
                 raise HistoryError(f"Another command has just begun a history in {folder}.")
@@ -181,6 +183,7 @@ class HistoryFolder:
         delta: Delta,
         pictures: Sequence[Image.Image],
         *,
+        losses: Sequence[float] = (),
         seconds: Mapping[str, float] | None = None,
         diagnosis: Sequence[Mapping[str, Any]] = (),
         examination: Mapping[str, Any] | None = None,
@@ -204,7 +207,7 @@ class HistoryFolder:
             delta_bytes=len(data),
             created_at=now(),
             seconds=dict(seconds or {}),
-            report=dict(delta.report),
+            report={**delta.report, "loss": [float(loss) for loss in losses]},
             diagnosis=tuple(diagnosis),
             examination=dict(examination or {}),
         )

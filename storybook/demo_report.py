@@ -105,9 +105,9 @@ def _check_generic(entry: Mapping[str, Any]) -> Check:
 
 
 def find_gaps(value: Any, name: str = "report") -> list[str]:
-    """Names of all figures that are missing or no finite number."""
+    """Names of all figures that are missing or no finite number. A finding need not be about a concept."""
     if isinstance(value, Mapping):
-        return [gap for key, part in value.items() for gap in find_gaps(part, f"{name}.{key}")]
+        return [gap for key, part in value.items() if key != "concept" for gap in find_gaps(part, f"{name}.{key}")]
     if isinstance(value, list | tuple):
         return [gap for place, part in enumerate(value) for gap in find_gaps(part, f"{name}[{place}]")]
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

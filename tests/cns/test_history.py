@@ -35,7 +35,7 @@ def delta(concept: str, parent: Delta | None = None, base_id: str = BASE, value:
         shapes={LAYER: (2, 4)},
         token_vectors=(torch.arange(4.0),),
         settings={"steps": 3},
-        report={"loss": [0.5, 0.25]},
+        report={"final_loss": 0.25},
     )
 
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> HistoryFolder:
 
 def publish(folder: HistoryFolder, learned: Delta) -> VersionRecord:
     with folder.writing():
-        return folder.publish(learned, [PICTURE], seconds={"learning": 1.5})
+        return folder.publish(learned, [PICTURE], losses=[0.5, 0.25], seconds={"learning": 1.5})
 
 
 # --- the tree ---------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_a_published_delta_is_read_back_as_it_was(folder: HistoryFolder) -> None
     assert [read.digest for read in again.load_deltas(1)] == [rex.digest]
     assert again.load_deltas(0) == ()
     assert again.history.find(1).seconds == {"learning": 1.5}
-    assert again.history.find(1).report == {"loss": [0.5, 0.25]}
+    assert again.history.find(1).report == {"final_loss": 0.25, "loss": [0.5, 0.25]}
 
 
 def test_small_copies_of_the_pictures_are_kept(folder: HistoryFolder) -> None:

@@ -1,0 +1,375 @@
+"""The command line over a history in a folder: learn, generate, look back, go back, score, export."""
+
+import functools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.tree import Tree
+
+from cns.base_model import BaseModel, load_base
+from cns.captions import BlipCaptioner, Captioner, RetrievalCaptioner, TemplateCaptioner
+from cns.compose import compose
+from cns.denoise import GenerationRequest, generate, to_pictures
+from cns.errors import CnsError
+from cns.examination import ExaminationSettings
+from cns.export import export_custom_diffusion, export_diffusers, export_lora
+from cns.history import History, VersionRecord
+from cns.history_folder import HistoryFolder, write_atomically
+from cns.judge import Judge, load_judge
+from cns.learning import LearningSettings
+from cns.phrases import load_phrase_bank
+from cns.pictures import read_picture
+from cns.recipe import recipe_of, to_png
+from cns.samplers import SAMPLERS
+from cns.scoring import score_history
+from cns.teaching import Classroom, Lesson, OnProgress, teach
+
+SHIPPED_BASE = Path(__file__).resolve().parents[1] / "storybook" / "model"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+app = typer.Typer(
+    help="Teach one diffusion model concept after concept, and go back to any earlier state.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+errors = Console(stderr=True)
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+class CaptionerName(StrEnum):
+    template = "template"
+    retrieval = "retrieval"
+    blip = "blip"
+
+
+class ExportFormat(StrEnum):
+    diffusers = "diffusers"
+    custom_diffusion = "custom-diffusion"
+    lora = "lora"
+
+
+HistoryArgument = Annotated[Path, typer.Argument(help="The folder that holds the history.")]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A diffusers folder, a hub id, or a .safetensors checkpoint. Default: the one the history was made on, "
+        "then BASE_MODEL from the environment, then the one that is shipped."
+    ),
+]
+ConfigOption = Annotated[str | None, typer.Option(help="For a checkpoint: folder or hub id with its architecture.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+DtypeOption = Annotated[str, typer.Option(help="float32, float16 or bfloat16.")]
+JudgeOption = Annotated[
+    str | None, typer.Option(help="A CLIP model for scores: folder or hub id. Default: clip/ in the base's folder.")
+]
+VersionOption = Annotated[int | None, typer.Option(help="A version's number; 0 is the bare base. Default: head.")]
+
+
+def told_in_a_sentence(command: Command) -> Command:
+    """Turn what goes wrong on purpose, and files that cannot be used, into one line on stderr and exit code 1."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except (CnsError, OSError, torch.OutOfMemoryError) as error:
+            errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+
+    return run  # type: ignore[return-value]
+
+
+@app.command()
+@told_in_a_sentence
+def learn(
+    history: HistoryArgument,
+    pictures: Annotated[list[Path], typer.Argument(help="Three to ten pictures: PNG, JPEG or WebP.")],
+    name: Annotated[str, typer.Option(help="The concept's name; in prompts it is written <name>.")],
+    noun: Annotated[str, typer.Option(help="What kind of thing it is: dog, mug, ...")],
+    base: BaseOption = None,
+    config: ConfigOption = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
+    resolution: Annotated[int | None, typer.Option(min=8, help="Side of the training pictures in pixels.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed and inputs give the same delta.")] = None,
+    caption: Annotated[
+        list[str] | None, typer.Option(help="A caption of your own; once for all pictures or once for each.")
+    ] = None,
+    captioner: Annotated[CaptionerName, typer.Option(help="Who writes the captions.")] = CaptionerName.template,
+    blip: Annotated[str | None, typer.Option(help="Folder or hub id of the BLIP weights for --captioner blip.")] = None,
+    judge: JudgeOption = None,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Teach the history's head a new concept. The first learning begins the history."""
+    lesson = Lesson(name, noun, tuple(read_picture(path) for path in pictures), tuple(caption or ()))
+    model, source, described = open_base(history, base, config, device, dtype)
+    clip = open_judge(source, judge, device)
+    chosen: dict[str, Any] = {"steps": steps, "batch": batch, "resolution_px": resolution, "seed": seed}
+    settings = replace(LearningSettings(), **{key: value for key, value in chosen.items() if value is not None})
+    room = Classroom(
+        model,
+        judge=clip,
+        captioner=choose_captioner(captioner, clip, blip, source, device),
+        settings=settings,
+        base_folder=Path(source),
+    )
+    if not (history / "history.json").exists():
+        HistoryFolder.create(history, source, model.id, described)
+    folder = HistoryFolder.open(history, model.id)
+    with progress_bar() as on_progress:
+        version = teach(folder, lesson, room, on_progress)
+    describe_version(version)
+    if clip is None:
+        errors.print("There is no CLIP beside this base, so nothing was measured: give one with --judge.", style="dim")
+
+
+@app.command("generate")
+@told_in_a_sentence
+def generate_pictures(
+    history: HistoryArgument,
+    prompt: Annotated[str, typer.Argument(help='Such as "a photo of <rex> on the grass".')],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    seed: Annotated[int, typer.Option(help="Of the first picture; the next ones count up.")] = 0,
+    count: Annotated[int, typer.Option(min=1)] = 1,
+    version: VersionOption = None,
+    negative: Annotated[str, typer.Option(help="What should not be in the picture.")] = "",
+    steps: Annotated[int, typer.Option(min=1)] = GenerationRequest.steps,
+    guidance: Annotated[float, typer.Option(help="How strongly the prompt counts; 1 switches guidance off.")] = (
+        GenerationRequest.guidance
+    ),
+    sampler: Annotated[str, typer.Option(help=", ".join(SAMPLERS))] = GenerationRequest.sampler,
+    width: Annotated[int | None, typer.Option(min=8, help="In pixels. Default: what the base was trained on.")] = None,
+    height: Annotated[int | None, typer.Option(min=8, help="In pixels.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures made at the same time.")] = 4,
+    base: BaseOption = None,
+    config: ConfigOption = None,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Make pictures at a version, each a PNG with its whole recipe inside."""
+    folder = HistoryFolder.open(history)
+    model, _, _ = open_base(history, base, config, device, dtype)
+    folder.check_base(model.id)
+    number = folder.history.head if version is None else version
+    deltas = folder.load_deltas(number)
+    requests = [
+        GenerationRequest(prompt, negative, seed + place, steps, guidance, sampler, width, height)
+        for place in range(count)
+    ]
+    with progress_bar() as on_progress:
+        pixels = generate(
+            model, compose(model, deltas), requests, batch=batch, on_step=functools.partial(on_progress, "generating")
+        )
+    for request, picture in zip(requests, to_pictures(pixels)):
+        path = free_path(out, f"v{number}-seed{request.seed}-{slug(prompt)}")
+        write_atomically(path, to_png(picture, recipe_of(model, deltas, request, number)))
+        typer.echo(path)
+
+
+@app.command("history")
+@told_in_a_sentence
+def show_history(history: HistoryArgument) -> None:
+    """Show the versions as a tree, head marked, and how head moved."""
+    known = HistoryFolder.open(history).history
+    console = Console(highlight=False)
+    console.print(history_tree(known))
+    for move in known.head_moves:
+        console.print(f"{move.at}  {move.from_version} -> {move.to_version}  {move.why}", style="dim", markup=False)
+
+
+@app.command()
+@told_in_a_sentence
+def rollback(
+    history: HistoryArgument, to: Annotated[int, typer.Option(help="A version's number; 0 is the bare base.")]
+) -> None:
+    """Move head to another version. Nothing is deleted: roll "back" to a later number to return."""
+    folder = HistoryFolder.open(history)
+    with folder.writing():
+        folder.move_head(to)
+    typer.echo(f"Head is on version {to}.")
+
+
+@app.command()
+@told_in_a_sentence
+def score(
+    history: HistoryArgument,
+    version: VersionOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Pictures of each prompt.")] = 2,
+    steps: Annotated[int, typer.Option(min=1)] = ExaminationSettings.steps,
+    base: BaseOption = None,
+    config: ConfigOption = None,
+    judge: JudgeOption = None,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Measure every concept at every version since it was learned, and print the scores as JSON."""
+    folder = HistoryFolder.open(history)
+    model, source, _ = open_base(history, base, config, device, dtype)
+    folder.check_base(model.id)
+    clip = open_judge(source, judge, device)
+    if clip is None:
+        raise CnsError("Scores need a CLIP model, and there is none beside this base: give one with --judge.")
+    with progress_bar() as on_progress:
+        settings = ExaminationSettings(pictures_per_prompt=seeds, steps=steps)
+        on_step = functools.partial(on_progress, "generating")
+        scores = score_history(folder, model, clip, version=version, settings=settings, on_step=on_step)
+    typer.echo(json.dumps({"scores": scores}, indent=1))
+
+
+@app.command("export")
+@told_in_a_sentence
+def export_version(
+    history: HistoryArgument,
+    form: Annotated[ExportFormat, typer.Option("--format")],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    version: VersionOption = None,
+    rank: Annotated[int, typer.Option(min=1, help="Of the LoRA.")] = 16,
+    base: BaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write a version in a form that other programs load."""
+    folder = HistoryFolder.open(history)
+    model, _, _ = open_base(history, base, config, "cpu", "float32")
+    folder.check_base(model.id)
+    composed = compose(model, folder.load_deltas(version))
+    if form is ExportFormat.diffusers:
+        export_diffusers(model, composed, out)
+    elif form is ExportFormat.custom_diffusion:
+        export_custom_diffusion(model, composed, out)
+    else:
+        residuals = export_lora(model, composed, out, rank)
+        worst = max(residuals.values())
+        typer.echo(
+            f"LoRA of rank {rank} leaves out {sum(residuals.values()) / len(residuals):.1%} of the difference in the "
+            f"mean over {len(residuals)} layers, {worst:.1%} in the worst; each layer's share is in residuals.json."
+        )
+    typer.echo(out)
+
+
+# --- what the commands share ----------------------------------------------------------------------------------------
+
+
+def open_base(
+    history: Path, wanted: str | None, config: str | None, device: str, dtype: str
+) -> tuple[BaseModel, str, str | None]:
+    """The base, where it came from, and for a checkpoint what describes it; BaseOption says where it is looked for."""
+    if dtype not in DTYPES:
+        raise CnsError(f"There is no dtype {dtype} here; choose one of {', '.join(DTYPES)}.")
+    check_device(device)
+    recorded, described = recorded_base(history)
+    if wanted is None and recorded is not None:
+        wanted, config = recorded, config or described
+    source = absolute(wanted or os.environ.get("BASE_MODEL") or str(SHIPPED_BASE))
+    described = None if config is None else absolute(config)
+    return load_base(source, device=device, dtype=DTYPES[dtype], config=described), source, described
+
+
+def absolute(source: str) -> str:
+    """A path that holds from any working folder; a hub id as it is."""
+    return str(Path(source).resolve()) if Path(source).exists() else source
+
+
+def check_device(device: str) -> None:
+    """Raise a sentence for a device that torch cannot use here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise CnsError(f"The device {device} cannot be used here.") from error
+
+
+def recorded_base(history: Path) -> tuple[str | None, str | None]:
+    """Source and configuration of an existing history's base, unless that was a path which is no longer there."""
+    if not (history / "history.json").exists():
+        return None, None
+    known = HistoryFolder.open(history).history
+    gone = Path(known.base_source).is_absolute() and not Path(known.base_source).exists()
+    return (None, None) if gone else (known.base_source, known.base_config)
+
+
+def open_judge(base_source: str, wanted: str | None, device: str) -> Judge | None:
+    """The CLIP asked for, else the one in the base's folder, else None."""
+    beside = Path(base_source) / "clip"
+    if wanted is None and not beside.is_dir():
+        return None
+    return load_judge(wanted or beside, device)
+
+
+def choose_captioner(
+    name: CaptionerName, judge: Judge | None, blip: str | None, base_source: str, device: str
+) -> Captioner:
+    if name is CaptionerName.blip:
+        if blip is None:
+            raise CnsError("Captions by BLIP need its weights: name their folder or hub id with --blip.")
+        return BlipCaptioner(blip, device)
+    if name is CaptionerName.retrieval:
+        if judge is None:
+            raise CnsError("Captions by retrieval need a CLIP model, and there is none beside this base: use --judge.")
+        return RetrievalCaptioner(judge, load_phrase_bank(base_source))
+    return TemplateCaptioner()
+
+
+@contextmanager
+def progress_bar() -> Iterator[OnProgress]:
+    """A bar on stderr for each stage that reports how far it is: on_progress(stage, done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors) as progress:
+        bars: dict[str, Any] = {}
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=total)
+            progress.update(bars[stage], completed=done, total=total)
+
+        yield on_progress
+
+
+def describe_version(version: VersionRecord) -> None:
+    console = Console(highlight=False)
+    took = sum(version.seconds.values())
+    console.print(
+        f"Version {version.number}: <{version.concept}> {version.class_noun}, "
+        f"{version.delta_bytes / 1000:.0f} kB in {took:.0f} s, delta {version.delta[:12]}",
+        markup=False,
+    )
+    for finding in version.diagnosis:
+        console.print(f"{finding['severity']}: {finding['sentence']}", markup=False)
+        if finding["severity"] != "ok":
+            console.print(f"  {finding['remedy']}", markup=False)
+
+
+def history_tree(history: History) -> Tree:
+    """The versions as a tree for the terminal."""
+
+    def label(number: int, text: str) -> str:
+        return f"[bold green]{number}  {text}  <- head[/]" if number == history.head else f"{number}  {text}"
+
+    root = Tree(label(0, f"the base, {history.base_id[:12]}"))
+    branches = {0: root}
+    for version in history.versions:  # parents come before their children
+        text = f"{version.concept} ({version.class_noun})  {version.delta[:12]}  {version.created_at}"
+        branches[version.number] = branches[version.parent].add(label(version.number, text))
+    return root
+
+
+def slug(prompt: str) -> str:
+    """A prompt as part of a file's name: "a photo of <rex>" -> "a-photo-of-rex"."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60]
+
+
+def free_path(folder: Path, stem: str) -> Path:
+    """stem.png in `folder`, or stem-2.png, stem-3.png... where earlier pictures stand."""
+    names = (f"{stem}.png", *(f"{stem}-{turn}.png" for turn in range(2, 10_000)))
+    return next(folder / name for name in names if not (folder / name).exists())

@@ -1,0 +1,246 @@
+"""The commands, as a person types them, on a tiny base with a tiny CLIP beside it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from PIL import Image
+from typer.testing import CliRunner
+
+from cns import cli
+from cns.history_folder import HistoryFolder
+from cns.recipe import read_recipe
+from tests import tiny_clip
+
+
+@pytest.fixture(scope="module")
+def base_folder(sd1_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "base"
+    shutil.copytree(sd1_folder, folder)
+    tiny_clip.build_clip(folder / "clip")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """One picture of each kind of file that is taken."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = [folder / name for name in ("a.png", "b.jpg", "c.webp")]
+    for path, picture in zip(paths, tiny_clip.random_pictures(3)):
+        picture.save(path)
+    return [str(path) for path in paths]
+
+
+def run(*arguments: object) -> Result:
+    result: Result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    return result
+
+
+def learn(history: Path, base: Path, pictures: list[str], name: str = "rex", *more: object) -> Result:
+    options = ("--name", name, "--noun", "dog", "--base", base, "--steps", 2, "--batch", 2)
+    return run("learn", history, *pictures, *options, *more)
+
+
+@pytest.fixture(scope="module")
+def learned(base_folder: Path, pictures: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history of two versions. Tests that change it work on a copy."""
+    history = tmp_path_factory.mktemp("cli-history") / "history"
+    for name in ("rex", "tom"):
+        result = learn(history, base_folder, pictures, name)
+        assert result.exit_code == 0, result.output
+    return history
+
+
+@pytest.fixture
+def own_copy(learned: Path, tmp_path: Path) -> Path:
+    copy: Path = shutil.copytree(learned, tmp_path / "history")
+    return copy
+
+
+def test_learning_makes_versions_with_an_examination(learned: Path) -> None:
+    history = HistoryFolder.open(learned).history
+    assert [(version.number, version.parent, version.concept) for version in history.versions] == [
+        (1, 0, "rex"),
+        (2, 1, "tom"),
+    ]
+    second = history.find(2)
+    assert set(second.seconds) == {"captions", "selection", "learning", "diagnosis"}
+    assert set(second.report["density"]) == {"base", "general", "concept"}
+    assert len(second.report["loss"]) == 2
+    assert {finding["signature"] for finding in second.diagnosis} >= {"underfitting", "zero-shot damage", "forgetting"}
+    assert set(second.examination["concepts"]) == {"rex", "tom"}
+
+
+def test_learning_the_same_twice_gives_the_same_delta(
+    learned: Path, base_folder: Path, pictures: list[str], tmp_path: Path
+) -> None:
+    assert learn(tmp_path / "again", base_folder, pictures).exit_code == 0
+    first, again = (HistoryFolder.open(folder).history.find(1) for folder in (learned, tmp_path / "again"))
+    assert again.delta == first.delta
+
+
+def test_a_caption_of_ones_own_is_learned_with_the_token_in_it(
+    base_folder: Path, pictures: list[str], tmp_path: Path
+) -> None:
+    result = learn(tmp_path / "h", base_folder, pictures, "rex", "--caption", "the dog at night")
+    assert result.exit_code == 0, result.output
+    version = HistoryFolder.open(tmp_path / "h").history.find(1)
+    assert version.report["captions"] == ["the <rex> dog at night"] * 3
+
+
+def test_captions_can_be_retrieved_with_the_clip_beside_the_base(
+    base_folder: Path, pictures: list[str], tmp_path: Path
+) -> None:
+    result = learn(tmp_path / "h", base_folder, pictures, "rex", "--captioner", "retrieval")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_base_without_a_clip_learns_unexamined(sd1_folder: Path, pictures: list[str], tmp_path: Path) -> None:
+    result = learn(tmp_path / "h", sd1_folder, pictures)
+    assert result.exit_code == 0, result.output
+    assert "--judge" in result.stderr
+    assert HistoryFolder.open(tmp_path / "h").history.find(1).diagnosis == ()
+
+
+def test_pictures_carry_their_recipe(learned: Path, tmp_path: Path) -> None:
+    prompt = "a photo of the <rex> dog next to <tom> dog"
+    result = run("generate", learned, prompt, "--seed", 5, "--count", 2, "--out", tmp_path, "--steps", 2)
+    assert result.exit_code == 0, result.output
+    paths = [Path(line) for line in result.stdout.split()]
+    assert [path.name[:8] for path in paths] == ["v2-seed5", "v2-seed6"]
+    with Image.open(paths[1]) as picture:
+        recipe = read_recipe(picture)
+        text = picture.info["parameters"]
+    assert recipe is not None
+    assert (recipe["prompt"], recipe["seed"], recipe["version"], recipe["steps"]) == (prompt, 6, 2, 2)
+    assert [delta["concept"] for delta in recipe["deltas"]] == ["rex", "tom"]
+    assert re.search(r"Steps: 2, Sampler: DDIM, CFG scale: 5.0, Seed: 6, Size: 16x16", text)
+
+
+def test_the_same_command_makes_the_same_picture_beside_the_first(learned: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run("generate", learned, "<rex>", "--out", tmp_path, "--steps", 2).exit_code == 0
+    first, second = sorted(tmp_path.iterdir())
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_earlier_version_does_not_know_later_concepts(learned: Path, tmp_path: Path) -> None:
+    result = run("generate", learned, "a <tom> dog", "--out", tmp_path, "--steps", 2, "--version", 1)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "<tom>" in result.stderr
+    assert "known tokens: <rex>" in result.stderr
+    assert result.stderr.count("\n") <= 2
+
+
+def test_the_tree_shows_where_head_is_and_how_it_got_there(own_copy: Path, base_folder: Path) -> None:
+    assert run("rollback", own_copy, "--to", 1).exit_code == 0
+    shown = run("history", own_copy).stdout
+    assert re.search(r"1  rex \(dog\).*<- head", shown)
+    assert "2  tom (dog)" in shown
+    assert "2 -> 1  rolled back" in shown
+
+
+def test_after_a_rollback_the_same_bytes_come_again_and_learning_branches(
+    own_copy: Path, base_folder: Path, pictures: list[str], tmp_path: Path
+) -> None:
+    options = ("--steps", 2, "--seed", 3)
+    assert run("generate", own_copy, "<rex>", "--out", tmp_path / "a", *options, "--version", 1).exit_code == 0
+    assert run("rollback", own_copy, "--to", 1).exit_code == 0
+    assert run("generate", own_copy, "<rex>", "--out", tmp_path / "b", *options).exit_code == 0
+    (before,), (after,) = (list((tmp_path / name).iterdir()) for name in "ab")
+    assert before.read_bytes() == after.read_bytes()
+    assert learn(own_copy, base_folder, pictures, "mia").exit_code == 0
+    assert HistoryFolder.open(own_copy).history.find(3).parent == 1
+
+
+def test_scores_are_json_of_every_concept_since_it_was_learned(learned: Path) -> None:
+    result = run("score", learned, "--steps", 2, "--seeds", 1)
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)["scores"]
+    assert [(score["version"], score["concept"]) for score in scores] == [
+        (0, "rex"),
+        (0, "tom"),
+        (1, "rex"),
+        (2, "rex"),
+        (2, "tom"),
+    ]
+    assert all(-1 <= score["clip_i"] <= 1 and 0 <= score["clip_t"] <= 250 for score in scores)
+
+
+@pytest.mark.parametrize(
+    ("form", "file"),
+    [
+        ("diffusers", "model_index.json"),
+        ("custom-diffusion", "pytorch_custom_diffusion_weights.safetensors"),
+        ("lora", "pytorch_lora_weights.safetensors"),
+    ],
+)
+def test_a_version_is_exported_in_each_form(learned: Path, tmp_path: Path, form: str, file: str) -> None:
+    result = run("export", learned, "--format", form, "--out", tmp_path / "out", "--rank", 2)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / file).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("rollback", "{history}", "--to", "9"), "no version 9"),
+        (("generate", "{history}", "a dog", "--out", "{out}", "--sampler", "magic"), "no sampler 'magic'"),
+        (("generate", "{history}", "a dog", "--out", "{out}", "--device", "abacus"), "device abacus cannot be used"),
+        (("generate", "{history}", "a dog", "--out", "{out}", "--dtype", "int8"), "no dtype int8"),
+        (("generate", "{history}", "a dog", "--out", "{out}", "--base", "{other}"), "another base model"),
+        (("history", "{out}"), "There is no history in"),
+        (("export", "{history}", "--format", "lora", "--out", "{out}", "--version", "0"), "bare base"),
+        (("learn", "{history}", "{text}", "--name", "mia", "--noun", "cat"), "notes.png cannot be read as a PNG"),
+        (("learn", "{history}", "{out}/none.png", "--name", "mia", "--noun", "cat"), "There is no file"),
+        (("learn", "{history}", "{picture}", "--name", "a b", "--noun", "cat"), "letters, digits"),
+        (("learn", "{history}", "{picture}", "--name", "rex", "--noun", "cat"), "already knows <rex>"),
+        (("learn", "{history}", "{picture}", "--name", "mia", "--noun", "cat", "--captioner", "blip"), "--blip"),
+    ],
+)
+def test_what_goes_wrong_is_told_in_a_sentence(
+    own_copy: Path,
+    sd2_folder: Path,
+    pictures: list[str],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    sentence: str,
+) -> None:
+    text = tmp_path / "notes.png"
+    text.write_text("no picture")
+    places = {"history": own_copy, "out": tmp_path / "out", "other": sd2_folder, "text": text, "picture": pictures[0]}
+    before = (own_copy / "history.json").read_bytes()
+    result = run(*(argument.format_map(places) for argument in arguments))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (own_copy / "history.json").read_bytes() == before
+
+
+def test_a_damaged_delta_is_told_of(own_copy: Path, tmp_path: Path) -> None:
+    file = next((own_copy / "deltas").iterdir())
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    result = run("generate", own_copy, "a dog", "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "is damaged" in result.stderr
+
+
+def test_the_base_comes_from_the_option_the_history_the_environment_or_the_project(
+    learned: Path, base_folder: Path, sd2_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASE_MODEL", str(sd2_folder))
+    found = [
+        cli.open_base(learned, str(sd2_folder), None, "cpu", "float32")[1],
+        cli.open_base(learned, None, None, "cpu", "float32")[1],
+        cli.open_base(tmp_path / "new", None, None, "cpu", "float32")[1],
+    ]
+    assert found == [str(sd2_folder), str(base_folder), str(sd2_folder)]
+    assert cli.SHIPPED_BASE.parts[-2:] == ("storybook", "model")
+
+
+def test_a_dtype_by_name_is_that_of_the_base(base_folder: Path, tmp_path: Path) -> None:
+    assert cli.open_base(tmp_path, str(base_folder), None, "cpu", "bfloat16")[0].dtype is torch.bfloat16
