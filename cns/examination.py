@@ -43,6 +43,7 @@ __all__ = [
     "StudiedConcept",
     "ZeroShotScores",
     "examine",
+    "requests_about",
 ]
 
 GENERIC_SEEDS = 500  # from here on, so that no generic picture starts from a concept's noise
@@ -163,16 +164,16 @@ def _plan(
         ("generic", "now"): Series(after, about_nothing),
     }
     for one in (concept, *earlier):
-        about_it = _requests_about(f"{one.token} {one.class_noun}", settings)
+        about_it = requests_about(f"{one.token} {one.class_noun}", settings)
         plan["now", one.name] = Series(after, about_it)
         if one is not concept:
             plan["before", one.name] = Series(before, about_it)
         if one.name not in known:
-            plan["noun", one.name] = Series(untouched, _requests_about(one.class_noun, settings))
+            plan["noun", one.name] = Series(untouched, requests_about(one.class_noun, settings))
     return plan
 
 
-def _requests_about(subject: str, settings: ExaminationSettings) -> tuple[GenerationRequest, ...]:
+def requests_about(subject: str, settings: ExaminationSettings) -> tuple[GenerationRequest, ...]:
     """`pictures_per_prompt` of each template, each with a seed of its own that does not depend on the subject."""
     prompts = [
         template.replace("{}", subject) for template in settings.templates for _ in range(settings.pictures_per_prompt)
@@ -213,7 +214,7 @@ def _check(
 
 def _texts(judge: Judge, class_noun: str, settings: ExaminationSettings) -> Tensor:
     """(n, width): what the pictures of a concept are to show, in words that the judge knows."""
-    return judge.text_features([request.prompt for request in _requests_about(class_noun, settings)])
+    return judge.text_features([request.prompt for request in requests_about(class_noun, settings)])
 
 
 def _score_generic(judge: Judge, base_pictures: Tensor, pictures: Tensor, prompts: Sequence[str]) -> ZeroShotScores:
