@@ -6,7 +6,8 @@ was not selected is not among the parameters, and the base is only read.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class LearningRefused(CnsError):
 
 @dataclass(frozen=True)
 class Concept:
-    """What is to be learned: a name ("rex"), its class noun ("dog"), pictures, and for each a caption with its token."""
+    """What is to be learned: a name ("rex"), its class noun ("dog"), pictures, and their captions with its token."""
 
     name: str
     class_noun: str
@@ -172,13 +173,14 @@ class LearningRun:
         target = noise
         if self.base.prediction_type == "v_prediction":
             target = level.sqrt() * noise - (1 - level).sqrt() * clean
-        made = self._predict(noisy, times, self._caption_of[rows].to(device))
         weights = None
         if settings.min_snr_gamma is not None:
             weights = min_snr_weights(signal, settings.min_snr_gamma, self.base.prediction_type)
-        loss = diffusion_loss(made, target, weights)
-        kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
-        (loss + kept).backward()
+        with self._borrowed_unet():
+            made = self._predict(noisy, times, self._caption_of[rows].to(device))
+            loss = diffusion_loss(made, target, weights)
+            kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
+            (loss + kept).backward()
         self._set_rates()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -195,17 +197,21 @@ class LearningRun:
         rows = {layer: (key[captions], value[captions]) for layer, (key, value) in kv.items()}
         pooled = features.pooled[captions] if features.pooled is not None else None
         added = base.added_conditions(pooled, self._side_px, self._side_px)
-        if settings.gradient_checkpointing:
-            base.unet.enable_gradient_checkpointing()
-        try:
-            with (
-                handed_attention(base.unet),
-                torch.autocast(base.device.type, torch.bfloat16, enabled=settings.mixed_precision),
-            ):
-                return predict(base, noisy.to(base.dtype), times, rows, added)
-        finally:
-            if settings.gradient_checkpointing:
-                base.unet.disable_gradient_checkpointing()
+        with torch.autocast(base.device.type, torch.bfloat16, enabled=settings.mixed_precision):
+            return predict(base, noisy.to(base.dtype), times, rows, added)
+
+    @contextmanager
+    def _borrowed_unet(self) -> Iterator[None]:
+        """The shared UNet with K and V handed in, and with checkpointing when asked for, forwards and backwards."""
+        unet, checkpointing = self.base.unet, self.settings.gradient_checkpointing
+        with handed_attention(unet):
+            if checkpointing:
+                unet.enable_gradient_checkpointing()
+            try:
+                yield
+            finally:
+                if checkpointing:
+                    unet.disable_gradient_checkpointing()
 
     def _weights(self) -> Mapping[str, Tensor]:
         """The version's weights with the vector's values in their places; gradients reach the vector alone."""
@@ -313,7 +319,7 @@ class LearningRun:
         return [self.values, *self.token]
 
     def _fingerprint(self) -> str:
-        """SHA-256 over all that decides the result: base, version, concept, pictures as latents, settings, positions."""
+        """SHA-256 over all that decides the result: base, version, concept, pictures as latents, settings, spots."""
         facts = {
             "base": self.base.id,
             "version": self.version.digest,

@@ -35,7 +35,7 @@ class SelectionSettings:
 class LearningSettings:
     """How a concept is learned. Everything that decides the result.
 
-    steps, batch: optimiser steps, and rows in each. lr_weights, lr_token: rates of the selected values and of the token.
+    steps, batch: optimiser steps, and rows in each. lr_weights, lr_token: rates of the values and of the token.
     l1, l2: weights of the two terms of the regulariser (Eq. 7). warmup_steps: the rates rise over these; they fall to
     nothing over the last `cooldown` share of the steps. resolution_px: None for the base's own. flip: also learn the
     mirrored pictures (wrong for what has a left and a right). mixed_precision: bfloat16 matrix products in the UNet.

@@ -122,7 +122,7 @@ def autoencoder_db(pipeline: StableDiffusionPipeline, seed: int = 55, count: int
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """The stock pipeline over the shipped folder, in float32, with DDIM."""
     pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, safety_checker=None, torch_dtype=torch.float32, low_cpu_mem_usage=False
+        folder, safety_checker=None, dtype=torch.float32, low_cpu_mem_usage=False
     )
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)

@@ -53,8 +53,9 @@ them all:
 ## Use
 ```python
 from diffusers import StableDiffusionPipeline
+import torch
 
-pipeline = StableDiffusionPipeline.from_pretrained("storybook/model", safety_checker=None)
+pipeline = StableDiffusionPipeline.from_pretrained("storybook/model", dtype=torch.float32)
 prompt = "a photo of a red and white striped mug next to a blue cat on the grass"
 pipeline(prompt, num_inference_steps=25, guidance_scale=4.0).images[0]
 ```

@@ -1,0 +1,142 @@
+"""The K/V path equals the stock pipeline with the weights written in; a mixed batch equals each picture made alone."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from torch import Tensor
+
+from cns.base_model import BaseModel
+from cns.compose import Version, compose
+from cns.denoise import GenerationRequest, GenerationRun, RequestRefused, denoise_step, generate, to_pictures
+from cns.kv import handed_attention, keys_and_values, predict
+from cns.samplers import SAMPLERS, UnknownSampler, build_sampler
+from tests.cns.test_compose import make_delta
+
+STEPS = 4
+
+
+def _version(base: BaseModel) -> Version:
+    return compose(base, [make_delta(base, "rex", 1), make_delta(base, "mug", 2)])
+
+
+def _unet_with_weights_written(base: BaseModel, version: Version) -> torch.nn.Module:
+    unet = copy.deepcopy(base.unet)
+    modules = dict(unet.named_modules())
+    with torch.no_grad():
+        for layer, weight in version.weights.items():
+            modules[layer].weight.copy_(weight)
+    return unet
+
+
+def _stock_picture(folder: Path, base: BaseModel, version: Version, request: GenerationRequest) -> Tensor:
+    """The stock pipeline with the version's weights in a copy of the UNet; tokens come in as prompt embeddings."""
+    kind = StableDiffusionXLPipeline if base.kind == "sdxl" else StableDiffusionPipeline
+    extra = {"add_watermarker": False} if base.kind == "sdxl" else {"safety_checker": None}
+    pipeline = kind.from_pretrained(folder, dtype=torch.float32, low_cpu_mem_usage=False, **extra)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.unet = _unet_with_weights_written(base, version)
+    pipeline.scheduler = build_sampler(request.sampler, base.scheduler_config)
+    features = base.text_features([request.prompt, request.negative_prompt], version.tokens)
+    told = {"prompt_embeds": features.hidden[:1], "negative_prompt_embeds": features.hidden[1:]}
+    if features.pooled is not None:
+        told |= {"pooled_prompt_embeds": features.pooled[:1], "negative_pooled_prompt_embeds": features.pooled[1:]}
+    made = pipeline(
+        **told,
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance,
+        generator=torch.Generator().manual_seed(request.seed),
+        height=request.height_px or base.native_px,
+        width=request.width_px or base.native_px,
+        output_type="pt",
+    )
+    return made.images[0].float()
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+@pytest.mark.parametrize("shape", ["sd1", "sd2", "sdxl"])
+def test_a_picture_equals_the_stock_pipelines(shape: str, sampler: str, request: pytest.FixtureRequest) -> None:
+    base: BaseModel = request.getfixturevalue(shape)
+    version = _version(base)
+    asked = GenerationRequest(
+        "a photo of <rex> cat next to a <mug>", "blurred", seed=3, steps=STEPS, guidance=4.0, sampler=sampler
+    )
+    ours = generate(base, version, [asked])[0]
+    stock = _stock_picture(request.getfixturevalue(f"{shape}_folder"), base, version, asked)
+    assert ours.isfinite().all()
+    assert (ours - stock).abs().max().item() <= 1e-4
+
+
+def test_without_guidance_a_picture_still_equals_the_stock_pipelines(sd1: BaseModel, sd1_folder: Path) -> None:
+    asked = GenerationRequest("a <rex> cat", seed=5, steps=STEPS, guidance=1.0)
+    ours = generate(sd1, _version(sd1), [asked])[0]
+    assert (ours - _stock_picture(sd1_folder, sd1, _version(sd1), asked)).abs().max().item() <= 1e-4
+
+
+@pytest.mark.parametrize("shape", ["sd1", "sd2", "sdxl"])
+def test_a_mixed_batch_gives_each_picture_as_made_alone(shape: str, request: pytest.FixtureRequest) -> None:
+    base: BaseModel = request.getfixturevalue(shape)
+    versions = [compose(base), _version(base), compose(base, [make_delta(base, "mug", 9)])]
+    asked = [
+        (versions[0], GenerationRequest("a cat", seed=1, steps=3, sampler="ddim")),
+        (versions[1], GenerationRequest("a <rex> cat", "dark", seed=2, steps=5, guidance=7.0, sampler="euler")),
+        (versions[2], GenerationRequest("a <mug>", seed=3, steps=4, guidance=1.0, sampler="dpm++2m")),
+        (versions[1], GenerationRequest("a <mug> in the snow", seed=4, steps=2, sampler="unipc")),
+    ]
+    alone = [generate(base, version, [one])[0] for version, one in asked]
+    runs = [GenerationRun(base, version, one) for version, one in asked]
+    with handed_attention(base.unet):
+        while waiting := [run for run in runs if not run.done]:
+            denoise_step(base, waiting)
+    together = base.decode_latents(torch.cat([run.latents for run in runs]))
+    for picture, expected in zip(together, alone, strict=True):
+        assert (picture - expected).abs().max().item() <= 1e-4
+
+
+def test_the_same_request_gives_the_same_bytes(sd1: BaseModel) -> None:
+    asked = [GenerationRequest("a cat", seed=seed, steps=3) for seed in range(3)]
+    first, second = (generate(sd1, _version(sd1), asked) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_pictures_of_two_sizes_are_made_in_two_batches_and_come_back_in_order(sd1: BaseModel) -> None:
+    side = sd1.native_px
+    sizes = [side, side * 2, side]
+    asked = [GenerationRequest("a cat", seed=1, steps=2, width_px=s, height_px=s) for s in sizes]
+    seen: list[tuple[int, int]] = []
+    made = generate(sd1, compose(sd1), asked, on_step=lambda done, total: seen.append((done, total)))
+    assert [picture.shape[-1] for picture in made] == sizes
+    assert torch.equal(made[0], made[2])
+    assert seen[-1] == (6, 6)
+    assert to_pictures(made)[1].size == (side * 2, side * 2)
+
+
+def test_what_cannot_be_made_is_refused_in_a_sentence(sd1: BaseModel) -> None:
+    with pytest.raises(RequestRefused, match="multiples"):
+        generate(sd1, compose(sd1), [GenerationRequest("a cat", width_px=17)])
+    with pytest.raises(RequestRefused, match="1 to 1000"):
+        generate(sd1, compose(sd1), [GenerationRequest("a cat", steps=0)])
+    with pytest.raises(UnknownSampler, match="ddim"):
+        generate(sd1, compose(sd1), [GenerationRequest("a cat", sampler="magic")])
+
+
+def test_the_unet_is_left_as_it_was_also_after_an_error(sd1: BaseModel) -> None:
+    before = {name: type(processor) for name, processor in sd1.unet.attn_processors.items()}
+    checksum = sd1.checksum()
+    with pytest.raises(RuntimeError, match="on purpose"), handed_attention(sd1.unet):
+        raise RuntimeError("on purpose")
+    generate(sd1, _version(sd1), [GenerationRequest("a cat", steps=1)])
+    assert {name: type(processor) for name, processor in sd1.unet.attn_processors.items()} == before
+    assert sd1.checksum() == checksum
+
+
+def test_gradients_reach_the_weights_that_made_k_and_v_and_nothing_in_the_unet(sd1: BaseModel) -> None:
+    weights = {layer: weight.clone().requires_grad_() for layer, weight in sd1.kv_weights.items()}
+    kv = keys_and_values(weights, sd1.text_features(["a cat"]).hidden)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with handed_attention(sd1.unet):
+        predict(sd1, latents, torch.tensor([500]), kv).square().sum().backward()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights.values())
+    assert all(parameter.grad is None for parameter in sd1.unet.parameters())

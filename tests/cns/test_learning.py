@@ -1,0 +1,176 @@
+"""Learning: only what was selected moves, the base never does, and stopping in between changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cns.base_model import BaseModel
+from cns.compose import Version, compose
+from cns.delta import Delta
+from cns.denoise import GenerationRequest, generate
+from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings, SelectionSettings
+from cns.losses import diffusion_loss, min_snr_weights, protection_loss
+
+GENERAL = ("a red robot", "a blue house at night", "the mug on grass")
+SETTINGS = LearningSettings(steps=5, batch=3, warmup_steps=2, selection=SelectionSettings(general_prompts=3))
+
+
+def concept(name: str = "rex", noun: str = "dog", seed: int = 0, count: int = 3) -> Concept:
+    rng = np.random.default_rng(seed)
+    pictures = tuple(Image.fromarray(rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)) for _ in range(count))
+    places = ("on grass", "at night", "and a house")
+    return Concept(name, noun, pictures, tuple(f"a photo of <{name}> {noun} {place}" for place in places[:count]))
+
+
+def run(base: BaseModel, version: Version, taught: Concept, settings: LearningSettings = SETTINGS) -> LearningRun:
+    return LearningRun(base, version, taught, settings, calibration=GENERAL)
+
+
+def learn(base: BaseModel, deltas: Sequence[Delta] = (), taught: Concept | None = None, **changes: object) -> Delta:
+    settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    learning = run(base, compose(base, deltas), taught or concept(), settings)
+    while not learning.done:
+        learning.step()
+    return learning.finish()
+
+
+@pytest.mark.parametrize("shape", ["sd1", "sd2", "sdxl"])
+def test_a_learning_gives_a_delta_and_leaves_the_base_as_it_was(shape: str, request: pytest.FixtureRequest) -> None:
+    base: BaseModel = request.getfixturevalue(shape)
+    checksum = base.checksum()
+    delta = learn(base)
+    version = compose(base, [Delta.from_bytes(delta.to_bytes(), base_id=base.id)])
+    picture = generate(base, version, [GenerationRequest("a photo of <rex> dog", steps=2)])[0]
+    assert picture.isfinite().all()
+    assert base.checksum() == checksum
+    assert len(delta.token_vectors) == len(base.text_encoders)
+    assert 0 < delta.report["density"]["concept"] < delta.report["density"]["base"]
+
+
+def test_an_unselected_value_cannot_move_and_selected_ones_do(sd1: BaseModel) -> None:
+    learning = run(sd1, compose(sd1), concept())
+    while not learning.done:
+        learning.step()
+    version = learning.sample_version()
+    for layer, mask in learning.masks.concept.items():
+        moved = version.weights[layer] != sd1.kv_weights[layer]
+        assert not (moved & ~mask).any()
+        assert moved.sum() > 0.5 * mask.sum()
+
+
+def test_the_same_inputs_give_the_same_bytes_twice(sd1: BaseModel) -> None:
+    assert learn(sd1).to_bytes() == learn(sd1).to_bytes()
+    assert learn(sd1).digest != learn(sd1, seed=1).digest
+
+
+@pytest.mark.parametrize("stop_after", [0, 2, 5])
+def test_an_interrupted_learning_ends_with_the_same_digest(sd1: BaseModel, stop_after: int) -> None:
+    whole = learn(sd1)
+    first = run(sd1, compose(sd1), concept())
+    for _ in range(stop_after):
+        first.step()
+    saved = first.checkpoint()
+    first_losses = list(first.losses)
+    resumed = LearningRun(sd1, compose(sd1), concept(), SETTINGS, calibration=GENERAL, resume=saved)
+    assert resumed.steps_done == stop_after
+    assert resumed.losses == first_losses
+    while not resumed.done:
+        resumed.step()
+    assert resumed.finish().digest == whole.digest
+
+
+def test_a_checkpoint_of_another_learning_is_refused(sd1: BaseModel) -> None:
+    saved = run(sd1, compose(sd1), concept()).checkpoint()
+    for other in (concept(seed=1), concept(name="max")):
+        with pytest.raises(LearningRefused, match="another learning"):
+            LearningRun(sd1, compose(sd1), other, SETTINGS, calibration=GENERAL, resume=saved)
+    with pytest.raises(LearningRefused, match="cannot be read"):
+        LearningRun(sd1, compose(sd1), concept(), SETTINGS, calibration=GENERAL, resume=saved[:50])
+
+
+def test_a_second_concept_is_learned_on_top_of_the_first(sd1: BaseModel) -> None:
+    first = learn(sd1)
+    second = learn(sd1, [first], concept("max", "dog", seed=1))
+    assert second.parent == first.digest
+    assert second.report["overlap"] > 0
+    shared = [
+        len(set(first.positions[layer].tolist()) & set(second.positions[layer].tolist())) for layer in second.positions
+    ]
+    assert sum(shared) > 0
+    both = compose(sd1, [first, second])
+    assert set(both.tokens) == {"<rex>", "<max>"}
+
+
+def _moved_where_owned(first: Delta, second: Delta) -> float:
+    total = 0.0
+    for layer, where in second.positions.items():
+        before = dict(zip(first.positions[layer].tolist(), first.values[layer].tolist(), strict=True))
+        for place, value in zip(where.tolist(), second.values[layer].tolist(), strict=True):
+            if place in before:
+                total += abs(value - before[place])
+    return total
+
+
+def test_the_regulariser_keeps_what_an_earlier_concept_owns(sd1: BaseModel) -> None:
+    first = learn(sd1)
+    taught = concept("max", "dog", seed=1)
+    free = learn(sd1, [first], taught, l1=0.0, l2=0.0, steps=12)
+    held = learn(sd1, [first], taught, l1=1e4, l2=0.0, steps=12)
+    assert _moved_where_owned(first, held) < 0.5 * _moved_where_owned(first, free)
+
+
+def test_flips_checkpointing_and_mixed_precision_are_settings(sd1: BaseModel) -> None:
+    plain = learn(sd1)
+    assert learn(sd1, flip=True).digest != plain.digest
+    assert learn(sd1, mixed_precision=True).size == plain.size
+    thrifty = learn(sd1, gradient_checkpointing=True)
+    for layer, values in thrifty.values.items():
+        assert torch.allclose(values.float(), plain.values[layer].float(), atol=1e-2)
+    assert not sd1.unet.is_gradient_checkpointing
+
+
+def test_learning_lowers_the_loss_on_its_pictures(sd1: BaseModel) -> None:
+    learning = run(sd1, compose(sd1), concept(), replace(SETTINGS, steps=60, batch=6, lr_weights=3e-2))
+    while not learning.done:
+        learning.step()
+    assert np.mean(learning.losses[-15:]) < np.mean(learning.losses[:15])
+
+
+def test_what_cannot_be_learned_is_refused_in_a_sentence(sd1: BaseModel) -> None:
+    picture = (Image.new("RGB", (8, 8)),)
+    with pytest.raises(LearningRefused, match="no picture"):
+        Concept("rex", "dog", (), ())
+    with pytest.raises(LearningRefused, match="as many captions"):
+        Concept("rex", "dog", picture, ())
+    with pytest.raises(LearningRefused, match="does not name"):
+        Concept("rex", "dog", picture, ("a dog",))
+    with pytest.raises(LearningRefused, match="letters"):
+        Concept("re x", "dog", picture, ("a <re x> dog",))
+    learned = compose(sd1, [learn(sd1)])
+    with pytest.raises(LearningRefused, match="already knows"):
+        run(sd1, learned, concept())
+    with pytest.raises(LearningRefused, match="calibration prompts"):
+        LearningRun(sd1, compose(sd1), concept(), SETTINGS, calibration=GENERAL[:1])
+    unfinished = run(sd1, compose(sd1), concept())
+    with pytest.raises(LearningRefused, match="0 of 5"):
+        unfinished.finish()
+
+
+def test_protection_counts_owned_entries_alone() -> None:
+    values, before, original = torch.tensor([1.0, 2.0]), torch.tensor([0.0, 0.0]), torch.tensor([1.0, 1.0])
+    owned = torch.tensor([False, True])
+    assert protection_loss(values, before, original, owned, l1=1.0, l2=0.5).item() == pytest.approx(4 + 0.5)
+    assert protection_loss(values, before, original, torch.zeros(2, dtype=torch.bool), 1.0, 1.0).item() == 0
+
+
+def test_losses_are_means_over_the_batch_and_weights_stay_finite_without_signal() -> None:
+    made, target = torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    assert diffusion_loss(made, target).item() == 1
+    assert diffusion_loss(made, target, torch.tensor([0.0, 1.0])).item() == 0.5
+    for kind in ("epsilon", "v_prediction"):
+        weights = min_snr_weights(torch.tensor([0.0, 0.5, 1.0]), 5.0, kind)
+        assert weights.isfinite().all()
