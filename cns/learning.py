@@ -18,12 +18,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from cns.base_model import BaseModel
-from cns.calibration import load_calibration_prompts
 from cns.compose import Version
 from cns.delta import Delta
 from cns.errors import CnsError
 from cns.kv import handed_attention, keys_and_values, predict
 from cns.losses import diffusion_loss, min_snr_weights, protection_loss
+from cns.phrases import load_calibration_prompts
 from cns.pictures import to_latent_pixels
 from cns.selection import ConceptMasks, overlap, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings

@@ -7,6 +7,7 @@ from cns.errors import CnsError
 HERE = Path(__file__).parent
 PHRASE_BANK = "phrase_bank.txt"
 GENERIC_PROMPTS = "generic_prompts.txt"
+CALIBRATION_PROMPTS = "calibration_prompts.txt"
 
 
 class EmptyList(CnsError):
@@ -30,6 +31,11 @@ def load_phrase_bank(base_folder: str | Path | None = None) -> tuple[str, ...]:
 def load_generic_prompts(base_folder: str | Path | None = None) -> tuple[str, ...]:
     """Whole prompts that have to do with no concept: those in the base's folder, else the ones shipped here."""
     return _load(GENERIC_PROMPTS, base_folder)
+
+
+def load_calibration_prompts(base_folder: str | Path | None = None) -> tuple[str, ...]:
+    """What general image making is asked for, the most telling first: what every one of them needs is nobody's own."""
+    return _load(CALIBRATION_PROMPTS, base_folder)
 
 
 def _load(name: str, base_folder: str | Path | None) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from PIL import Image
 
 from cns.base_model import BaseModel
-from cns.calibration import load_calibration_prompts
 from cns.captions import Captioner, TemplateCaptioner, with_token
 from cns.compose import Version, compose
 from cns.delta import Delta
@@ -20,7 +19,7 @@ from cns.history import VersionRecord
 from cns.history_folder import HistoryFolder
 from cns.judge import ImageEncoder, Judge
 from cns.learning import Concept, LearningRun, LearningSettings
-from cns.phrases import load_generic_prompts
+from cns.phrases import load_calibration_prompts, load_generic_prompts
 from cns.series import MadePictures
 from cns.text import TOKEN
 

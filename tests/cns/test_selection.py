@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cns.base_model import BaseModel
-from cns.calibration import load_calibration_prompts
+from cns.phrases import load_calibration_prompts
 from cns.selection import (
     density,
     overlap,
