@@ -1,4 +1,4 @@
-"""What the demo writes into report.json, and the checks that decide whether it succeeded. Pure: numbers in, data out."""
+"""What the demo writes into report.json, and the checks that decide whether it succeeded. Numbers in, data out."""
 
 import math
 from collections.abc import Mapping, Sequence
