@@ -37,8 +37,10 @@ class Likeness:
         return self._encoder.identify(torch.cat(parts).float())
 
 
-def load_likeness(base_folder: Path = MODEL_FOLDER) -> Likeness:
-    """The encoder that ships with the storybook."""
-    folder = base_folder / ENCODER_FOLDER
-    encoder, _ = load_encoder(folder)
-    return Likeness(encoder, hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+def find_likeness(base_folder: Path = MODEL_FOLDER) -> Likeness | None:
+    """The encoder that lies in a base's folder, None where there is none."""
+    weights = base_folder / ENCODER_FOLDER / "model.safetensors"
+    if not weights.is_file():
+        return None
+    encoder, _ = load_encoder(weights.parent)
+    return Likeness(encoder, hashlib.sha256(weights.read_bytes()).hexdigest())
