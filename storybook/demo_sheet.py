@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
 
-ZOOM = 2  # 64 px pictures become 128 px, without blurring
+LEAST_CELL_PX = 128  # smaller pictures are enlarged to about this, by a whole factor, without blurring
 GAP_PX = 4
 GROUP_GAP_PX = 18  # between one concept's columns and the next
 MARGIN_PX = 12
@@ -33,9 +33,9 @@ class SheetColumn:
 
 
 def draw_sheet(columns: Sequence[SheetColumn], rows: Sequence[SheetRow], tile_px: int) -> Image.Image:
-    """The sheet as one RGB picture; every cell is a square of `tile_px` pixels before it is enlarged."""
+    """The sheet as one RGB picture; every picture is a square of `tile_px` pixels before it is enlarged."""
     font, small = ImageFont.load_default(TEXT_PX), ImageFont.load_default(TEXT_PX - 1)
-    cell_px = tile_px * ZOOM
+    cell_px = tile_px * max(1, LEAST_CELL_PX // tile_px)
     lefts = place_columns(columns, cell_px)
     headings = [wrap_words(column.heading, font, cell_px) for column in columns]
     line_px = TEXT_PX + 4

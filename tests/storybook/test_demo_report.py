@@ -216,7 +216,7 @@ def test_the_whole_demo_runs_on_a_tiny_base(tiny_base: Path, tmp_path: Path) -> 
     assert [entry["version"] for entry in written["zero_shot"]] == [0, 1, 2, 3]
     assert [entry["version"] for entry in written["two_concepts"]] == [2, 3, 3, 3]
     with Image.open(tmp_path / "contact-sheet.png") as picture:
-        assert picture.width > 17 * 2 * demo.base.native_px
+        assert picture.width > 17 * 128
     assert "zigi: learning" in stages
     assert folder.history.head == 3
     assert [move.why for move in folder.history.head_moves][-2:] == ["rolled back", "the demo is over"]
