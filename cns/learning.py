@@ -22,7 +22,7 @@ from cns.compose import Version
 from cns.delta import Delta
 from cns.errors import CnsError
 from cns.kv import handed_attention, keys_and_values, predict
-from cns.losses import diffusion_loss, min_snr_weights, protection_loss
+from cns.losses import PREDICTIONS, diffusion_loss, diffusion_target, min_snr_weights, noisy_latents, protection_loss
 from cns.phrases import load_calibration_prompts
 from cns.pictures import to_latent_pixels
 from cns.selection import ConceptMasks, overlap, select_concept_neurons
@@ -100,7 +100,8 @@ class LearningRun:
         """Latents of every picture, and of its mirror image when asked for: computed once."""
         side = self.settings.resolution_px or self.base.native_px
         pixels = torch.cat([to_latent_pixels(picture, side) for picture in self.concept.pictures])
-        captions = list(range(len(self.concept.captions)))
+        self._captions = tuple(dict.fromkeys(self.concept.captions))  # each distinct one once
+        captions = [self._captions.index(caption) for caption in self.concept.captions]
         if self.settings.flip:
             pixels, captions = torch.cat([pixels, pixels.flip(-1)]), captions * 2
         self._side_px = side
@@ -116,7 +117,8 @@ class LearningRun:
             )
         weights = self.version.weights
         captions = self.base.text_features(self.concept.captions, self._tokens())
-        general = self.base.text_features(calibration[: selection.general_prompts], self.version.tokens)
+        asked = calibration[: selection.general_prompts]
+        general = self.base.text_features(asked, self.version.tokens) if asked else None
         self.masks: ConceptMasks = select_concept_neurons(weights, captions, general, selection)
         self._where = {layer: mask.flatten().nonzero().flatten() for layer, mask in self.masks.concept.items()}
         self._sizes = [len(where) for where in self._where.values()]
@@ -138,8 +140,11 @@ class LearningRun:
         return torch.cat([weights[layer].detach().flatten()[where].float() for layer, where in self._where.items()])
 
     def _prepare_schedule(self) -> None:
-        self._noise_schedule: Any = DDPMScheduler.from_config(dict(self.base.scheduler_config))
-        self._signal = self._noise_schedule.alphas_cumprod.to(self.base.device)  # (steps of training,)
+        if self.base.prediction_type not in PREDICTIONS:
+            known = " and ".join(PREDICTIONS)
+            raise LearningRefused(f"This base predicts {self.base.prediction_type!r}; only {known} can be learned on.")
+        schedule: Any = DDPMScheduler.from_config(dict(self.base.scheduler_config))
+        self._signal = schedule.alphas_cumprod.to(self.base.device)  # (steps of training,) 1 clean .. 0 noise alone
         # No decay: AdamW's would pull values towards nothing, and the regulariser already says where to.
         self._optimizer = torch.optim.AdamW(
             [
@@ -162,22 +167,19 @@ class LearningRun:
             raise LearningRefused("This learning has taken all its steps.")
         settings, device = self.settings, self.base.device
         # Drawn anew from the seed and the step's number, so that a resumed run needs no generator's state.
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.steps_done)
+        generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + self.steps_done) % 2**63)
         rows = torch.randint(len(self._latents), (settings.batch,), generator=generator)
+        rows = rows[self._caption_of[rows].argsort(stable=True)]  # the rows of one caption side by side
         times = torch.randint(len(self._signal), (settings.batch,), generator=generator).to(device)
         noise = torch.randn((settings.batch, *self._latents.shape[1:]), generator=generator).to(device)
         clean = self._latents[rows.to(device)]
         signal = self._signal[times]
-        level = signal.view(-1, 1, 1, 1)
-        noisy = level.sqrt() * clean + (1 - level).sqrt() * noise
-        target = noise
-        if self.base.prediction_type == "v_prediction":
-            target = level.sqrt() * noise - (1 - level).sqrt() * clean
+        target = diffusion_target(clean, noise, signal, self.base.prediction_type)
         weights = None
         if settings.min_snr_gamma is not None:
             weights = min_snr_weights(signal, settings.min_snr_gamma, self.base.prediction_type)
         with self._borrowed_unet():
-            made = self._predict(noisy, times, self._caption_of[rows].to(device))
+            made = self._predict(noisy_latents(clean, noise, signal), times, self._caption_of[rows])
             loss = diffusion_loss(made, target, weights)
             kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
             (loss + kept).backward()
@@ -189,13 +191,18 @@ class LearningRun:
         return self.losses[-1]
 
     def _predict(self, noisy: Tensor, times: Tensor, captions: Tensor) -> Tensor:
-        """The UNet's answer (batch, channels, height, width), differentiable in the values and the token."""
+        """The UNet's answer (batch, channels, height, width), differentiable in the values and the token.
+
+        captions: (batch,) int64 ascending, which caption each row has.
+        """
         base, settings = self.base, self.settings
-        # Each caption goes through the text encoder once, however many rows of the batch it has.
-        features = base.text_features(self.concept.captions, self._tokens())
+        # Each caption that was drawn goes through the text encoder once, however many rows of the batch it has.
+        drawn, counted = captions.unique(return_counts=True)
+        counts = counted.tolist()
+        features = base.text_features([self._captions[index] for index in drawn.tolist()], self._tokens())
         kv = keys_and_values(self._weights(), features.hidden)
-        rows = {layer: (key[captions], value[captions]) for layer, (key, value) in kv.items()}
-        pooled = features.pooled[captions] if features.pooled is not None else None
+        rows = {layer: (repeat_rows(key, counts), repeat_rows(value, counts)) for layer, (key, value) in kv.items()}
+        pooled = repeat_rows(features.pooled, counts) if features.pooled is not None else None
         added = base.added_conditions(pooled, self._side_px, self._side_px)
         with torch.autocast(base.device.type, torch.bfloat16, enabled=settings.mixed_precision):
             return predict(base, noisy.to(base.dtype), times, rows, added)
@@ -247,11 +254,11 @@ class LearningRun:
         return Version(self.version.deltas, weights, tokens)
 
     def _delta(self) -> Delta:
-        values = self.values.detach()
+        values = self.values.detach().half()  # a value beyond the range of float16 becomes infinite and is refused
         if not bool(torch.isfinite(values).all()) or not all(bool(torch.isfinite(v).all()) for v in self.token):
             raise LearningRefused("The learning diverged: its values are not finite. Try lower learning rates.")
         parts = zip(self._where.items(), values.split(self._sizes), strict=True)
-        kept = {layer: (where.cpu(), part.half().cpu()) for (layer, where), part in parts if len(where)}
+        kept = {layer: (where.cpu(), part.cpu()) for (layer, where), part in parts if len(where)}
         return Delta(
             concept=self.concept.name,
             class_noun=self.concept.class_noun,
@@ -259,9 +266,7 @@ class LearningRun:
             parent=self.version.digest,
             positions={layer: where for layer, (where, _) in kept.items()},
             values={layer: part for layer, (_, part) in kept.items()},
-            shapes={
-                layer: (int(self.masks.base[layer].shape[0]), int(self.masks.base[layer].shape[1])) for layer in kept
-            },
+            shapes={layer: _shape(self.masks.concept[layer]) for layer in kept},
             token_vectors=tuple(vector.detach().float().cpu().clone() for vector in self.token),
             settings=self.settings.to_json(),
             report=self.report(),
@@ -299,9 +304,10 @@ class LearningRun:
             length = int.from_bytes(data[:8], "little")
             facts = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["palimpsest-checkpoint"])
             tensors = load(data)
+            inputs, steps_done, losses = facts["inputs"], int(facts["steps_done"]), [*map(float, facts["losses"])]
         except Exception as error:  # whatever the reader raises: nothing of a file it refused may be used
             raise LearningRefused("This checkpoint cannot be read.") from error
-        if facts["inputs"] != self._fingerprint():
+        if inputs != self._fingerprint():
             raise LearningRefused("This checkpoint belongs to another learning: its inputs or settings differ.")
         with torch.no_grad():
             self.values.copy_(tensors["values"])
@@ -313,7 +319,7 @@ class LearningRun:
                 self._optimizer.state[parameter] = {
                     key: moment if key == "step" else moment.to(parameter.device) for key, moment in found.items()
                 }
-        self.steps_done, self.losses = int(facts["steps_done"]), [float(loss) for loss in facts["losses"]]
+        self.steps_done, self.losses = steps_done, losses
 
     def _parameters(self) -> list[nn.Parameter]:
         return [self.values, *self.token]
@@ -331,6 +337,15 @@ class LearningRun:
         for where in self._where.values():
             digest.update(where.cpu().numpy().tobytes())
         return digest.hexdigest()
+
+
+def repeat_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Row i of `rows` (n, ...) `counts[i]` times, one after the other: (sum of counts, ...).
+
+    Not by indexing: where an index repeats, several threads add up its gradient in whatever order they come, and the
+    last bits would differ between two equal runs.
+    """
+    return torch.cat([row.expand(count, *row.shape[1:]) for row, count in zip(rows.split(1), counts, strict=True)])
 
 
 def _shape(mask: Tensor) -> tuple[int, int]:

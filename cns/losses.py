@@ -1,7 +1,32 @@
-"""The terms of the loss, one function each."""
+"""The terms of the loss, one function each, and what the denoising term compares."""
 
 import torch
 from torch import Tensor
+
+PREDICTIONS = ("epsilon", "v_prediction")
+"""What a UNet may be trained to answer with: the noise, or the velocity."""
+
+
+def noisy_latents(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
+    """z_t = sqrt(a) z + sqrt(1 - a) e: latents at a noise level each; at a = 0 (zero terminal SNR) the noise alone.
+
+    clean, noise: (batch, channels, height, width). signal: (batch,) a, the cumulative product of alphas, 0..1.
+    """
+    level = signal.view(-1, 1, 1, 1)
+    return level.sqrt() * clean + (1 - level).sqrt() * noise
+
+
+def diffusion_target(clean: Tensor, noise: Tensor, signal: Tensor, prediction_type: str) -> Tensor:
+    """What the UNet should answer: e for "epsilon", sqrt(a) e - sqrt(1 - a) z for "v_prediction" (arXiv 2202.00512).
+
+    Shapes as in `noisy_latents`. Raises ValueError for another kind of prediction.
+    """
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "v_prediction":
+        level = signal.view(-1, 1, 1, 1)
+        return level.sqrt() * noise - (1 - level).sqrt() * clean
+    raise ValueError(f"A prediction is one of {', '.join(PREDICTIONS)}, not {prediction_type!r}.")
 
 
 def diffusion_loss(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -16,10 +41,10 @@ def protection_loss(values: Tensor, before: Tensor, original: Tensor, owned: Ten
     values, before, original: (n,) the selected values now, in the version learned on, and in the base.
     owned: (n,) bool, M_reg: selected now and owned by an earlier concept.
     """
-    if not bool(owned.any()):
-        return values.new_zeros(())
-    kept = values[owned]
-    return l1 * (kept - before[owned]).square().sum() + l2 * (kept - original[owned]).square().sum()
+    # Masked arithmetic, not indexing: a GPU need not be waited for to learn how many entries are owned.
+    from_before = torch.where(owned, values - before, 0.0).square().sum()
+    from_original = torch.where(owned, values - original, 0.0).square().sum()
+    return l1 * from_before + l2 * from_original
 
 
 def min_snr_weights(signal: Tensor, gamma: float, prediction_type: str) -> Tensor:
@@ -28,7 +53,6 @@ def min_snr_weights(signal: Tensor, gamma: float, prediction_type: str) -> Tenso
     signal: (batch,) cumulative product of alphas, 0..1. returns (batch,), finite also where the signal is zero.
     """
     ratio = signal / (1 - signal).clamp(min=1e-8)
-    clipped = torch.minimum(ratio, torch.full_like(ratio, gamma))
     if prediction_type == "v_prediction":
-        return clipped / (ratio + 1)
-    return clipped / ratio.clamp(min=1e-8)
+        return ratio.clamp(max=gamma) / (ratio + 1)
+    return (gamma / ratio.clamp(min=1e-8)).clamp(max=1)

@@ -44,7 +44,7 @@ def top_fraction(scores: Mapping[str, Tensor], fraction: float, ranking: Ranking
 
 def _best_of_rows(scores: Tensor, fraction: float) -> Tensor:
     keep = max(1, round(fraction * scores.shape[1]))
-    best = scores.topk(keep, dim=1).indices
+    best = scores.topk(keep, dim=1, sorted=False).indices
     return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, best, True)
 
 
@@ -83,30 +83,43 @@ class ConceptMasks:
         return {"base": self.base, "general": self.general, "concept": self.concept}
 
 
-Selector = Callable[[Mapping[str, Tensor], TextFeatures, TextFeatures, SelectionSettings], ConceptMasks]
-"""(K/V weights of the version, features of the captions, features of the calibration prompts, settings) -> masks."""
+Selector = Callable[[Mapping[str, Tensor], TextFeatures, TextFeatures | None, SelectionSettings], ConceptMasks]
+"""(K/V weights of the version, features of the captions, of the calibration prompts if any, settings) -> masks."""
 
 
 def select_concept_neurons(
-    weights: Mapping[str, Tensor], captions: TextFeatures, calibration: TextFeatures, settings: SelectionSettings
+    weights: Mapping[str, Tensor], captions: TextFeatures, calibration: TextFeatures | None, settings: SelectionSettings
 ) -> ConceptMasks:
     """Concept Neuron Selection: M_concept = M_base AND NOT M_general (arXiv 2510.02296, Eq. 6).
 
     M_base is the AND over the captions (or the first one's mask). M_general holds the entries that at least
-    `general_vote` of the calibration prompts select; 1 is the AND over all of them.
+    `general_vote` of the calibration prompts select; 1 is the AND over all of them. Without calibration prompts it is
+    empty, which shows what it is for.
     """
     base: dict[str, Tensor] = {}
     for masks in prompt_masks(weights, captions, settings):
         if base and settings.base_prompts == "first":
             break
         base = {layer: mask & base[layer] if base else mask for layer, mask in masks.items()}
-    votes = {layer: torch.zeros_like(mask, dtype=torch.int16) for layer, mask in base.items()}
+    general = general_neurons(weights, calibration, settings)
+    return ConceptMasks(base, general, {layer: base[layer] & ~general[layer] for layer in base})
+
+
+def general_neurons(
+    weights: Mapping[str, Tensor], calibration: TextFeatures | None, settings: SelectionSettings
+) -> Masks:
+    """M_general: the entries that at least `general_vote` of the calibration prompts select; none without prompts.
+
+    Votes are counted prompt by prompt, so that never more than one prompt's mask is held.
+    """
+    if calibration is None:
+        return {layer: torch.zeros_like(weight, dtype=torch.bool) for layer, weight in weights.items()}
+    votes = {layer: torch.zeros_like(weight, dtype=torch.int16) for layer, weight in weights.items()}
     for masks in prompt_masks(weights, calibration, settings):
         for layer, mask in masks.items():
             votes[layer] += mask
-    needed = settings.general_vote * len(calibration.hidden) - 1e-6
-    general = {layer: vote >= needed for layer, vote in votes.items()}
-    return ConceptMasks(base, general, {layer: base[layer] & ~general[layer] for layer in base})
+    needed = settings.general_vote * len(calibration.hidden) - 1e-6  # 0.15 of 20 is 3, also in floating point
+    return {layer: vote >= needed for layer, vote in votes.items()}
 
 
 def density(masks: Masks) -> float:

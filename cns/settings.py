@@ -12,8 +12,8 @@ class SelectionSettings:
 
     fraction: share of entries that count as a prompt's own (the paper's 30 %). ranking: within each output row, within
     each layer, or over all layers. norm_tokens: the prompt's own tokens only, or all positions (start and padding are
-    the same in every prompt and drown the rest). general_prompts: how many calibration prompts (the paper's K = 20).
-    general_vote: share of them that must have an entry for it to be general; 1 means all of them.
+    the same in every prompt and drown the rest). general_prompts: how many calibration prompts (the paper's K = 20); 0
+    for no general neurons. general_vote: share of them that must have an entry for it to be general; 1 means all.
     base_prompts: entries that all of the concept's captions select, or those of the first caption alone.
     """
 
@@ -29,6 +29,8 @@ class SelectionSettings:
             raise ValueError(f"The fraction must lie above 0 and up to 1, not at {self.fraction}.")
         if not 0 < self.general_vote <= 1:
             raise ValueError(f"The general vote must lie above 0 and up to 1, not at {self.general_vote}.")
+        if self.general_prompts < 0:
+            raise ValueError(f"There cannot be {self.general_prompts} calibration prompts.")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class LearningSettings:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError("A learning takes at least one step of at least one row.")
+        if min(self.lr_weights, self.lr_token, self.l1, self.l2, self.warmup_steps) < 0:
+            raise ValueError("Learning rates, l1, l2 and the steps of warming up cannot be negative.")
+        if not 0 <= self.cooldown <= 1:
+            raise ValueError(f"The cooldown is a share of the steps, 0 to 1, not {self.cooldown}.")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as they are stored with the delta."""
