@@ -40,6 +40,7 @@ SCHEDULER = {
     "prediction_type": "v_prediction",
     "rescale_betas_zero_snr": True,
     "timestep_spacing": "trailing",
+    "steps_offset": 1,  # unused with trailing spacing, but pipelines ask for it
     "clip_sample": False,
 }
 PIPELINE = {
