@@ -55,7 +55,7 @@ class LearningSettings:
     cooldown: float = 0.4
     resolution_px: int | None = None
     flip: bool = False
-    mixed_precision: bool = False
+    mixed_precision: bool = True
     gradient_checkpointing: bool = False
     min_snr_gamma: float | None = None
     selection: SelectionSettings = field(default_factory=SelectionSettings)

@@ -165,7 +165,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     if state_file.exists():
         tensors, facts = load_state(state_file)
         restore_module(model, optimizer, average, tensors)
-        step = int(str(facts["step"]))
+        step = int(str(facts["steps"]))
     scenes, pictures = draw_pool(contrast_group, pool_groups, seed=1000 + step)
     labels = label_scenes(scenes)
     log(f"clip: {len(scenes)} scenes drawn, going on from step {step}")
@@ -194,7 +194,9 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
             log(f"clip step {step} share {clock.share:.2f} contrast {contrast.item():.3f} named {named.item():.3f}")
         if step % 500 == 0:
             log(f"clip step {step} noun accuracy {noun_accuracy(clip, tokenizer):.3f}")
-    save_state(state_file, module_state(model, optimizer, average), {"step": step})
+    save_state(
+        state_file, module_state(model, optimizer, average), {"steps": step, "samples": step * GROUP * GROUPS_IN_BATCH}
+    )
     record_stage(
         folder, "clip", steps=step, samples=step * GROUP * GROUPS_IN_BATCH, minutes=clock.minutes, device=device.type
     )

@@ -19,10 +19,9 @@ from storybook.training import (
     Log,
     MovingAverage,
     autocast,
-    load_state,
+    begin,
     module_state,
     record_stage,
-    restore_module,
     save_state,
 )
 from storybook.world import Scene, draw, place_one, random_scene, random_thing
@@ -95,11 +94,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     optimizer = torch.optim.AdamW(encoder.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.05)
     average = MovingAverage(encoder, 0.998)
     state_file = checkpoints / "encoder.safetensors"
-    step = 0
-    if state_file.exists():
-        tensors, facts = load_state(state_file)
-        restore_module(encoder, optimizer, average, tensors)
-        step = int(str(facts["step"]))
+    step = begin(state_file, folder / "individuals_encoder" / "model.safetensors", encoder, optimizer, average)["steps"]
     groups, group_pictures = draw_pool(individuals_group, pool_groups, seed=6000 + step)
     group_labels = label_scenes(groups)
     singles, single_pictures = draw_pool(one_scene, pool_groups * 4, seed=6500 + step)
@@ -132,7 +127,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
             log(
                 f"encoder step {step} share {clock.share:.2f} identity {identity.item():.3f} naming {naming.item():.3f}"
             )
-    save_state(state_file, module_state(encoder, optimizer, average), {"step": step})
+    save_state(state_file, module_state(encoder, optimizer, average), {"steps": step, "samples": step * BATCH})
     record_stage(folder, "encoder", steps=step, samples=step * BATCH, minutes=clock.minutes, device=device.type)
     average.write_into(encoder)
     facts = dict(measure(encoder.eval(), device))

@@ -1,8 +1,8 @@
 """Train the storybook base: `python -m storybook.train --stage tokenizer|clip|vae|unet|encoder --minutes N --device
 cpu|cuda`.
 
-Every stage goes on from its own checkpoint under `--checkpoints` and writes its part of the model folder in half
-precision.
+Every stage goes on from its checkpoint under `--checkpoints`, or from the weights in the model folder where there is
+no checkpoint, and writes its part of that folder in half precision. To train from nothing, name an empty `--folder`.
 """
 
 import argparse

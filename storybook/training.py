@@ -118,6 +118,31 @@ def restore_module(
             }
 
 
+def begin(
+    state_file: Path, shipped: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage
+) -> dict[str, int]:
+    """Go on from the stage's checkpoint; where there is none, from the weights in the model folder; else from nothing.
+
+    Returns the counts so far ("steps", "samples"). From shipped weights the optimiser starts afresh.
+    """
+    if state_file.exists():
+        tensors, facts = load_state(state_file)
+        restore_module(module, optimizer, average, tensors)
+        counts = {"steps": int(str(facts["steps"])), "samples": int(str(facts["samples"]))}
+    elif shipped.exists():
+        weights = load_file(shipped)
+        restore_module(module, optimizer, average, {f"{kind}.{n}": t for n, t in weights.items() for kind in _KINDS})
+        record = json.loads((shipped.parent.parent / "training.json").read_text()).get(state_file.stem, {})
+        counts = {"steps": int(record.get("steps", 0)), "samples": int(record.get("samples", 0))}
+    else:
+        return {"steps": 0, "samples": 0}
+    average.steps = counts["steps"]
+    return counts
+
+
+_KINDS = ("weights", "average")
+
+
 def save_half(module: nn.Module, folder: Path) -> None:
     """Save a diffusers or transformers module in half precision safetensors, leaving it as it was."""
     kept = {name: p.detach().clone() for name, p in module.named_parameters()}

@@ -24,10 +24,9 @@ from storybook.training import (
     Log,
     MovingAverage,
     autocast,
-    load_state,
+    begin,
     module_state,
     record_stage,
-    restore_module,
     save_half,
     save_state,
 )
@@ -142,12 +141,8 @@ def run(
     optimizer = torch.optim.AdamW(unet.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     average = MovingAverage(unet, 0.9995)
     state_file = checkpoints / "unet.safetensors"
-    step = samples = 0
-    if state_file.exists():
-        tensors, facts = load_state(state_file)
-        restore_module(unet, optimizer, average, tensors)
-        step, samples = int(str(facts["step"])), int(str(facts["samples"]))
-        average.steps = step
+    counts = begin(state_file, folder / "unet" / "diffusion_pytorch_model.safetensors", unet, optimizer, average)
+    step, samples = counts["steps"], counts["samples"]
     ring = LatentRing(vae, pool, seed=4000 + step, device=device)
     log(f"unet: {pool} scenes encoded, latent deviation {ring.latents.float().std():.3f}, going on from step {step}")
     scheduler = DDPMScheduler(**SCHEDULER)
@@ -186,10 +181,10 @@ def run(
             log(f"unet step {step} samples {samples} share {clock.share:.3f} loss {sum(losses) / len(losses):.4f}")
             losses.clear()
         if step % 1000 == 0:
-            save_state(state_file, module_state(unet, optimizer, average), {"step": step, "samples": samples})
+            save_state(state_file, module_state(unet, optimizer, average), {"steps": step, "samples": samples})
             snapshot(unet, average, folder)
     ring.close()
-    save_state(state_file, module_state(unet, optimizer, average), {"step": step, "samples": samples})
+    save_state(state_file, module_state(unet, optimizer, average), {"steps": step, "samples": samples})
     snapshot(unet, average, folder)
     record_stage(folder, "unet", steps=step, samples=samples, minutes=clock.minutes, device=device.type)
     log(f"unet done: step {step} samples {samples}")

@@ -17,10 +17,9 @@ from storybook.training import (
     Log,
     MovingAverage,
     autocast,
-    load_state,
+    begin,
     module_state,
     record_stage,
-    restore_module,
     save_half,
     save_state,
 )
@@ -81,18 +80,22 @@ def decibels(made: Tensor, wanted: Tensor) -> float:
 
 
 def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, log: Log, pool: int) -> None:
-    """Train, log, and write `folder`/vae in half precision."""
+    """Train, log, and write `folder`/vae in half precision.
+
+    Where the folder has a UNet already, the decoder half alone is trained.
+    """
     torch.manual_seed(2)
     vae = build_vae().to(device, memory_format=torch.channels_last)
     rate = 2e-3
-    optimizer = torch.optim.AdamW(vae.parameters(), rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    decoder_only = (folder / "unet").exists()
+    if decoder_only:  # a denoiser has learned these latents: what makes them may not change any more
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    trained = [parameter for parameter in vae.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, rate, betas=(0.9, 0.99), weight_decay=1e-4)
     average = MovingAverage(vae, 0.998)
     state_file = checkpoints / "vae.safetensors"
-    step = 0
-    if state_file.exists():
-        tensors, facts = load_state(state_file)
-        restore_module(vae, optimizer, average, tensors)
-        step = int(str(facts["step"]))
+    step = begin(state_file, folder / "vae" / "diffusion_pytorch_model.safetensors", vae, optimizer, average)["steps"]
     _, pictures = draw_pool(one_scene, pool, seed=2000 + step)
     held_out = to_pixels(pictures[:128], device)
     pictures = pictures[128:]
@@ -105,8 +108,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
         for group in optimizer.param_groups:
             group["lr"] = rate * clock.rate(step, 200)
         with autocast(device):
-            latents = encode_mean(vae, pixels)
-            unit = latents / latents.float().std().to(latents.dtype)
+            unit = _unit_latents(vae, pixels)
             made = decode(vae, unit + NOISE * torch.randn_like(unit))
         loss = reconstruction_loss(made, pixels)
         loss.backward()
@@ -117,19 +119,24 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
         step += 1
         if step % 100 == 0:
             log(f"vae step {step} share {clock.share:.2f} loss {loss.item():.4f} {_measure(vae, held_out, device)}")
-    save_state(state_file, module_state(vae, optimizer, average), {"step": step})
+    save_state(state_file, module_state(vae, optimizer, average), {"steps": step, "samples": step * BATCH})
     record_stage(folder, "vae", steps=step, samples=step * BATCH, minutes=clock.minutes, device=device.type)
     average.write_into(vae)
     log(f"vae done: step {step} {_measure(vae, held_out, device)}")
     export(vae, held_out, folder)
 
 
+def _unit_latents(vae: AutoencoderKL, pixels: Tensor) -> Tensor:
+    """Latents divided by their deviation over the batch; once exported, that division is in the weights."""
+    latents = encode_mean(vae, pixels)
+    exported = bool((vae.quant_conv.bias[LATENT_CHANNELS:] == POSTERIOR_LOGVAR).all())
+    return latents if exported else latents / latents.float().std().to(latents.dtype)
+
+
 @torch.no_grad()
 def _measure(vae: AutoencoderKL, pixels: Tensor, device: torch.device) -> str:
     with autocast(device):
-        latents = encode_mean(vae, pixels)
-        unit = latents / latents.float().std().to(latents.dtype)
-        made = decode(vae, unit)
+        made = decode(vae, _unit_latents(vae, pixels))
     return f"held out {decibels(made, pixels):.2f} dB"
 
 
@@ -140,7 +147,7 @@ def export(vae: AutoencoderKL, pixels: Tensor, folder: Path) -> None:
     The decoder was trained on latents divided by their batch deviation; the mean of that deviation goes into the
     quantising convolution, and a constant log-variance stands where the stock pipeline looks for one.
     """
-    scale = encode_mean(vae, pixels).std()
+    scale = encode_mean(vae, pixels).std() / _unit_latents(vae, pixels).std()
     vae.quant_conv.weight[:LATENT_CHANNELS] /= scale
     vae.quant_conv.bias[:LATENT_CHANNELS] /= scale
     vae.quant_conv.weight[LATENT_CHANNELS:] = 0

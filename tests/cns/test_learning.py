@@ -19,7 +19,9 @@ from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings
 from cns.losses import diffusion_loss
 
 GENERAL = ("a red robot", "a blue house at night", "the mug on grass")
-SETTINGS = LearningSettings(steps=5, batch=3, warmup_steps=2, selection=SelectionSettings(general_prompts=3))
+SETTINGS = LearningSettings(
+    steps=5, batch=3, warmup_steps=2, mixed_precision=False, selection=SelectionSettings(general_prompts=3)
+)
 
 
 def concept(name: str = "rex", noun: str = "dog", seed: int = 0, count: int = 3) -> Concept:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTokenizer
 
@@ -12,7 +13,7 @@ from storybook import text_tower
 from storybook.clip_stage import build_clip, export, noun_accuracy, save_text_encoder, tokenize
 from storybook.encoder import EMBEDDING, IndividualsEncoder, load_encoder, save_encoder
 from storybook.tokenizer import MAX_TOKENS, train_tokenizer
-from storybook.training import Clock, MovingAverage, load_state, module_state, record_stage, restore_module, save_state
+from storybook.training import Clock, MovingAverage, begin, module_state, record_stage, save_state
 from storybook.world import NOUNS, caption, random_scene
 
 
@@ -40,20 +41,34 @@ def _fresh() -> tuple[nn.Module, torch.optim.Optimizer, MovingAverage]:
 def test_a_resumed_stage_ends_with_the_same_weights_as_an_uninterrupted_one(tmp_path: Path) -> None:
     module, optimizer, average = _fresh()
     _steps(module, optimizer, average, 3, first=0)
-    save_state(tmp_path / "state.safetensors", module_state(module, optimizer, average), {"step": 3})
+    save_state(tmp_path / "state.safetensors", module_state(module, optimizer, average), {"steps": 3, "samples": 12})
     _steps(module, optimizer, average, 3, first=3)
 
     resumed, its_optimizer, its_average = _fresh()
-    tensors, facts = load_state(tmp_path / "state.safetensors")
-    restore_module(resumed, its_optimizer, its_average, tensors)
-    its_average.steps = 3
+    counts = begin(tmp_path / "state.safetensors", tmp_path / "none", resumed, its_optimizer, its_average)
     _steps(resumed, its_optimizer, its_average, 3, first=3)
 
-    assert facts == {"step": 3}
+    assert counts == {"steps": 3, "samples": 12}
     for ours, theirs in zip(module.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     for name, value in average.values.items():
         assert torch.equal(value, its_average.values[name])
+
+
+def test_a_stage_without_a_checkpoint_goes_on_from_the_shipped_weights(tmp_path: Path) -> None:
+    module, optimizer, average = _fresh()
+    _steps(module, optimizer, average, 3, first=0)
+    shipped = tmp_path / "part" / "model.safetensors"
+    shipped.parent.mkdir()
+    save_file({name: p.detach().half() for name, p in module.named_parameters()}, shipped)
+    record_stage(tmp_path, "part", steps=3, samples=12, minutes=1, device="cpu")
+
+    again, its_optimizer, its_average = _fresh()
+    counts = begin(tmp_path / "part.safetensors", shipped, again, its_optimizer, its_average)
+    assert counts == {"steps": 3, "samples": 12}
+    for ours, theirs in zip(module.parameters(), again.parameters(), strict=True):
+        assert torch.equal(ours.half().float(), theirs)
+    assert begin(tmp_path / "x", tmp_path / "y", again, its_optimizer, its_average) == {"steps": 0, "samples": 0}
 
 
 def test_the_learning_rate_rises_then_holds_then_falls() -> None:
