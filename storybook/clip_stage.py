@@ -15,6 +15,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTextM
 
 from storybook.attributes import HEADS, UNKNOWN, label_scenes
 from storybook.groups import GROUP, contrast_group
+from storybook.muon import muon_for
 from storybook.pools import draw_pool, to_pixels
 from storybook.text_tower import BATCH as TEXT_BATCH
 from storybook.text_tower import train_text_tower
@@ -158,7 +159,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     clip.requires_grad_(False)
     model = VisionWithReadouts(clip)
     model.requires_grad_(True)
-    optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    optimizer = muon_for(model, RATE, outer=("vision.embeddings", "projection", "heads"))
     average = MovingAverage(model, 0.998)
     state_file = checkpoints / "clip.safetensors"
     step = 0

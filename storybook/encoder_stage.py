@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 from storybook.attributes import HEADS, UNKNOWN, label_scenes
 from storybook.encoder import IndividualsEncoder, save_encoder
 from storybook.individuals import INDIVIDUALS, scene_of
+from storybook.muon import muon_for
 from storybook.pools import draw_pool, one_scene, to_pixels
 from storybook.training import (
     Clock,
@@ -91,7 +92,7 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     torch.manual_seed(6)
     encoder = IndividualsEncoder().to(device)
     rate = 1.5e-3
-    optimizer = torch.optim.AdamW(encoder.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.05)
+    optimizer = muon_for(encoder, rate, outer=("trunk.0.", "heads"))
     average = MovingAverage(encoder, 0.998)
     state_file = checkpoints / "encoder.safetensors"
     step = begin(state_file, folder / "individuals_encoder" / "model.safetensors", encoder, optimizer, average)["steps"]

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--pool", type=int, default=0, help="scenes (or groups of them) drawn ahead; 0 is the stage's own"
     )
-    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of the unet stage")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of the unet stage")
     parser.add_argument("--no-compile", action="store_true", help="do not compile the UNet (short trials)")
     options = parser.parse_args()
     if options.threads:

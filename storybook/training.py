@@ -111,10 +111,11 @@ def restore_module(
         average.values[name].copy_(tensors[f"average.{name}"])
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, parameter in enumerate(parameters):
-        if f"moments.{index}.exp_avg" in tensors:
+        prefix = f"moments.{index}."
+        moments = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        if moments:
             optimizer.state[parameter] = {
-                key: tensors[f"moments.{index}.{key}"].to(parameter.device if key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
+                key: tensor.to("cpu" if key == "step" else parameter.device) for key, tensor in moments.items()
             }
 
 

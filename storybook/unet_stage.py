@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from storybook.clip_stage import tokenize
+from storybook.muon import muon_for
 from storybook.pools import _draw_chunk, draw_pool, one_scene, to_pixels
 from storybook.training import (
     Clock,
@@ -125,8 +126,8 @@ def run(
     log: Log,
     pool: int,
     *,
-    rate: float = 1e-3,
-    batch: int = 64,
+    rate: float = 2e-3,
+    batch: int = 96,
     compiled: bool = True,
 ) -> None:
     """Train for `minutes`, log, and write `folder`/unet and `folder`/scheduler. Goes on from its checkpoint or from
@@ -138,7 +139,7 @@ def run(
     torch.manual_seed(4)
     unet = build_unet(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())  # the CPU's fused attention is slow backwards at 64 positions
-    optimizer = torch.optim.AdamW(unet.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizer = muon_for(unet, rate, outer=("conv_in", "conv_out"))
     average = MovingAverage(unet, 0.9995)
     state_file = checkpoints / "unet.safetensors"
     counts = begin(state_file, folder / "unet" / "diffusion_pytorch_model.safetensors", unet, optimizer, average)
@@ -164,7 +165,7 @@ def run(
         noisy = (a * latents + s * noise).contiguous(memory_format=torch.channels_last)
         target = a * noise - s * latents
         for group in optimizer.param_groups:
-            group["lr"] = rate * clock.rate(step - started, 300)
+            group["lr"] = rate * clock.rate(step - started, 100)
         with autocast(device):
             with torch.no_grad():
                 text = text_encoder(tokenize(tokenizer, texts).to(device)).last_hidden_state
@@ -177,7 +178,7 @@ def run(
         average.update(unet)
         step, samples = step + 1, samples + batch
         losses.append(loss.item())
-        if step % 100 == 0:
+        if step % 50 == 0:
             log(f"unet step {step} samples {samples} share {clock.share:.3f} loss {sum(losses) / len(losses):.4f}")
             losses.clear()
         if step % 1000 == 0:

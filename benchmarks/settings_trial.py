@@ -1,0 +1,243 @@
+"""One setting of the method on storybook individuals, learned one after another:
+
+    python -m benchmarks.settings_trial --names casa,finn,turbo --set steps=200 --set selection.general_vote=0.5
+
+For each individual: how far its pictures came from the class noun's likeness to that of real renders, and how much of
+that is left at the end; for generic prompts: how alike they are to the untouched base's pictures from the same seeds.
+The individuals to try settings on are not those of the demo, so that the demo's figures stay honest.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cns.base_model import BaseModel, load_base
+from cns.captions import Captioner, RetrievalCaptioner, TemplateCaptioner
+from cns.compose import Version, compose
+from cns.denoise import GenerationRequest, generate, to_pictures
+from cns.judge import ImageEncoder, load_judge
+from cns.learning import Concept, LearningRun
+from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
+from cns.settings import LearningSettings
+from storybook import MODEL_FOLDER
+from storybook.individuals import Individual, find_individual, portraits
+from storybook.likeness import find_likeness
+from storybook.world import draw
+
+PLACES = ("on the grass", "at night", "in front of a brick wall", "in the snow")
+SEEDS = 3  # pictures of each place
+GENERIC = 16
+LEARNED_FROM, COMPARED_WITH = 5, 8  # pictures of each individual, never the same ones
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One individual: mean similarity of its pictures to real renders, at several moments.
+
+    noun: of the class noun's pictures on the untouched base. real: of real renders among each other.
+    """
+
+    name: str
+    noun: float
+    right_after: float
+    at_the_end: float
+    real: float
+    density: float
+    final_loss: float
+    seconds: float
+
+    @property
+    def way(self) -> float:
+        """Share of the way from the class noun's likeness to real renders', right after learning."""
+        return (self.right_after - self.noun) / (self.real - self.noun)
+
+    @property
+    def kept(self) -> float:
+        """Share of the likeness right after learning that is left at the end."""
+        return self.at_the_end / self.right_after
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a setting gave. generic_*: similarity of generic pictures to the base's at the end, by both judges."""
+
+    settings: Mapping[str, Any]
+    learned: tuple[Learned, ...]
+    generic_clip: float
+    generic_likeness: float
+    generic_rmse: float
+
+    def to_json(self) -> dict[str, Any]:
+        learned = [{**asdict(one), "way": one.way, "kept": one.kept} for one in self.learned]
+        means = {key: float(np.mean([one[key] for one in learned])) for key in ("way", "kept", "density", "seconds")}
+        return {**asdict(self), "learned": learned, "means": means}
+
+
+def run_trial(
+    base: BaseModel,
+    settings: LearningSettings,
+    individuals: Sequence[Individual],
+    *,
+    clip: ImageEncoder,
+    likeness: ImageEncoder,
+    captioner: Captioner,
+    base_folder: Path = MODEL_FOLDER,
+    guidance: float = 4.0,
+) -> Trial:
+    """Learn `individuals` one after another and measure."""
+    calibration = load_calibration_prompts(base_folder)
+    generic = [
+        GenerationRequest(prompt, seed=900 + place, guidance=guidance)
+        for place, prompt in enumerate(load_generic_prompts(base_folder)[:GENERIC])
+    ]
+    untouched = compose(base)
+    generic_before = generate(base, untouched, generic)
+    version: Version = untouched
+    references, at_first, losses, seconds, densities, nouns = {}, {}, {}, {}, {}, {}
+    for who in individuals:
+        references[who.name] = likeness.image_features(_renders(who, COMPARED_WITH, seed=77))
+        nouns[who.name] = _similarity(base, untouched, who, who.noun, likeness, references, guidance)
+        pictures = _renders(who, LEARNED_FROM, seed=300)
+        started = time.monotonic()
+        captions = [f"a photo of a <{who.name}> {who.noun}"] * len(pictures)
+        run = LearningRun(
+            base,
+            version,
+            Concept(who.name, who.noun, tuple(pictures), tuple(captions)),
+            settings,
+            calibration=calibration,
+        )
+        while not run.done:
+            run.step()
+        delta = run.finish()
+        seconds[who.name] = time.monotonic() - started
+        losses[who.name] = delta.report["final_loss"]
+        densities[who.name] = delta.report["density"]["concept"]
+        version = compose(base, [*version.deltas, delta])
+        at_first[who.name] = _similarity(base, version, who, f"<{who.name}> {who.noun}", likeness, references, guidance)
+    learned = [
+        Learned(
+            name=who.name,
+            noun=nouns[who.name],
+            right_after=at_first[who.name],
+            at_the_end=_similarity(base, version, who, f"<{who.name}> {who.noun}", likeness, references, guidance),
+            real=_mean_other(references[who.name]),
+            density=densities[who.name],
+            final_loss=losses[who.name],
+            seconds=seconds[who.name],
+        )
+        for who in individuals
+    ]
+    generic_after = generate(base, version, generic)
+    difference = torch.stack(generic_after) - torch.stack(generic_before)
+    return Trial(
+        settings=settings.to_json(),
+        learned=tuple(learned),
+        generic_clip=_pairwise(clip, generic_before, generic_after),
+        generic_likeness=_pairwise(likeness, generic_before, generic_after),
+        generic_rmse=float(difference.square().mean().sqrt()),
+    )
+
+
+def _renders(who: Individual, count: int, seed: int) -> list[Image.Image]:
+    return [Image.fromarray(draw(scene)) for scene in portraits(who, count, seed)]
+
+
+def _similarity(
+    base: BaseModel,
+    version: Version,
+    who: Individual,
+    called: str,
+    likeness: ImageEncoder,
+    references: Mapping[str, Tensor],
+    guidance: float,
+) -> float:
+    requests = [
+        GenerationRequest(f"a photo of a {called} {place}", seed=50 + 10 * seed, guidance=guidance)
+        for place in PLACES
+        for seed in range(SEEDS)
+    ]
+    made = likeness.image_features(to_pictures(generate(base, version, requests)))
+    return float((made @ references[who.name].T).mean())
+
+
+def _mean_other(features: Tensor) -> float:
+    """Mean similarity of each row with every other one."""
+    count = len(features)
+    return float(((features @ features.T).sum() - count) / (count * (count - 1)))
+
+
+def _pairwise(judge: ImageEncoder, first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    return float(
+        (judge.image_features(torch.stack(tuple(first))) * judge.image_features(torch.stack(tuple(second))))
+        .sum(1)
+        .mean()
+    )
+
+
+def with_changes(settings: LearningSettings, changes: Sequence[str]) -> LearningSettings:
+    """`settings` with "name=value" and "selection.name=value" applied; values are JSON."""
+    own: dict[str, Any] = {}
+    selection: dict[str, Any] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        kind = selection if name.startswith("selection.") else own
+        field = name.removeprefix("selection.")
+        if field not in get_type_hints(type(settings.selection if kind is selection else settings)):
+            raise SystemExit(f"There is no setting {name}.")
+        try:
+            kind[field] = json.loads(value)
+        except ValueError:
+            kind[field] = value
+    return replace(settings, **own, selection=replace(settings.selection, **selection))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, default=MODEL_FOLDER)
+    parser.add_argument("--names", default="casa,tiger,gizmo")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="NAME=VALUE")
+    parser.add_argument("--captions", choices=("retrieval", "template"), default="retrieval")
+    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--out", type=Path, help="append the outcome to this file, one JSON object a line")
+    options = parser.parse_args()
+    likeness = find_likeness(options.base)
+    if likeness is None:
+        raise SystemExit(f"{options.base} has no individuals' encoder.")
+    judge = load_judge(options.base / "clip")
+    by_retrieval = options.captions == "retrieval"
+    trial = run_trial(
+        load_base(options.base),
+        with_changes(LearningSettings(), options.changes),
+        [find_individual(name) for name in options.names.split(",")],
+        clip=judge,
+        likeness=likeness,
+        captioner=RetrievalCaptioner(judge, load_phrase_bank(options.base)) if by_retrieval else TemplateCaptioner(),
+        base_folder=options.base,
+        guidance=options.guidance,
+    )
+    outcome = {"changes": options.changes, **trial.to_json()}
+    if options.out:
+        with options.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(outcome) + "\n")
+    learned = "  ".join(f"{one.name} {one.way:.2f} kept {one.kept:.2f}" for one in trial.learned)
+    means = outcome["means"]
+    sys.stdout.write(
+        f"{' '.join(options.changes) or 'defaults'}: way {means['way']:.3f} kept {means['kept']:.3f} "
+        f"generic {trial.generic_clip:.3f}/{trial.generic_likeness:.3f} rmse {trial.generic_rmse:.3f} "
+        f"density {means['density']:.3f} {means['seconds']:.0f} s | {learned}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
