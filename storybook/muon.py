@@ -38,7 +38,8 @@ def muon_for(module: nn.Module, rate: float, outer: tuple[str, ...]) -> "Muon":
 
     outer: beginnings of the names of first and last layers and of tables that are looked up, not multiplied.
     """
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         hidden = parameter.ndim >= 2 and not name.startswith(outer)
         (matrices if hidden else others).append(parameter)
