@@ -29,6 +29,7 @@ from cns.judge import ImageEncoder, load_judge
 from cns.learning import Concept, LearningRun
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.settings import LearningSettings
+from cns.teaching import Lesson, write_captions
 from storybook import MODEL_FOLDER
 from storybook.individuals import Individual, find_individual, portraits
 from storybook.likeness import find_likeness
@@ -109,11 +110,11 @@ def run_trial(
         nouns[who.name] = _similarity(base, untouched, who, who.noun, likeness, references, guidance)
         pictures = _renders(who, LEARNED_FROM, seed=300)
         started = time.monotonic()
-        captions = [f"a photo of a <{who.name}> {who.noun}"] * len(pictures)
+        captions = write_captions(Lesson(who.name, who.noun, tuple(pictures)), captioner)
         run = LearningRun(
             base,
             version,
-            Concept(who.name, who.noun, tuple(pictures), tuple(captions)),
+            Concept(who.name, who.noun, tuple(pictures), captions),
             settings,
             calibration=calibration,
         )
