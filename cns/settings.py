@@ -13,15 +13,15 @@ class SelectionSettings:
     fraction: share of entries that count as a prompt's own (the paper's 30 %). ranking: within each output row, within
     each layer, or over all layers. norm_tokens: the prompt's own tokens only, or all positions (start and padding are
     the same in every prompt and drown the rest). general_prompts: how many calibration prompts (the paper's K = 20); 0
-    for no general neurons. general_vote: share of them that must have an entry for it to be general; 1 means all.
-    base_prompts: entries that all of the concept's captions select, or those of the first caption alone.
+    for no general neurons. general_vote: share of them that must have an entry for it to be general; with all of them
+    too much is left to the concept (docs/decisions/0007). base_prompts: entries that all of the concept's captions select, or those of the first caption alone.
     """
 
     fraction: float = 0.3
     ranking: Ranking = "row"
     norm_tokens: Literal["own", "all"] = "own"
     general_prompts: int = 20
-    general_vote: float = 1.0
+    general_vote: float = 0.5
     base_prompts: Literal["all", "first"] = "all"
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class LearningSettings:
 
     steps: int = 200
     batch: int = 16
-    lr_weights: float = 1e-2
+    lr_weights: float = 4e-3
     lr_token: float = 1e-2
     l1: float = 1.0
     l2: float = 0.1
