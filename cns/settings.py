@@ -14,7 +14,8 @@ class SelectionSettings:
     each layer, or over all layers. norm_tokens: the prompt's own tokens only, or all positions (start and padding are
     the same in every prompt and drown the rest). general_prompts: how many calibration prompts (the paper's K = 20); 0
     for no general neurons. general_vote: share of them that must have an entry for it to be general; with all of them
-    too much is left to the concept (docs/decisions/0007). base_prompts: entries that all of the concept's captions select, or those of the first caption alone.
+    too much is left to the concept (docs/decisions/0007). base_prompts: entries that all of the concept's captions
+    select, or those of the first caption alone.
     """
 
     fraction: float = 0.3
