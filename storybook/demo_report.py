@@ -10,6 +10,7 @@ from cns.history import VersionRecord
 SECONDS = ("captions", "selection", "learning", "diagnosis")
 DENSITIES = ("base", "general", "concept")
 LEAST_SIMILARITY = 0.95  # of generic pictures to the untouched base's, by CLIP
+LEAST_KEPT = 0.95  # share of a concept's likeness right after learning that must be left at the end
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def check_report(report: Mapping[str, Any]) -> list[Check]:
         Check(not find_gaps(report), f"Every figure is a number{_listed(find_gaps(report))}."),
     ]
     checks += [_check_concept(report["scores"], concept) for concept in _learned(report)]
+    checks += [_check_kept(report["scores"], concept) for concept in _learned(report)]
     checks += [_check_generic(entry) for entry in report["zero_shot"] if entry["version"] > 0]
     return checks
 
@@ -93,6 +95,18 @@ def _check_concept(scores: Sequence[Mapping[str, Any]], concept: str) -> Check:
     found = ", ".join(f"{value:.2f}" for value in since)
     before = f"{noun[0]:.2f}" if noun else "nothing"
     return Check(holds, f"{concept} looks more like its pictures (CLIP-I {found}) than its class noun does ({before}).")
+
+
+def _check_kept(scores: Sequence[Mapping[str, Any]], concept: str) -> Check:
+    """What came after a concept must not have taken it away."""
+    since = sorted(
+        (score["version"], score["clip_i"]) for score in scores if score["concept"] == concept and score["version"] > 0
+    )
+    kept = since[-1][1] / since[0][1] if since and since[0][1] > 0 else 0.0
+    return Check(
+        kept >= LEAST_KEPT,
+        f"{concept} keeps {kept:.0%} of its likeness to the last version (at least {LEAST_KEPT:.0%} wanted).",
+    )
 
 
 def _check_generic(entry: Mapping[str, Any]) -> Check:
