@@ -27,6 +27,7 @@ from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder, load_judge
 from cns.learning import Concept, LearningRun
+from cns.own_settings import load_learning_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.settings import LearningSettings
 from cns.teaching import Lesson, write_captions
@@ -219,7 +220,7 @@ def main() -> None:
     by_retrieval = options.captions == "retrieval"
     trial = run_trial(
         load_base(options.base),
-        with_changes(LearningSettings(), options.changes),
+        with_changes(load_learning_settings(options.base), options.changes),
         [find_individual(name) for name in options.names.split(",")],
         clip=judge,
         likeness=likeness,

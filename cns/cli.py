@@ -27,7 +27,7 @@ from cns.export import export_custom_diffusion, export_diffusers, export_lora
 from cns.history import History, VersionRecord
 from cns.history_folder import HistoryFolder, write_atomically
 from cns.judge import Judge, load_judge
-from cns.learning import LearningSettings
+from cns.own_settings import load_learning_settings
 from cns.phrases import load_phrase_bank
 from cns.pictures import read_picture
 from cns.recipe import recipe_of, to_png
@@ -118,7 +118,8 @@ def learn(
     model, source, described = open_base(history, base, config, device, dtype)
     clip = open_judge(source, judge, device)
     chosen: dict[str, Any] = {"steps": steps, "batch": batch, "resolution_px": resolution, "seed": seed}
-    settings = replace(LearningSettings(), **{key: value for key, value in chosen.items() if value is not None})
+    own = load_learning_settings(source)
+    settings = replace(own, **{key: value for key, value in chosen.items() if value is not None})
     room = Classroom(
         model,
         judge=clip,

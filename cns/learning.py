@@ -6,6 +6,7 @@ was not selected is not among the parameters, and the base is only read.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,16 @@ from cns.compose import Version
 from cns.delta import Delta
 from cns.errors import CnsError
 from cns.kv import handed_attention, keys_and_values, predict
-from cns.losses import PREDICTIONS, diffusion_loss, diffusion_target, min_snr_weights, noisy_latents, protection_loss
+from cns.losses import (
+    PREDICTIONS,
+    diffusion_loss,
+    diffusion_target,
+    energy,
+    feature_moment,
+    min_snr_weights,
+    noisy_latents,
+    protection_loss,
+)
 from cns.phrases import load_calibration_prompts
 from cns.pictures import to_latent_pixels
 from cns.selection import ConceptMasks, overlap, select_concept_neurons
@@ -30,6 +40,9 @@ from cns.settings import LearningSettings, SelectionSettings
 from cns.text import TOKEN, TokenVectors
 
 __all__ = ["Concept", "LearningRefused", "LearningRun", "LearningSettings", "SelectionSettings"]
+
+SMALLEST_SHARE = 1e-4
+"""Of a layer's energy: what earlier concepts are taken to have changed there at least, where they changed nothing."""
 
 HALF_LOSS_SCALE = 2.0**10
 """On a base in float16 gradients are that much larger on their way back, and the size they should be afterwards.
@@ -41,6 +54,12 @@ A mean over many latent positions has gradients near the smallest numbers of flo
 
 class LearningRefused(CnsError):
     """A learning was asked for that cannot be done as asked."""
+
+
+def _prompts_of(delta: Delta) -> tuple[str, ...]:
+    """What an earlier concept was taught with, and its plain name: after other words it is not the same features."""
+    name = f"a photo of a <{delta.concept}> {delta.class_noun}"
+    return tuple(dict.fromkeys([name, *delta.report.get("captions", ())]))
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,9 @@ class LearningRun:
         self.steps_done = 0
         self._prepare_token()
         self._prepare_pictures()
-        self._select(tuple(calibration) if calibration is not None else load_calibration_prompts())
+        self._calibration = tuple(calibration) if calibration is not None else load_calibration_prompts()
+        self._select(self._calibration)
+        self._weigh_drift()
         self._prepare_schedule()
         if resume is not None:
             self._restore(resume)
@@ -146,6 +167,39 @@ class LearningRun:
     def _gather(self, weights: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([weights[layer].detach().flatten()[where].float() for layer, where in self._where.items()])
 
+    @torch.no_grad()
+    def _weigh_drift(self) -> None:
+        """What must go on meaning the same: general prompts, the captions without the token, every earlier concept.
+
+        Of each: the second moment of its text features, and per layer the energy a change is measured against. That is
+        the whole of keys and values for general prompts, but for earlier concepts only what learning them has changed:
+        a change that nobody would see in a general prompt can be all that tells a concept from its class.
+        """
+        concept, version, settings = self.concept, self.version, self.settings
+        self._guarded: list[tuple[float, Tensor, dict[str, Tensor]]] = []
+        if settings.drift:
+            bare = [
+                re.sub(f"{concept.token}( {re.escape(concept.class_noun)})?", concept.class_noun, caption)
+                for caption in concept.captions
+            ]
+            moment = feature_moment(self._features([*self._calibration, ""])) + feature_moment(self._features(bare))
+            whole = {layer: energy(version.weights[layer].float(), moment) for layer in self._where}
+            self._guarded.append((settings.drift, moment, whole))
+        if settings.interference and version.deltas:
+            prompts = [prompt for delta in version.deltas for prompt in _prompts_of(delta)]
+            moment = feature_moment(self._features(prompts))
+            original = self.base.kv_weights
+            taught = {}
+            for layer in self._where:
+                weight = version.weights[layer].float()
+                least = SMALLEST_SHARE * energy(weight, moment)
+                taught[layer] = energy(weight - original[layer].float(), moment).maximum(least)
+            # A mean over the concepts: each of ten is kept as firmly as one alone would be.
+            self._guarded.append((settings.interference * len(version.deltas), moment, taught))
+
+    def _features(self, prompts: Sequence[str]) -> Tensor:
+        return self.base.text_features(prompts, self.version.tokens).hidden
+
     def _prepare_schedule(self) -> None:
         if self.base.prediction_type not in PREDICTIONS:
             known = " and ".join(PREDICTIONS)
@@ -189,6 +243,8 @@ class LearningRun:
             made = self._predict(noisy_latents(clean, noise, signal), times, self._caption_of[rows])
             loss = diffusion_loss(made, target, weights)
             kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
+            if self._guarded:
+                kept = kept + self._drift()
             self._set_gradients(loss + kept)
         self._set_rates()
         self._optimizer.step()
@@ -243,6 +299,17 @@ class LearningRun:
             weight = self.version.weights[layer].detach()
             made[layer] = weight.flatten().scatter(0, where, part.to(weight.dtype)).view(weight.shape)
         return made
+
+    def _drift(self) -> Tensor:
+        """Weighted sum of ||dW c||^2 / ||W c||^2, meant over layers, over what must go on meaning the same. Scalar."""
+        total = torch.zeros((), device=self.values.device)
+        parts = (self.values - self._before).split(self._sizes)
+        for (layer, where), part in zip(self._where.items(), parts, strict=True):
+            weight = self.version.weights[layer]
+            change = torch.zeros(weight.numel(), device=where.device).scatter(0, where, part).view(weight.shape)
+            for firmness, moment, against in self._guarded:
+                total = total + firmness * energy(change, moment) / against[layer]
+        return total / len(self._where)
 
     def _tokens(self) -> dict[str, TokenVectors]:
         return {**self.version.tokens, self.concept.token: tuple(self.token)}
@@ -347,6 +414,7 @@ class LearningRun:
             "version": self.version.digest,
             "concept": [self.concept.name, self.concept.class_noun, *self.concept.captions],
             "settings": self.settings.to_json(),
+            "calibration": self._calibration,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         digest.update(self._latents.cpu().numpy().tobytes())

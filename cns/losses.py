@@ -47,6 +47,20 @@ def protection_loss(values: Tensor, before: Tensor, original: Tensor, owned: Ten
     return l1 * from_before + l2 * from_original
 
 
+def feature_moment(hidden: Tensor) -> Tensor:
+    """Second moment of text features: sum of c c^T over the positions, mean over the prompts.
+
+    hidden (prompts, positions, in). returns (in, in) float32: what ||dW c||^2 of all these c is a quadratic form of.
+    """
+    flat = hidden.float().flatten(0, 1)
+    return flat.T @ flat / len(hidden)
+
+
+def energy(weight: Tensor, moment: Tensor) -> Tensor:
+    """tr(W G W^T): the square length of W c, summed over a prompt's positions. weight (out, in), moment G (in, in)."""
+    return ((weight @ moment) * weight).sum()
+
+
 def min_snr_weights(signal: Tensor, gamma: float, prediction_type: str) -> Tensor:
     """Weights of time steps by signal-to-noise ratio (Hang et al. 2023, arXiv 2303.09556).
 

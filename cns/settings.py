@@ -1,7 +1,10 @@
 """Every number of the method that can be set, with its default and the reason for it."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
+
+from cns.errors import CnsError
 
 Ranking = Literal["row", "layer", "global"]
 
@@ -39,18 +42,26 @@ class LearningSettings:
     """How a concept is learned. Everything that decides the result.
 
     steps, batch: optimiser steps, and rows in each. lr_weights, lr_token: rates of the values and of the token.
-    l1, l2: weights of the two terms of the regulariser (Eq. 7). warmup_steps: the rates rise over these; they fall to
-    nothing over the last `cooldown` share of the steps. resolution_px: None for the base's own. flip: also learn the
-    mirrored pictures (wrong for what has a left and a right). mixed_precision: bfloat16 matrix products in the UNet.
-    min_snr_gamma: weighting of the time steps by signal-to-noise ratio (Hang et al. 2023); None for none.
+    l1, l2: weights of the two terms of the regulariser (Eq. 7). drift, interference: weights of a third and a fourth
+    term, which are ours (docs/decisions/0009): the share by which keys and values of general prompts and of the bare
+    class noun may move, and the share of what earlier concepts changed that may be undone; 0 and 0 leave the method as
+    it was published. warmup_steps: the rates rise over these; they fall to nothing over the last `cooldown` share of
+    the steps. resolution_px: None for the base's own. flip: also learn the mirrored pictures (wrong for what has a left
+    and a right). mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
+    signal-to-noise ratio (Hang et al. 2023); None for none.
+
+    The rates are starting points for bases of Stable Diffusion's size, from what related methods publish; a base may
+    bring its own settings beside its weights (cns/own_settings.py), as the storybook does.
     """
 
-    steps: int = 200
-    batch: int = 16
-    lr_weights: float = 4e-3
-    lr_token: float = 1e-2
+    steps: int = 500
+    batch: int = 4
+    lr_weights: float = 1e-4
+    lr_token: float = 1e-3
     l1: float = 1.0
     l2: float = 0.1
+    drift: float = 1.0
+    interference: float = 0.1
     seed: int = 0
     warmup_steps: int = 10
     cooldown: float = 0.4
@@ -64,11 +75,32 @@ class LearningSettings:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError("A learning takes at least one step of at least one row.")
-        if min(self.lr_weights, self.lr_token, self.l1, self.l2, self.warmup_steps) < 0:
-            raise ValueError("Learning rates, l1, l2 and the steps of warming up cannot be negative.")
+        firmness = (self.l1, self.l2, self.drift, self.interference)
+        if min(self.lr_weights, self.lr_token, self.warmup_steps, *firmness) < 0:
+            raise ValueError(
+                "Learning rates, l1, l2, drift, interference and the steps of warming up cannot be negative."
+            )
         if not 0 <= self.cooldown <= 1:
             raise ValueError(f"The cooldown is a share of the steps, 0 to 1, not {self.cooldown}.")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as they are stored with the delta."""
         return asdict(self)
+
+
+class UnknownSetting(CnsError):
+    """A setting that does not exist, or a value it cannot have."""
+
+
+def change_settings(settings: LearningSettings, changes: Mapping[str, Any]) -> LearningSettings:
+    """`settings` with some fields changed; those of the selection lie under "selection". Raises UnknownSetting."""
+    own = dict(changes)
+    selection = own.pop("selection", {})
+    known = {field.name for field in fields(settings)}, {field.name for field in fields(settings.selection)}
+    strange = [*(own.keys() - known[0]), *(selection.keys() - known[1])]
+    if strange:
+        raise UnknownSetting(f"There is no setting {min(strange)!r} of learning.")
+    try:
+        return replace(settings, **own, selection=replace(settings.selection, **selection))
+    except (ValueError, TypeError) as error:
+        raise UnknownSetting(f"These settings of learning cannot be used: {error}") from error

@@ -15,12 +15,19 @@ from cns.base_model import BaseModel, load_base
 from cns.compose import Version, compose
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate
+from cns.kv import keys_and_values
 from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings, SelectionSettings, repeat_rows
 from cns.losses import diffusion_loss
 
 GENERAL = ("a red robot", "a blue house at night", "the mug on grass")
 SETTINGS = LearningSettings(
-    steps=5, batch=3, warmup_steps=2, mixed_precision=False, selection=SelectionSettings(general_prompts=3)
+    steps=5,
+    batch=3,
+    lr_weights=4e-3,
+    lr_token=1e-2,
+    warmup_steps=2,
+    mixed_precision=False,
+    selection=SelectionSettings(general_prompts=3),
 )
 
 
@@ -172,9 +179,36 @@ def _moved_where_owned(first: Delta, second: Delta) -> float:
 def test_the_regulariser_keeps_what_an_earlier_concept_owns(sd1: BaseModel) -> None:
     first = learn(sd1)
     taught = concept("max", "dog", seed=1)
-    free = learn(sd1, [first], taught, l1=0.0, l2=0.0, steps=12)
-    held = learn(sd1, [first], taught, l1=1e4, l2=0.0, steps=12)
+    others = {"l2": 0.0, "drift": 0.0, "interference": 0.0, "steps": 12}
+    free = learn(sd1, [first], taught, l1=0.0, **others)
+    held = learn(sd1, [first], taught, l1=1e4, **others)
     assert _moved_where_owned(first, held) < 0.5 * _moved_where_owned(first, free)
+
+
+def _moved_keys_and_values(base: BaseModel, before: Version, after: Version, prompts: Sequence[str]) -> float:
+    hidden = base.text_features(prompts, after.tokens).hidden
+    was, now = keys_and_values(before.weights, hidden), keys_and_values(after.weights, hidden)
+    return sum((now[layer][part] - was[layer][part]).norm().item() for layer in was for part in (0, 1))
+
+
+def test_drift_holds_keys_and_values_of_general_prompts(sd1: BaseModel) -> None:
+    untouched = compose(sd1)
+    moved = [
+        _moved_keys_and_values(sd1, untouched, compose(sd1, [learn(sd1, drift=drift, steps=12)]), GENERAL)
+        for drift in (0.0, 100.0)
+    ]
+    assert moved[1] < 0.5 * moved[0]
+
+
+def test_interference_holds_keys_and_values_of_earlier_concepts(sd1: BaseModel) -> None:
+    first = learn(sd1, steps=12)
+    before, settings = compose(sd1, [first]), {"l1": 0.0, "l2": 0.0, "drift": 0.0, "steps": 12}
+    moved = []
+    for interference in (0.0, 100.0):
+        second = learn(sd1, [first], concept("max", "dog", seed=1), interference=interference, **settings)
+        after = compose(sd1, [first, second])
+        moved.append(_moved_keys_and_values(sd1, before, after, ["a photo of a <rex> dog"]))
+    assert moved[1] < 0.5 * moved[0]
 
 
 def test_without_calibration_prompts_nothing_is_held_to_be_general(sd1: BaseModel) -> None:
@@ -241,7 +275,15 @@ def test_learning_lowers_the_loss_on_its_pictures(sd1: BaseModel) -> None:
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    for wrong in ({"steps": 0}, {"batch": 0}, {"lr_token": -1.0}, {"l1": -1.0}, {"cooldown": 1.5}):
+    for wrong in (
+        {"steps": 0},
+        {"batch": 0},
+        {"lr_token": -1.0},
+        {"l1": -1.0},
+        {"drift": -1.0},
+        {"interference": -1.0},
+        {"cooldown": 1.5},
+    ):
         with pytest.raises(ValueError, match=r"step|negative|share"):
             replace(SETTINGS, **wrong)
 

@@ -5,7 +5,15 @@ import torch
 from diffusers import DDPMScheduler
 
 from cns.base_model import BaseModel
-from cns.losses import diffusion_loss, diffusion_target, min_snr_weights, noisy_latents, protection_loss
+from cns.losses import (
+    diffusion_loss,
+    diffusion_target,
+    energy,
+    feature_moment,
+    min_snr_weights,
+    noisy_latents,
+    protection_loss,
+)
 
 
 def _drawn(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,3 +76,10 @@ def test_min_snr_weights_clip_easy_steps_and_stay_finite_at_both_ends() -> None:
     assert noise.tolist() == pytest.approx([1, 1, 5 / 19, 0], abs=1e-4)
     velocity = min_snr_weights(signal, 5.0, "v_prediction")
     assert velocity.tolist() == pytest.approx([0, 0.5, 5 / 20, 0], abs=1e-4)
+
+
+def test_energy_is_what_a_weight_makes_of_the_features_its_moment_was_taken_from() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(3, 5, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    through = (hidden @ weight.T).square().sum() / 3
+    assert energy(weight, feature_moment(hidden)).item() == pytest.approx(through.item(), rel=1e-5)

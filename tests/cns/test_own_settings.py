@@ -1,0 +1,39 @@
+"""A base brings the learning settings that hold on it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cns.own_settings import LEARNING_SETTINGS, load_learning_settings
+from cns.settings import LearningSettings, UnknownSetting
+from storybook import MODEL_FOLDER
+
+
+def _write(folder: Path, text: str) -> Path:
+    (folder / LEARNING_SETTINGS).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_base_without_settings_of_its_own_has_the_defaults(tmp_path: Path) -> None:
+    assert load_learning_settings(tmp_path) == load_learning_settings(None) == LearningSettings()
+    assert load_learning_settings("somebody/some-model") == LearningSettings()
+
+
+def test_what_the_base_says_goes_before_the_defaults(tmp_path: Path) -> None:
+    own = load_learning_settings(_write(tmp_path, json.dumps({"steps": 7, "selection": {"fraction": 0.4}})))
+    defaults = LearningSettings()
+    assert own == replace(defaults, steps=7, selection=replace(defaults.selection, fraction=0.4))
+
+
+def test_the_storybook_brings_its_own() -> None:
+    assert load_learning_settings(MODEL_FOLDER) != LearningSettings()
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"stesp": 7}', '{"selection": {"vote": 1}}', '{"selection": 1}', '{"steps": 0}']
+)
+def test_settings_that_cannot_be_used_are_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UnknownSetting, match=r"learning_settings\.json of the base model"):
+        load_learning_settings(_write(tmp_path, text))
