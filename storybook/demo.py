@@ -31,11 +31,12 @@ from cns.denoise import generate, to_pictures
 from cns.errors import CnsError
 from cns.history_folder import HistoryFolder, as_json, write_atomically
 from cns.judge import Judge, load_judge
-from cns.learning import LearningSettings
 from cns.metrics import clip_score, drift
+from cns.own_settings import load_learning_settings
 from cns.phrases import load_phrase_bank
 from cns.pictures import read_picture
 from cns.scoring import score_pictures
+from cns.settings import LearningSettings
 from cns.teaching import Classroom, Lesson, OnProgress, no_progress, teach
 from storybook import MODEL_FOLDER, SAMPLES_FOLDER
 from storybook.demo_plan import KINDS, Kind, Panel, Settings, plan_panels, plan_requests
@@ -87,7 +88,7 @@ def open_demo(
         base,
         judge=judge,
         captioner=RetrievalCaptioner(judge, load_phrase_bank(base_folder)),
-        settings=learning or LearningSettings(),
+        settings=learning or load_learning_settings(base_folder),
         likeness=find_likeness(base_folder),
         base_folder=base_folder,
     )
@@ -287,10 +288,10 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=Settings.steps, help="denoising steps of each picture")
     options = parser.parse_args()
     console = Console(stderr=True)
-    learning = LearningSettings()
-    if options.learning_steps is not None:
-        learning = replace(learning, steps=options.learning_steps)
     try:
+        learning = load_learning_settings(options.base)
+        if options.learning_steps is not None:
+            learning = replace(learning, steps=options.learning_steps)
         demo = open_demo(options.base, options.samples, settings=Settings(steps=options.steps), learning=learning)
         folder = begin_history(options.out, options.base, demo.base)
         with progress_bar() as on_progress:
