@@ -5,26 +5,34 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 120
 DEVICE ?= cpu
+LISTEN ?= 127.0.0.1
+PORT ?= 8000
 STAGES := tokenizer clip vae unet encoder
 
 # One thread pool of the machine's size; the tokenizers' own threads only warn when a test forks.
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format storybook evaluate clean
+.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # torch goes first and by itself: where a CPU build is offered beside the CUDA one, this line alone decides which is taken.
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned dependencies into $(VENV) (torch is a large download; a few minutes)."
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet -e '.[test,dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[method,service,private,test,dev]' -c constraints.txt
 	touch $@
 
-demo: $(VENV)/installed ## Learn three concepts one after another, make pictures, roll back; writes demo-out/
+up: $(VENV)/installed ## Start everything here: database, broker, web, worker (PORT=8000, LISTEN=127.0.0.1); Ctrl-C stops it
+	@$(BIN)/python -m app.up --host $(LISTEN) --port $(PORT)
+
+demo: $(VENV)/installed ## Three concepts one after another over REST, pictures, and back; writes demo-out/
+	$(BIN)/python -m demo --out demo-out
+
+demo-library: $(VENV)/installed ## The same straight on the library, without the service; writes demo-out/
 	$(BIN)/python -m storybook.demo --out demo-out
 
 test: $(VENV)/installed ## Run every test
@@ -38,6 +46,18 @@ lint: $(VENV)/installed ## Check style, formatting and types
 format: $(VENV)/installed ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+migrate: $(VENV)/installed ## Bring the database to the newest shape: the one of DATABASE_URL, else the one under var/
+	$(BIN)/python -m app.migrate
+
+collect: $(VENV)/installed ## Remove stored files that nothing refers to any more, and what has expired
+	$(BIN)/python -m app.collect
+
+openapi: $(VENV)/installed ## Write docs/openapi.json
+	$(BIN)/python -m app.openapi
+
+configuration: $(VENV)/installed ## Write docs/configuration.md, the table of all settings
+	$(BIN)/python -m app.describe_settings
 
 storybook: $(VENV)/installed ## Train the embedded base, every stage (MINUTES each, DEVICE=cpu|cuda), and measure it
 	for stage in $(STAGES); do $(BIN)/python -m storybook.train --stage $$stage --minutes $(MINUTES) --device $(DEVICE) || exit 1; done

@@ -8,19 +8,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = {"cns", "storybook", "app", "worker", "benchmarks", "tests"}
+OURS = {"cns", "storybook", "app", "worker", "benchmarks", "demo", "tests"}
 STANDARD = set(sys.stdlib_module_names)
 
 # What each package may import beyond the standard library and itself.
 MAY_IMPORT = {
     "cns": {"torch", "diffusers", "transformers", "tokenizers", "safetensors", "huggingface_hub", "numpy", "PIL"},
+    "app": {
+        *("fastapi", "starlette", "uvicorn", "jinja2", "markupsafe", "sqlalchemy", "alembic", "pydantic"),
+        *(
+            "pydantic_core",
+            "pydantic_settings",
+            "celery",
+            "redis",
+            "limits",
+            "pwdlib",
+            "structlog",
+            "prometheus_client",
+        ),
+        *("PIL", "pillow_heif"),
+    },
+    "worker": {
+        *("app", "cns", "storybook", "torch", "numpy", "PIL", "sqlalchemy", "celery", "kombu", "redis", "structlog"),
+    },
     "storybook": {"cns", "torch", "diffusers", "transformers", "tokenizers", "safetensors", "numpy", "PIL"},
+    "demo": {"app", "cns", "storybook", "httpx", "PIL"},
 }
 # Files that talk to a person; they alone may use what draws on a terminal.
-TALKS_TO_A_PERSON = {"cns/cli.py", "cns/__main__.py", "storybook/demo.py"}
+TALKS_TO_A_PERSON = {"cns/cli.py", "cns/__main__.py", "storybook/demo.py", "demo/__main__.py"}
 TERMINAL = {"typer", "rich"}
 # The web service starts in a second on a small host, so nothing heavy may come in by any door.
-NEVER_IN_APP = {"torch", "diffusers", "transformers", "tokenizers", "cns", "worker", "storybook"}
+NEVER_IN_APP = {"torch", "diffusers", "transformers", "tokenizers", "cns", "worker", "storybook", "demo"}
 
 
 def source_files(package: str) -> list[Path]:
@@ -76,6 +94,12 @@ def test_the_web_service_imports_nothing_heavy() -> None:
         if root in NEVER_IN_APP
     ]
     assert found == []
+
+
+def test_the_calls_of_the_demo_know_nothing_of_the_service() -> None:
+    """They may be copied into a program that lies elsewhere."""
+    source = (ROOT / "demo" / "rest.py").read_text(encoding="utf-8")
+    assert {root for _, root in imported_roots(source, "demo")} <= STANDARD | {"httpx"}
 
 
 def test_an_import_inside_a_function_is_seen() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import subprocess
 import tomllib
@@ -13,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
-NOT_YET = {"up"}  # named in README as what comes next
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 # A folder that only the author's machine has. The look-behind lets the middle of a relative path or an address pass.
@@ -61,11 +61,21 @@ def test_what_the_readme_imports_from_the_library_exists() -> None:
     ] == []
 
 
+def test_the_calls_of_the_readme_are_those_of_the_interface() -> None:
+    paths = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))["paths"]
+    known = {re.sub(r"\{[^}]+\}", "*", path) for path in paths}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"\$api(/[^\s\"']+)", text) + re.findall(r"api\.(?:get|post)\(f?\"(/[^\"]*)\"", text)
+    called = {re.sub(r"\$\w+|\{[^}]+\}+", "*", re.sub(r"\{(\w+)\[[^]]*\]\}", "{x}", path)) for path in named}
+    assert len(called) >= 6
+    assert {f"/api/v1{path}" for path in called} <= known
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_target_that_a_document_names_exists(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.MULTILINE))
-    assert named <= TARGETS | NOT_YET
+    assert named <= TARGETS
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -73,6 +83,11 @@ def test_a_link_within_the_repository_leads_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8"))
     missing = [x for x in links if "://" not in x and not (document.parent / x).exists()]
     assert missing == []
+
+
+def test_the_environment_of_the_makefile_has_every_extra() -> None:
+    extras = ",".join(PROJECT["optional-dependencies"])
+    assert f"-e '.[{extras}]' -c constraints.txt" in MAKEFILE
 
 
 def test_every_target_is_listed_with_what_it_does() -> None:

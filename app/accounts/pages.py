@@ -1,0 +1,237 @@
+"""Pages: the first run, logging in and out, one's account."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy.orm import Session
+
+from app.accounts import service
+from app.accounts.browsers import browser_called
+from app.accounts.usage import usage_of
+from app.deps import (
+    FORM_COOKIE,
+    SESSION_COOKIE,
+    AppState,
+    Caller,
+    CurrentUser,
+    MaybeCaller,
+    Reading,
+    Uow,
+    check_csrf,
+    sent_csrf_token,
+)
+from app.errors import NotFound, Unauthorized
+from app.forms import AnswerableError, TypedForm, errors_of
+from app.limiting import spend
+from app.security import digest_of, new_token
+from app.state import State
+from app.templating import render
+
+router = APIRouter()
+
+FORM_LASTS_S = 3600
+DAY_S = 86_400
+
+
+def stranger_form(request: Request, csrf_token: Annotated[str, Depends(sent_csrf_token)]) -> None:
+    """Who is not logged in has no session to hold a form's token, so a cookie of its own holds it."""
+    check_csrf(request.cookies.get(FORM_COOKIE, ""), csrf_token)
+
+
+FromStranger = Depends(stranger_form)
+
+
+def _form_page(request: Request, state: State, template: str, *, status: int = 200, **about: object) -> Response:
+    """A form for somebody who is not logged in, and the cookie that belongs to it."""
+    token = request.cookies.get(FORM_COOKIE) or new_token()
+    page = render(request, template, None, status=status, form_token=token, **about)
+    _set_cookie(page, state, FORM_COOKIE, token, FORM_LASTS_S)
+    return page
+
+
+def _set_cookie(response: Response, state: State, name: str, value: str, max_age_s: int) -> None:
+    response.set_cookie(
+        name, value, max_age=max_age_s, httponly=True, samesite="lax", secure=state.settings.behind_tls, path="/"
+    )
+
+
+def _let_in(state: State, token: str, to: str) -> Response:
+    response = RedirectResponse(to, 303)
+    _set_cookie(response, state, SESSION_COOKIE, token, state.settings.session_days * DAY_S)
+    response.delete_cookie(FORM_COOKIE, path="/")
+    return response
+
+
+def _safe(next_: str) -> str:
+    """An address on this site, whatever was handed in."""
+    return next_ if next_.startswith("/") and not next_.startswith(("//", "/\\")) else "/"
+
+
+# --- first run, in and out -----------------------------------------------------------------------------------------
+
+
+@router.get("/first-run")
+def show_first_run(
+    request: Request, state: AppState, session: Reading, token: Annotated[str, Query(max_length=100)] = ""
+) -> Response:
+    """The page behind the one-time link."""
+    if not service.setup_is_open(session, token):
+        raise NotFound("This link has been used, or a newer one was printed when the server started.")
+    return _form_page(request, state, "accounts/first_run.html", token=token, name="", errors={})
+
+
+@router.post("/first-run", dependencies=[FromStranger])
+def make_first_user(request: Request, state: AppState, uow: Uow, form: TypedForm) -> Response:
+    """Make the administrator and let them in."""
+    token, name, password = form.text("token"), form.text("name"), form.values.get("password", "")
+    spend(state, state.settings.login_rate, "first-run", _address(request))
+    try:
+        service.set_up(uow, token, name, password)
+    except AnswerableError as error:
+        return _form_page(
+            request,
+            state,
+            "accounts/first_run.html",
+            status=error.status,
+            token=token,
+            name=name,
+            errors=errors_of(error),
+        )
+    _, session_token = _log_in(request, state, name, password)
+    return _let_in(state, session_token, "/")
+
+
+@router.get("/login")
+def show_login(
+    request: Request,
+    state: AppState,
+    caller: MaybeCaller,
+    next: Annotated[str, Query(max_length=500)] = "/",  # noqa: A002
+) -> Response:
+    if caller is not None:
+        return RedirectResponse(_safe(next), 303)
+    return _form_page(request, state, "accounts/login.html", next=_safe(next), name="", errors={})
+
+
+@router.post("/login", dependencies=[FromStranger])
+def log_in(request: Request, state: AppState, form: TypedForm) -> Response:
+    """Let somebody in; a wrong name or password is answered in the form, in the same words."""
+    name, next_ = form.text("name"), _safe(form.text("next"))
+    try:
+        spend(state, state.settings.login_rate, "login", _address(request))
+        # By name as well: whoever has many addresses has still only so many guesses.
+        spend(state, state.settings.login_rate, "login-name", digest_of(name.lower()))
+        _, token = _log_in(request, state, name, form.values.get("password", ""))
+    except (Unauthorized, *AnswerableError) as error:
+        return _form_page(
+            request,
+            state,
+            "accounts/login.html",
+            status=error.status,
+            next=next_,
+            name=name,
+            errors={"": error.message},
+        )
+    return _let_in(state, token, next_)
+
+
+def _log_in(request: Request, state: State, name: str, password: str) -> tuple[object, str]:
+    return service.log_in(
+        state.unit_of_work(),
+        name,
+        password,
+        days=state.settings.session_days,
+        user_agent=request.headers.get("user-agent", ""),
+    )
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+@router.post("/logout")
+def log_out(caller: CurrentUser, uow: Uow) -> Response:
+    if caller.session_id is not None:
+        service.log_out(uow, caller.session_id)
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(SESSION_COOKIE, path="/")
+    return response
+
+
+# --- one's account -------------------------------------------------------------------------------------------------
+
+
+@router.get("/account")
+def show_account(request: Request, state: AppState, caller: CurrentUser, session: Reading, done: str = "") -> Response:
+    """What is kept, keys, password, sessions."""
+    said = {"password": "Your password is changed. Every other browser is logged out."}.get(done, "")
+    return _account(request, state, caller, session, said=said)
+
+
+def _account(
+    request: Request,
+    state: State,
+    caller: Caller,
+    session: Session,
+    *,
+    status: int = 200,
+    errors: dict[str, str] | None = None,
+    new_key: str = "",
+    key_name: str = "",
+    said: str = "",
+) -> Response:
+    return render(
+        request,
+        "accounts/account.html",
+        caller,
+        status=status,
+        place="account",
+        usage=usage_of(session, caller.id, state.settings.user_quota_bytes),
+        keys=service.list_api_keys(session, caller.id),
+        sessions=service.list_sessions(session, caller.id),
+        called=browser_called,
+        errors=errors or {},
+        new_key=new_key,
+        key_name=key_name,
+        said=said,
+    )
+
+
+@router.post("/account/password")
+def change_password(
+    request: Request, state: AppState, caller: CurrentUser, session: Reading, uow: Uow, form: TypedForm
+) -> Response:
+    old, new = form.values.get("old_password", ""), form.values.get("password", "")
+    try:
+        spend(state, state.settings.login_rate, "password", str(caller.id))
+        service.change_password(uow, caller.id, old, new, caller.session_id)
+    except AnswerableError as error:
+        return _account(request, state, caller, session, status=error.status, errors=errors_of(error))
+    return RedirectResponse("/account?done=password", 303)
+
+
+@router.post("/account/keys")
+def make_key(
+    request: Request, state: AppState, caller: CurrentUser, session: Reading, uow: Uow, form: TypedForm
+) -> Response:
+    """The answer shows the key, once: nothing to go back to, nothing to load again."""
+    try:
+        _, key = service.make_api_key(uow, caller.id, form.text("name"))
+    except AnswerableError as error:
+        name, errors = form.text("name"), errors_of(error)
+        return _account(request, state, caller, session, status=error.status, errors=errors, key_name=name)
+    return _account(request, state, caller, session, new_key=key)
+
+
+@router.post("/account/keys/{key_id}/revoke")
+def revoke_key(key_id: UUID, caller: CurrentUser, uow: Uow) -> Response:
+    service.revoke_api_key(uow, caller.id, key_id)
+    return RedirectResponse("/account", 303)
+
+
+@router.post("/account/sessions/{session_id}/revoke")
+def revoke_session(session_id: UUID, caller: CurrentUser, uow: Uow) -> Response:
+    service.revoke_session(uow, caller.id, session_id)
+    return RedirectResponse("/account", 303)

@@ -1,0 +1,186 @@
+"""Throw away what nobody refers to any more: `python -m app.collect`. Safe while everything runs.
+
+A blob goes when no row names it and it is older than an hour: one that is just being stored has its row soon. Whoever
+stores a blob takes its row first and then its file (`blobs.keep`); here too the row is held while the file goes. So
+neither can happen between the two halves of the other.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.accounts.models import LoginSession
+from app.blobs import Blob
+from app.concepts.service import drop_old_uploads
+from app.config import Settings, settings
+from app.db import Sessions, make_engine, make_sessions
+from app.idempotency import IdempotencyKey
+from app.servers import FolderInUse, ServerNotStarted, servers_for
+from app.storage import BlobStore
+from app.tables import Base
+from app.thumbnails import SIZES_PX, thumbnail_path
+
+YOUNG = timedelta(hours=1)
+KEYS_KEPT = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was thrown away."""
+
+    blobs: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.blobs} unused files removed, {self.bytes / 1e6:.1f} MB."
+
+
+def references() -> list[ColumnElement[bool]]:
+    """Conditions that say: a row names this blob. One for each foreign key to blobs, so that none is forgotten."""
+    return [
+        exists().where(key.parent == Blob.sha256)
+        for table in Base.metadata.sorted_tables
+        for key in table.foreign_keys
+        if key.column.table.name == Blob.__tablename__
+    ]
+
+
+def collect(sessions: Sessions, store: BlobStore, young: timedelta = YOUNG) -> Collected:
+    """Remove expired rows, then blobs that no row refers to, then files that have no row at all."""
+    with sessions() as session:
+        _drop_expired(session)
+        session.commit()
+        unused = list(session.scalars(select(Blob.sha256).where(*_unused(young))))
+    sizes = [_remove_with_row(sessions, store, digest, young) for digest in unused]
+    with sessions() as session:
+        known = set(session.scalars(select(Blob.sha256)))
+    for digest, stored_at in list(store.digests()):
+        if digest not in known and _is_old(stored_at, young):
+            sizes.append(_remove_without_row(sessions, store, digest, young))
+    _sweep_floor(store, young)
+    removed = [size for size in sizes if size is not None]
+    return Collected(len(removed), sum(removed))
+
+
+def _drop_expired(session: Session) -> None:
+    """Sessions that are over, uploads that nobody used, idempotency keys that nobody will send again."""
+    session.execute(delete(LoginSession).where(LoginSession.expires_at < func.now()))
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - KEYS_KEPT))
+    drop_old_uploads(session)
+
+
+def _unused(young: timedelta) -> list[ColumnElement[bool]]:
+    return [Blob.created_at < func.now() - young, ~or_(*references())]
+
+
+def _remove_with_row(sessions: Sessions, store: BlobStore, digest: str, young: timedelta) -> int | None:
+    """Its size; None when somebody has come to need it meanwhile."""
+    with sessions() as session:
+        try:
+            gone = session.scalar(delete(Blob).where(Blob.sha256 == digest, *_unused(young)).returning(Blob.sha256))
+        except IntegrityError:  # a row that names it was written while we waited; its foreign key forbids it
+            return None
+        if gone is None:
+            return None
+        size = _remove_files(store, digest)
+        session.commit()
+        return size
+
+
+def _remove_without_row(sessions: Sessions, store: BlobStore, digest: str, young: timedelta) -> int | None:
+    """Its transaction was undone. A row of ours, never committed, keeps others from storing it again meanwhile."""
+    with sessions() as session:
+        mine = insert(Blob).values(sha256=digest, size_bytes=0, media_type="").on_conflict_do_nothing()
+        if session.scalar(mine.returning(Blob.sha256)) is None or not _is_old(_stored_at(store.path(digest)), young):
+            return None
+        return _remove_files(store, digest)
+
+
+def _remove_files(store: BlobStore, digest: str) -> int:
+    path = store.path(digest)
+    size = path.stat().st_size if path.exists() else 0
+    store.remove(digest)
+    for size_px in SIZES_PX:
+        thumbnail_path(store, digest, size_px).unlink(missing_ok=True)
+    return size
+
+
+def _sweep_floor(store: BlobStore, young: timedelta) -> None:
+    """Files of writers that were killed, and thumbnails whose picture has gone."""
+    for path in store.folder.glob("??/.*.part"):
+        if _is_old(_stored_at(path), young):
+            path.unlink(missing_ok=True)
+    for path in thumbnail_path(store, "0" * 64, SIZES_PX[0]).parents[2].glob("*/??/*"):
+        orphan = path.suffix != ".webp" or not store.has(path.stem)
+        if orphan and _is_old(_stored_at(path), young):
+            path.unlink(missing_ok=True)
+
+
+def _stored_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _is_old(stored_at: float, young: timedelta) -> bool:
+    return time.time() - stored_at > young.total_seconds()
+
+
+def keep_collecting(
+    config: Settings, stop: threading.Event, every_s: float, say: Callable[[str, str], Any], at_once: bool = False
+) -> None:
+    """Collect every `every_s` seconds until `stop` is set; says so when there was something."""
+    engine = make_engine(config.database_url)
+    sessions, store = make_sessions(engine), BlobStore(config.blob_folder)
+    wait_s = 0.0 if at_once else every_s
+    while not stop.wait(wait_s):
+        wait_s = every_s
+        try:
+            done = collect(sessions, store)
+            if done.blobs:
+                say("collect", str(done))
+        except (SQLAlchemyError, OSError) as error:
+            say("collect", f"Nothing was collected this time: {str(error).splitlines()[0]}")
+    engine.dispose()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Remove stored files that nothing refers to, and what has expired.")
+    parser.add_argument("--every-hours", type=float, help="go on doing so")
+    options = parser.parse_args()
+    config = settings()
+    if options.every_hours:
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        keep_collecting(config, stop, options.every_hours * 3600, lambda _, line: _write(line), at_once=True)
+        return
+    try:
+        with servers_for(config, Path("var"), join=True) as servers:
+            engine = make_engine(servers.database_url)
+            _write(str(collect(make_sessions(engine), BlobStore(config.blob_folder))))
+            engine.dispose()
+    except (FolderInUse, ServerNotStarted) as error:
+        sys.exit(str(error))
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Concepts: what is taught, from which pictures, with which captions."""

@@ -1,0 +1,232 @@
+"""Pages: teach a concept. Pictures are checked and kept as soon as they are dropped, and wait for Start."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.datastructures import UploadFile
+
+from app.concepts import service
+from app.concepts.models import Upload
+from app.concepts.remarks import remarks_on, remarks_on_all
+from app.concepts.sample_concepts import sample_concept, sample_concepts
+from app.concepts.settings_form import FIELDS, read_settings_form
+from app.db import UnitOfWork
+from app.deps import AppState, Caller, CurrentUser, Reading, StartingUser, Uow
+from app.errors import AppError, Invalid, TooLarge
+from app.files import IfNoneMatch, thumbnail_response
+from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
+from app.generations.studio import known_of
+from app.histories.service import base_of, get_history, lineage
+from app.jobs.models import Job
+from app.pictures import check_picture
+from app.state import State
+from app.templating import render
+
+router = APIRouter()
+
+NOUNS = ("dog", "cat", "mug", "robot", "house", "toy", "backpack", "teapot", "car", "flower", "person", "style")
+
+
+@router.get("/histories/{history_id}/teach")
+def show_teach(
+    request: Request, history_id: UUID, caller: CurrentUser, session: Reading, state: AppState, sample: str = ""
+) -> Response:
+    """The form, with the pictures that wait since it was left."""
+    values: dict[str, Any] = {}
+    if sample:
+        base = base_of(session, get_history(session, caller.id, history_id))
+        chosen = sample_concept(base.facts["name"], sample)
+        values = {"name": chosen.name, "class_noun": chosen.class_noun}
+    return _teach(request, caller, session, state, history_id, values)
+
+
+@router.post("/histories/{history_id}/teach")
+def teach(
+    request: Request,
+    history_id: UUID,
+    caller: StartingUser,
+    session: Reading,
+    uow: Uow,
+    state: AppState,
+    form: TypedForm,
+) -> Response:
+    """Start, and follow it; or the form again. Files that came with the form are kept if they can be used."""
+    get_history(session, caller.id, history_id)
+    if drop := form.text("drop"):
+        service.drop_upload(uow, caller.id, _id(drop))
+        return _teach(request, caller, session, state, history_id, form.values)
+    refused = _keep_files(uow, state, caller, form.files)
+    uploads = waiting_uploads(session, caller.id)
+    wanted = set(form.ids("upload"))
+    # Pictures that came with this very form have no number yet in its fields; all that wait belong to it then.
+    chosen = uploads if form.files else [upload for upload in uploads if upload.id in wanted]
+    if refused:
+        errors = {"pictures": "Some files were left out; the others are kept. Start again when you are content."}
+        return _teach(request, caller, session, state, history_id, form.values, errors, 422, refused)
+    try:
+        job = _start(uow, state, caller, history_id, form, chosen, wanted)
+    except AnswerableError as error:
+        return _teach(request, caller, session, state, history_id, form.values, errors_of(error), error.status)
+    return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+def _start(
+    uow: UnitOfWork,
+    state: State,
+    caller: Caller,
+    history_id: UUID,
+    form: Typed,
+    chosen: Sequence[Upload],
+    wanted: set[UUID],
+) -> Job:
+    lost = wanted - {upload.id for upload in chosen}
+    once = form.once(caller.id, "teach", history_id, sorted(str(one) for one in wanted))
+    return service.start_learning(
+        uow,
+        state.store,
+        state.settings,
+        caller.id,
+        history_id,
+        name=form.text("name"),
+        class_noun=form.text("class_noun"),
+        upload_ids=[*(upload.id for upload in chosen), *lost],  # a lost one is refused with its sentence
+        captions=[form.text(f"caption-{upload.id}") for upload in chosen] + [""] * len(lost),
+        settings=read_settings_form(form),
+        once=once,
+    )
+
+
+def _keep_files(uow: UnitOfWork, state: State, caller: Caller, files: Sequence[UploadFile]) -> list[str]:
+    """Keep what can be used; returns a sentence for each file that cannot."""
+    refused = []
+    for file in files:
+        try:
+            _keep(uow, state, caller, file)
+        except AppError as error:
+            refused.append(error.message)
+    return refused
+
+
+def _keep(uow: UnitOfWork, state: State, caller: Caller, file: UploadFile) -> Upload:
+    limits = state.settings
+    with state.sessions() as session:
+        if len(waiting_uploads(session, caller.id)) >= limits.max_files:
+            raise TooLarge(f"{file.filename}: {limits.max_files} pictures are the most that one concept takes.")
+    data = file.file.read(limits.max_file_bytes + 1)
+    return service.keep_upload(uow, state.store, caller.id, check_picture(data, file.filename or "", limits))
+
+
+def waiting_uploads(session: Session, owner_id: UUID) -> Sequence[Upload]:
+    return session.scalars(
+        select(Upload).where(Upload.owner_id == owner_id).order_by(Upload.created_at, Upload.id)
+    ).all()
+
+
+def _teach(
+    request: Request,
+    caller: Caller,
+    session: Session,
+    state: State,
+    history_id: UUID,
+    values: Any,
+    errors: dict[str, str] | None = None,
+    status: int = 200,
+    refused: Sequence[str] = (),
+) -> Response:
+    session.expire_all()
+    history = get_history(session, caller.id, history_id)
+    facts = base_of(session, history).facts
+    uploads = waiting_uploads(session, caller.id)
+    names = {field.name for field in FIELDS}
+    return render(
+        request,
+        "teach/page.html",
+        caller,
+        status=status,
+        place="teach",
+        history=history,
+        facts=facts,
+        fields=FIELDS,
+        known=known_of(session, lineage(session, history, history.head_id)),
+        samples=sample_concepts(facts.get("name", "")),
+        uploads=uploads,
+        remarks=remarks_on(session, state.store, caller.id, uploads),
+        remark_on_all=remarks_on_all(len(uploads)),
+        limits=state.settings,
+        nouns=NOUNS,
+        values=values,
+        errors=errors or {},
+        settings_are_wrong=bool(errors and names & errors.keys()),
+        settings_are_typed=any(values.get(name) for name in names),
+        refused=refused,
+        once=new_once(),
+    )
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Invalid("There is no such picture.") from None
+
+
+# --- pictures that wait --------------------------------------------------------------------------------------------
+
+
+@router.post("/uploads")
+def upload(
+    request: Request, caller: CurrentUser, session: Reading, uow: Uow, state: AppState, form: TypedForm
+) -> Response:
+    """One file, as it is dropped: its card with a thumbnail, or a card that says why not."""
+    if not form.files:
+        raise Invalid("There is no file in this request.", "pictures")
+    file = form.files[0]
+    try:
+        kept = _keep(uow, state, caller, file)
+    except AppError as error:
+        return render(request, "teach/refused.html", caller, status=error.status, sentence=error.message)
+    together = waiting_uploads(session, caller.id)
+    remarks = remarks_on(session, state.store, caller.id, together).get(kept.id, [])
+    return render(request, "teach/upload.html", caller, upload=kept, remarks_here=remarks, caption="", status=201)
+
+
+@router.post("/uploads/{upload_id}/drop", status_code=204)
+def drop(upload_id: UUID, caller: CurrentUser, uow: Uow) -> None:
+    """Take a waiting picture away."""
+    service.drop_upload(uow, caller.id, upload_id)
+
+
+@router.get("/uploads/{upload_id}/thumbnail")
+def show_upload(
+    upload_id: UUID, caller: CurrentUser, session: Reading, state: AppState, if_none_match: IfNoneMatch = None
+) -> Response:
+    digest = service.get_upload(session, caller.id, upload_id).blob_sha256
+    return thumbnail_response(state, digest, 192, if_none_match)
+
+
+# --- samples -------------------------------------------------------------------------------------------------------
+
+
+@router.post("/histories/{history_id}/samples/{name}")
+def take_sample(
+    history_id: UUID, name: str, caller: CurrentUser, session: Reading, uow: Uow, state: AppState
+) -> RedirectResponse:
+    """Put the pictures of a sample concept into the form, in place of those that wait."""
+    base = base_of(session, get_history(session, caller.id, history_id))
+    sample = sample_concept(base.facts["name"], name)
+    for waiting in waiting_uploads(session, caller.id):
+        service.drop_upload(uow, caller.id, waiting.id)
+    for path in sample.pictures:
+        keep_path(uow, state, caller.id, path)
+    return RedirectResponse(f"/histories/{history_id}/teach?sample={sample.name}", 303)
+
+
+def keep_path(uow: UnitOfWork, state: State, owner_id: UUID, path: Path) -> Upload:
+    picture = check_picture(path.read_bytes(), path.name, state.settings)
+    return service.keep_upload(uow, state.store, owner_id, picture)

@@ -1,0 +1,73 @@
+"""The settings of a learning as a page shows them: in words, with what is taken when a field stays empty."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.errors import Invalid
+from app.forms import Typed
+from app.learning_settings import LearningChanges
+
+
+@dataclass(frozen=True)
+class SettingField:
+    """name: as in `LearningChanges`, with a dot for what is nested. kind: whole, decimal or yes."""
+
+    name: str
+    label: str
+    kind: str
+    hint: str
+
+    def default(self, defaults: Mapping[str, Any]) -> Any:
+        """What is taken when nothing is typed; None where that is not known."""
+        found: Any = defaults
+        for part in self.name.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
+
+
+FIELDS = (
+    SettingField("steps", "Steps", "whole", "More learn more closely, and take longer. Too many cost variety."),
+    SettingField("seed", "Seed", "whole", "The same seed, pictures and settings give the same version, byte for byte."),
+    SettingField("batch", "Rows in a step", "whole", "More are calmer and need more memory."),
+    SettingField("lr_weights", "Rate of the neurons", "decimal", "How far one step moves the selected values."),
+    SettingField("lr_token", "Rate of the word", "decimal", "How far one step moves the concept's own word."),
+    SettingField("drift", "Hold on general pictures", "decimal", "More keeps prompts without a concept as they were."),
+    SettingField("interference", "Hold on earlier concepts", "decimal", "More keeps their pictures as they were."),
+    SettingField("l1", "Hold on shared neurons", "decimal", "More keeps values that an earlier concept owns."),
+    SettingField("l2", "Hold on the base", "decimal", "More stays nearer to the untouched model."),
+    SettingField(
+        "selection.fraction", "Share of neurons", "decimal", "How many entries count as a prompt's own, from 0 to 1."
+    ),
+    SettingField("flip", "Learn mirrored pictures too", "yes", "Not for what has a left and a right, such as letters."),
+)
+
+
+def read_settings_form(form: Typed) -> dict[str, Any]:
+    """What was typed and differs from nothing. Invalid with its field for what cannot be used."""
+    given: dict[str, Any] = {}
+    for field in FIELDS:
+        value: Any
+        if field.kind == "yes":
+            value = True if form.ticked(field.name) else None
+        elif field.kind == "whole":
+            value = form.whole(field.name, field.label)
+        else:
+            value = form.decimal(field.name, field.label)
+        if value is None:
+            continue
+        outer, _, inner = field.name.rpartition(".")
+        if outer:
+            given.setdefault(outer, {})[inner] = value
+        else:
+            given[inner] = value
+    try:
+        return LearningChanges.model_validate(given).given()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        label = next((field.label for field in FIELDS if field.name == name), name)
+        said = first["msg"].replace("Input should be", "must be")
+        raise Invalid(f"{label}: {said}.", field=name) from None

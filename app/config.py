@@ -1,0 +1,156 @@
+"""Every setting of the service, typed and read once, from the environment.
+
+Each may also be given as NAME_FILE: the path of a file that holds the value, as container secrets are.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from limits import parse
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+
+MEGABYTE = 1_000_000
+
+
+class Settings(BaseSettings):
+    """Without any of them set, `make up` runs everything on this machine, under `var/`."""
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        "postgresql+psycopg:///palimpsest", description="Where PostgreSQL is, as SQLAlchemy writes it.", repr=False
+    )
+    database_password: str = Field(
+        "", description="Its password, where the address has none; meant to come from a file.", repr=False
+    )
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Where Redis or Valkey is.", repr=False)
+    blob_folder: Path = Field(
+        Path("var/blobs"), description="Folder of pictures, learned weights and checkpoints; all processes share it."
+    )
+    base_model: str = Field(
+        "storybook", description="`storybook`, a diffusers folder, a hub id, or one .safetensors file."
+    )
+    device: str = Field("", description="`cpu`, `cuda`, `cuda:1`; empty takes a GPU where there is one.")
+
+    public_url: str = Field("", description="The address people type; empty takes the one of each request.")
+    behind_tls: bool = Field(False, description="Cookies travel over HTTPS only, and browsers are told so.")
+    session_days: int = Field(30, ge=1, description="Days after which a browser must log in again.")
+    login_rate: str = Field("10/minute", description="Log-in attempts from one address, and for one name.")
+    api_rate: str = Field("600/minute", description="Requests of one user over REST.")
+    start_rate: str = Field("120/minute", description="Learnings and generations that one user may ask for.")
+
+    max_files: int = Field(20, ge=1, description="Pictures of one concept, at most.")
+    max_file_bytes: int = Field(20 * MEGABYTE, ge=1, description="Size of one uploaded file, at most, in bytes.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Pixels of one uploaded picture, at most.")
+    user_quota_bytes: int = Field(
+        20_000 * MEGABYTE,
+        ge=0,
+        description="Bytes of pictures and learned weights that one user may keep, where an administrator set no other "
+        "number; 0 for no limit.",
+    )
+    max_open_jobs: int = Field(200, ge=1, description="Jobs of one user that wait or run at the same time, at most.")
+    max_images: int = Field(16, ge=1, description="Pictures that one generation may ask for.")
+    max_side_px: int = Field(1024, ge=64, description="Longest side of a generated picture, in pixels.")
+
+    lease_s: float = Field(30, gt=0, description="Seconds without a heartbeat after which a job is taken back.")
+    heartbeat_s: float = Field(5, gt=0, description="Seconds between two heartbeats of a worker.")
+    sweep_s: float = Field(5, gt=0, description="Seconds between two sweeps for lost messages and expired leases.")
+    checkpoint_s: float = Field(30, gt=0, description="Seconds of learning between two checkpoints.")
+    max_attempts: int = Field(3, ge=1, description="Times a job is begun before it counts as failed.")
+    learning_share: float = Field(
+        0.5, gt=0, lt=1, description="Share of the device's time that learning gets while pictures are waiting."
+    )
+    batch_rows: int = Field(16, ge=1, description="Rows of one UNet call, at most; a guided picture takes two.")
+    worker_threads: int = Field(16, ge=2, description="Jobs that one worker keeps in hand at the same time.")
+
+    log_format: str = Field("plain", pattern="^(plain|json)$", description="`plain` lines or `json`, one per event.")
+    log_level: str = Field(
+        "INFO", pattern="(?i)^(debug|info|warning|error|critical)$", description="The least level that is written."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What it is called with and no more: `read_settings` alone looks at the environment."""
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _put_password_into_address(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """So that nobody needs to know that there are two of them."""
+        if (password := given.get("database_password")) and given.get("database_url"):
+            address = make_url(given["database_url"])
+            if address.password is None:
+                given = {**given, "database_url": address.set(password=password).render_as_string(hide_password=False)}
+        return given
+
+    @field_validator("login_rate", "api_rate", "start_rate")
+    @classmethod
+    def _check_rate(cls, rate: str) -> str:
+        try:
+            parse(rate)
+        except ValueError:
+            raise ValueError(f"{rate!r} is no rate; one is written 10/minute or 600/hour") from None
+        return rate
+
+    @model_validator(mode="after")
+    def _check_beats(self) -> "Settings":
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError(
+                "LEASE_S must be at least twice HEARTBEAT_S, or jobs are taken from workers that are alive"
+            )
+        return self
+
+    @property
+    def lease(self) -> timedelta:
+        return timedelta(seconds=self.lease_s)
+
+
+def with_secret_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment's values for our settings, where NAME_FILE stands for the content of a file."""
+    found: dict[str, str] = {}
+    for name in Settings.model_fields:
+        variable = name.upper()
+        if file := environment.get(f"{variable}_FILE"):
+            found[name] = Path(file).read_text(encoding="utf-8").strip()
+        elif value := environment.get(variable):  # empty is not set, as in a compose file that passes it on
+            found[name] = value
+    return found
+
+
+class WrongSettings(Exception):
+    """A value cannot be used; the sentence names its variable."""
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings that `environment`, or this process' own, describes. Raises WrongSettings."""
+    try:
+        return Settings(**with_secret_files(os.environ if environment is None else environment))  # type: ignore[arg-type]
+    except ValidationError as error:
+        found = "; ".join(_sentence(one["loc"], one["msg"]) for one in error.errors())
+        raise WrongSettings(f"The settings cannot be used. {found}.") from None
+    except OSError as error:
+        raise WrongSettings(f"A file that a setting names cannot be read: {error}.") from None
+
+
+def _sentence(place: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return f"{str(place[0]).upper()}: {message}" if place else message
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return read_settings()

@@ -1,0 +1,102 @@
+"""The database: names of constraints, sessions, and one unit of work per use case."""
+
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import DateTime, Engine, MetaData, Uuid, create_engine
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+Send = Callable[..., object]
+"""Celery's `send_task`; tests hand in a recorder."""
+Sessions = sessionmaker[Session]
+
+
+class Base(DeclarativeBase):
+    """Every table. Constraints have names, so that a migration can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: DateTime(timezone=True),
+        UUID: Uuid(),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+    }
+
+
+def make_engine(url: str) -> Engine:
+    """A pool of connections that notices when the database was started anew."""
+    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args={"connect_timeout": 5})
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """Rows stay readable after the commit, so that an answer can be made from them."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+class UnitOfWork:
+    """One transaction, and what to send once it has committed: messages to workers, wakes to those who watch a job.
+
+    Leaving the block without `commit()` undoes everything and forgets the messages. A message that cannot be sent is
+    forgotten too: the row says what is to be done, and the sweep rings again.
+    """
+
+    session: Session
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        send: Send,
+        on_lost: Callable[[str, Exception], None] | None = None,
+        wake: Callable[[UUID], None] | None = None,
+    ):
+        self._sessions, self._send, self._on_lost, self._wake = sessions, send, on_lost, wake
+        self._outbox: list[tuple[str, dict[str, str]]] = []
+        self._changed: list[UUID] = []
+
+    def __enter__(self) -> "UnitOfWork":
+        self.session = self._sessions()
+        self._outbox, self._changed = [], []
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.session.close()
+
+    def after_commit(self, task: str, **kwargs: str) -> None:
+        """Send `task` with `kwargs` (ids only) when this unit has committed."""
+        self._outbox.append((task, kwargs))
+
+    def wake_after_commit(self, job_id: UUID) -> None:
+        """Tell whoever watches this job that there is more to read."""
+        self._changed.append(job_id)
+
+    def commit(self) -> None:
+        try:
+            self.session.commit()
+        except BaseException:
+            self._outbox, self._changed = [], []
+            raise
+        outbox, self._outbox = self._outbox, []
+        changed, self._changed = self._changed, []
+        for task, kwargs in outbox:
+            try:
+                self._send(task, kwargs=kwargs)
+            except Exception as error:  # the broker may be away; whatever it raises, the sweep rings again
+                if self._on_lost:
+                    self._on_lost(task, error)
+        for job_id in changed:
+            if self._wake:
+                self._wake(job_id)

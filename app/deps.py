@@ -1,0 +1,115 @@
+"""What routes ask for: the caller, a session to read with, a unit of work to change with."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from app.accounts.caller import Caller
+from app.accounts.service import find_by_api_key, find_by_session
+from app.accounts.usage import check_room
+from app.db import UnitOfWork
+from app.errors import Forbidden, Unauthorized
+from app.limiting import spend
+from app.security import same
+from app.state import State
+
+SESSION_COOKIE = "palimpsest_session"
+FORM_COOKIE = "palimpsest_form"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def state_of(request: Request) -> State:
+    state: State = request.app.state.palimpsest
+    return state
+
+
+AppState = Annotated[State, Depends(state_of)]
+
+
+def reading(state: AppState) -> Iterator[Session]:
+    """A session that is only read with. Nobody commits it."""
+    with state.sessions() as session:
+        yield session
+
+
+Reading = Annotated[Session, Depends(reading)]
+
+
+def unit_of_work(state: AppState) -> UnitOfWork:
+    """The service that gets it enters it and commits: nothing is written after the answer has left."""
+    return state.unit_of_work()
+
+
+Uow = Annotated[UnitOfWork, Depends(unit_of_work)]
+
+
+async def sent_csrf_token(request: Request) -> str:
+    """The token of the form or of the header, whichever the request has."""
+    if token := request.headers.get("x-csrf-token"):
+        return token
+    kind = request.headers.get("content-type", "")
+    if request.method not in SAFE_METHODS and kind.startswith(
+        ("application/x-www-form-urlencoded", "multipart/form-data")
+    ):
+        value = (await request.form()).get("csrf_token")
+        return value if isinstance(value, str) else ""
+    return ""
+
+
+def caller_if_any(request: Request, state: AppState) -> Caller | None:
+    """The caller by API key or by session cookie; None when there is neither, or it is not valid any more."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    with state.sessions() as session:
+        if key and scheme.lower() == "bearer":
+            return find_by_api_key(session, key.strip())
+        if token := request.cookies.get(SESSION_COOKIE):
+            return find_by_session(session, token)
+    return None
+
+
+MaybeCaller = Annotated[Caller | None, Depends(caller_if_any)]
+
+
+def logged_in(
+    request: Request, state: AppState, found: MaybeCaller, csrf_token: Annotated[str, Depends(sent_csrf_token)]
+) -> Caller:
+    """A known caller, whose changes carry the token of their session's forms, and who does not ask too often."""
+    if found is None:
+        raise Unauthorized("Log in first, or send an API key as `Authorization: Bearer pk_...`.")
+    if request.method not in SAFE_METHODS and found.session_id is not None:
+        check_csrf(found.csrf_token or "", csrf_token)
+    if found.session_id is None or request.method not in SAFE_METHODS:
+        # What a browser reads is not counted: one page of pictures alone asks for a hundred.
+        spend(state, state.settings.api_rate, "api", str(found.id))
+    return found
+
+
+CurrentUser = Annotated[Caller, Depends(logged_in)]
+
+
+def check_csrf(expected: str, sent: str) -> None:
+    """Raise Forbidden unless the form came from a page of ours."""
+    if not expected or not same(expected, sent):
+        raise Forbidden("This form has expired. Load the page again and send it once more.")
+
+
+def administrator(caller: CurrentUser) -> Caller:
+    if not caller.is_admin:
+        raise Forbidden("Only an administrator may do that.")
+    return caller
+
+
+AdminUser = Annotated[Caller, Depends(administrator)]
+
+
+def starts_work(state: AppState, caller: CurrentUser) -> Caller:
+    """A caller who asks for a learning or for pictures: counted by itself, and only while they may keep more."""
+    spend(state, state.settings.start_rate, "start", str(caller.id))
+    with state.sessions() as session:
+        check_room(session, caller.id, state.settings.user_quota_bytes)
+    return caller
+
+
+StartingUser = Annotated[Caller, Depends(starts_work)]

@@ -1,0 +1,29 @@
+"""The one-time link that makes the first administrator: `python -m app.first_run` prints a new one."""
+
+import sys
+
+from app.accounts.service import make_setup_link
+from app.config import settings
+from app.db import UnitOfWork, make_engine, make_sessions
+
+NOBODY_YET = "Nobody has an account yet. Make the administrator at"
+
+
+def first_run_link(database_url: str, address: str) -> str | None:
+    """A new link in the place of an older one; None when there are users. address: where people open the pages."""
+    engine = make_engine(database_url)
+    try:
+        token = make_setup_link(UnitOfWork(make_sessions(engine), lambda *_args, **_kwargs: None))
+    finally:
+        engine.dispose()
+    return f"{address.rstrip('/')}/first-run?token={token}" if token else None
+
+
+def main() -> None:
+    config = settings()
+    link = first_run_link(config.database_url, config.public_url or "http://localhost:8000")
+    sys.stdout.write(f"{NOBODY_YET}\n  {link}\n" if link else "There are users already; log in.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Generations: pictures asked for and pictures made."""

@@ -1,0 +1,364 @@
+"""REST: ask for pictures, and get them."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
+from app.errors import NotFound
+from app.files import IfNoneMatch, blob_response, stream_file, thumbnail_response
+from app.generations import service
+from app.generations.models import Generation, Image
+from app.generations.recipe import read_recipe
+from app.histories.models import Version
+from app.histories.service import get_history
+from app.idempotency import make_once
+from app.jobs.api import IdempotencyKeyHeader
+from app.jobs.models import OPEN, Job
+from app.jobs.schemas import GENERATE_EXAMPLE, JobShown, show_jobs
+from app.jobs.stream import wait_until_ended
+from app.paging import Page, moment_after, moment_key, number_after, read_moment_key, split_page
+from app.state import State
+
+router = APIRouter(tags=["generations"])
+
+LONGEST_WAIT_S = 60
+
+PROMPT_EXAMPLE = "a photo of <rex> dog next to <momo> cat on the grass"
+IMAGE_EXAMPLE: dict[str, Any] = {
+    "id": "9e0f1b3c-41f7-4a52-b0a8-7c9a5d2e6f33",
+    "seed": 1,
+    "width_px": 64,
+    "height_px": 64,
+    "url": "/api/v1/images/9e0f1b3c-41f7-4a52-b0a8-7c9a5d2e6f33/file",
+    "thumbnail_url": "/api/v1/images/9e0f1b3c-41f7-4a52-b0a8-7c9a5d2e6f33/thumbnail",
+}
+GENERATION_EXAMPLE: dict[str, Any] = {
+    "id": "e2a1f4a6-0a5d-4b7f-9e0a-4a3f8d7c6b51",
+    "history_id": "0b4d5a5e-8a43-4f0e-9d2a-6a1c9d1f2e11",
+    "version": 2,
+    "prompt": PROMPT_EXAMPLE,
+    "negative_prompt": "",
+    "seed": 1,
+    "count": 1,
+    "steps": 20,
+    "guidance": 4.0,
+    "sampler": "ddim",
+    "width_px": 64,
+    "height_px": 64,
+    "created_at": "2026-11-23T10:00:00Z",
+    "job": GENERATE_EXAMPLE,
+    "images": [IMAGE_EXAMPLE],
+}
+
+
+class NewGeneration(BaseModel):
+    """What shall be in the pictures. Whatever is left out is the base model's own default; a seed is drawn."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_extra={"example": {"prompt": PROMPT_EXAMPLE, "count": 4, "seed": 1}},
+    )
+    prompt: str
+    negative_prompt: str = ""
+    version: int | None = Field(None, ge=0, description="Number of the version; without it the head. 0: the bare base.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Picture i is made from seed + i.")
+    count: int = Field(1, ge=1)
+    steps: int | None = Field(None, ge=1)
+    guidance: float | None = Field(None, ge=0)
+    sampler: str | None = None
+    width_px: int | None = Field(None, ge=1)
+    height_px: int | None = Field(None, ge=1)
+
+
+class ImageShown(BaseModel):
+    """One picture. url: the PNG, with its recipe inside."""
+
+    model_config = ConfigDict(json_schema_extra={"example": IMAGE_EXAMPLE})
+    id: UUID
+    seed: int
+    width_px: int
+    height_px: int
+    url: str
+    thumbnail_url: str
+
+
+class GenerationShown(BaseModel):
+    """A request for pictures, and the pictures made so far. version: 0 for the bare base."""
+
+    model_config = ConfigDict(json_schema_extra={"example": GENERATION_EXAMPLE})
+    id: UUID
+    history_id: UUID
+    version: int
+    prompt: str
+    negative_prompt: str
+    seed: int
+    count: int
+    steps: int
+    guidance: float
+    sampler: str
+    width_px: int
+    height_px: int
+    created_at: datetime
+    job: JobShown
+    images: list[ImageShown]
+
+
+class Generations(BaseModel):
+    items: list[GenerationShown]
+    next: str | None
+
+
+class GalleryImage(ImageShown):
+    """A picture with what it was asked for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": IMAGE_EXAMPLE
+            | {key: GENERATION_EXAMPLE[key] for key in ("history_id", "version", "prompt", "created_at")}
+            | {"generation_id": GENERATION_EXAMPLE["id"]}
+        }
+    )
+    generation_id: UUID
+    history_id: UUID
+    version: int
+    prompt: str
+    created_at: datetime
+
+
+class Gallery(BaseModel):
+    items: list[GalleryImage]
+    next: str | None
+
+
+class RecipeShown(BaseModel):
+    """How a picture was made, as its PNG says itself.
+
+    parameters: in the words that other programs for pictures show. recipe: complete, so that the same base, deltas and
+    versions of libraries make the same picture again.
+    """
+
+    parameters: str = Field(examples=[f"{PROMPT_EXAMPLE}\nSteps: 20, Sampler: DDIM, CFG scale: 4.0, Seed: 1"])
+    recipe: dict[str, Any] = Field(examples=[{"prompt": PROMPT_EXAMPLE, "seed": 1, "steps": 20, "sampler": "ddim"}])
+
+
+def show_image(image: Image) -> ImageShown:
+    return ImageShown(
+        id=image.id,
+        seed=image.seed,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        url=f"/api/v1/images/{image.id}/file",
+        thumbnail_url=f"/api/v1/images/{image.id}/thumbnail",
+    )
+
+
+def show_generations(session: Session, rows: Sequence[tuple[Generation, Job]]) -> list[GenerationShown]:
+    images: dict[UUID, list[ImageShown]] = {generation.id: [] for generation, _ in rows}
+    for image in service.images_of(session, list(images)):
+        images[image.generation_id].append(show_image(image))
+    numbers = numbers_of(session, [generation for generation, _ in rows])
+    jobs = show_jobs(session, [job for _, job in rows])
+    return [
+        GenerationShown(
+            id=generation.id,
+            history_id=generation.history_id,
+            version=numbers[generation.version_id],
+            prompt=generation.prompt,
+            negative_prompt=generation.negative_prompt,
+            seed=generation.seed,
+            count=generation.count,
+            steps=generation.steps,
+            guidance=generation.guidance,
+            sampler=generation.sampler,
+            width_px=generation.width_px,
+            height_px=generation.height_px,
+            created_at=generation.created_at,
+            job=job,
+            images=images[generation.id],
+        )
+        for (generation, _), job in zip(rows, jobs, strict=True)
+    ]
+
+
+def numbers_of(session: Session, asked: Sequence[Generation]) -> dict[UUID | None, int]:
+    """Version -> its number, of all the versions that these were asked of."""
+    wanted = {generation.version_id for generation in asked if generation.version_id}
+    found = session.execute(select(Version.id, Version.number).where(Version.id.in_(wanted)))
+    return {None: 0, **dict(found.all())}
+
+
+def seconds_to_wait(prefer: str | None) -> float:
+    """`Prefer: wait=30` (RFC 7240) -> 30, a minute at most; 0 without."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", prefer or "", re.IGNORECASE)
+    return min(float(found[1]), LONGEST_WAIT_S) if found else 0.0
+
+
+@router.post(
+    "/histories/{history_id}/generations",
+    status_code=202,
+    responses={200: {"model": GenerationShown, "description": "Finished within the time of `Prefer: wait`."}},
+)
+async def ask(
+    history_id: UUID,
+    new: NewGeneration,
+    caller: StartingUser,
+    state: AppState,
+    response: Response,
+    prefer: Annotated[str | None, Header(description="`wait=30`: answer when it is done, or after 30 s.")] = None,
+    idempotency_key: IdempotencyKeyHeader = None,
+) -> GenerationShown:
+    """Ask for pictures; any number of concepts may stand in the prompt."""
+    once = make_once(caller.id, idempotency_key, "generate", history_id, new.model_dump())
+    generation, job = await run_in_threadpool(
+        service.ask,
+        state.unit_of_work(),
+        state.settings,
+        caller.id,
+        history_id,
+        version_number=new.version,
+        once=once,
+        **new.model_dump(exclude={"version"}),
+    )
+    if seconds := seconds_to_wait(prefer):
+        response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
+        await wait_until_ended(state, job.id, seconds)
+    shown = await run_in_threadpool(_look, state, generation.id)
+    response.headers["Location"] = f"/api/v1/generations/{generation.id}"
+    if shown.job.state not in OPEN:
+        response.status_code = 200
+    return shown
+
+
+def _look(state: State, generation_id: UUID) -> GenerationShown:
+    with state.sessions() as session:
+        generation = session.get(Generation, generation_id)
+        if generation is None:
+            raise NotFound("The history of these pictures was deleted while they were waited for.")
+        return show_generations(session, [(generation, session.get_one(Job, generation.job_id))])[0]
+
+
+@router.get("/histories/{history_id}/generations")
+def list_generations(history_id: UUID, caller: CurrentUser, session: Reading, page: Page) -> Generations:
+    """What was asked for in this history, the latest first."""
+    history = get_history(session, caller.id, history_id)
+    rows = service.list_generations(session, history.id, page.limit + 1, number_after(page))
+    rows, cursor = split_page(rows, page.limit, lambda row: row[1].sequence)
+    return Generations(items=show_generations(session, rows), next=cursor)
+
+
+@router.get("/generations/{generation_id}")
+def get_generation(generation_id: UUID, caller: CurrentUser, session: Reading) -> GenerationShown:
+    """One request and its pictures so far."""
+    generation = service.get_generation(session, caller.id, generation_id)
+    return show_generations(session, [(generation, session.get_one(Job, generation.job_id))])[0]
+
+
+@router.get("/images")
+def list_images(
+    caller: CurrentUser,
+    session: Reading,
+    page: Page,
+    history_id: UUID | None = None,
+    version: Annotated[int | None, Query(ge=0)] = None,
+    concept: Annotated[str | None, Query(max_length=60, description="Name of a concept in the prompt.")] = None,
+) -> Gallery:
+    """Every picture of the caller, the latest first."""
+    rows = service.list_images(
+        session,
+        caller.id,
+        page.limit + 1,
+        history_id=history_id,
+        version_number=version,
+        concept=concept,
+        after=moment_after(page),
+    )
+    rows, cursor = split_page(rows, page.limit, lambda row: moment_key(row[0].created_at, row[0].id))
+    return Gallery(items=show_gallery(session, rows), next=cursor)
+
+
+def show_gallery(session: Session, rows: Sequence[tuple[Image, Generation]]) -> list[GalleryImage]:
+    numbers = numbers_of(session, [generation for _, generation in rows])
+    return [
+        GalleryImage(
+            **show_image(image).model_dump(),
+            generation_id=generation.id,
+            history_id=generation.history_id,
+            version=numbers[generation.version_id],
+            prompt=generation.prompt,
+            created_at=image.created_at,
+        )
+        for image, generation in rows
+    ]
+
+
+def split_key(after: str | None) -> tuple[datetime, UUID] | None:
+    """The sort key of the gallery out of its cursor."""
+    return None if after is None else read_moment_key(after)
+
+
+@router.get("/images/{image_id}")
+def get_image(image_id: UUID, caller: CurrentUser, session: Reading) -> GalleryImage:
+    """One picture, with what it was asked for."""
+    image = service.get_image(session, caller.id, image_id)
+    return show_gallery(session, [(image, session.get_one(Generation, image.generation_id))])[0]
+
+
+@router.get("/images/{image_id}/file", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+def get_image_file(
+    image_id: UUID, caller: CurrentUser, session: Reading, state: AppState, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The PNG, with its recipe in its text chunks."""
+    image = service.get_image(session, caller.id, image_id)
+    return blob_response(state, image.blob_sha256, "image/png", if_none_match)
+
+
+@router.get("/images/{image_id}/recipe")
+def get_recipe(image_id: UUID, caller: CurrentUser, session: Reading, state: AppState) -> RecipeShown:
+    """How the picture was made, read out of its file."""
+    image = service.get_image(session, caller.id, image_id)
+    found = read_recipe(state.store.get(image.blob_sha256))
+    if found is None:
+        raise NotFound("There is no recipe inside this picture.")
+    return RecipeShown(parameters=found.parameters, recipe=found.complete)
+
+
+@router.get("/images/{image_id}/thumbnail", response_class=Response, responses={200: {"content": {"image/webp": {}}}})
+def get_thumbnail(
+    image_id: UUID,
+    caller: CurrentUser,
+    session: Reading,
+    state: AppState,
+    size: int = 192,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """A small WebP of it. size: 96, 192 or 384 pixels."""
+    image = service.get_image(session, caller.id, image_id)
+    return thumbnail_response(state, image.blob_sha256, size, if_none_match)
+
+
+@router.get("/images.zip", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
+def download_zip(
+    caller: CurrentUser,
+    session: Reading,
+    state: AppState,
+    image_id: Annotated[list[UUID], Query(alias="id", min_length=1, max_length=200)],
+) -> Response:
+    """Several pictures in one archive."""
+    archive = service.zip_images(session, state.store, caller.id, image_id)
+    return stream_file(archive, "application/zip", "pictures.zip")
+
+
+@router.delete("/images/{image_id}", status_code=204)
+def delete_image(image_id: UUID, caller: CurrentUser, uow: Uow) -> None:
+    """Delete one picture. This cannot be undone; its recipe makes it again."""
+    service.delete_images(uow, caller.id, [image_id])

@@ -1,0 +1,171 @@
+"""Pages: the studio, where pictures are asked for and appear."""
+
+from collections.abc import Callable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy.orm import Session
+
+from app.calls import Call, json_call
+from app.config import Settings
+from app.db import UnitOfWork
+from app.deps import AppState, Caller, CurrentUser, Reading, StartingUser, Uow
+from app.errors import AppError
+from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
+from app.generations import service, studio
+from app.generations.models import Generation
+from app.histories.service import get_history, number_of
+from app.jobs.models import Job
+from app.templating import address_of_site, is_fragment, render
+
+router = APIRouter()
+
+
+@router.get("/histories/{history_id}")
+def show_studio(
+    request: Request,
+    history_id: UUID,
+    caller: CurrentUser,
+    session: Reading,
+    image: Annotated[UUID | None, Query(alias="from", description="Use all settings of this picture.")] = None,
+    version: Annotated[int | None, Query(ge=0)] = None,
+    prompt: Annotated[str, Query(max_length=service.LONGEST_PROMPT)] = "",
+    before: Annotated[int | None, Query(description="Requests asked for before this one.")] = None,
+) -> Response:
+    """The studio; as a fragment, the next of what was asked for."""
+    history = get_history(session, caller.id, history_id)
+    if before is not None and is_fragment(request):
+        asked, more = studio.lately_asked(session, history, before)
+        desk = studio.desk_of(session, history)
+        return render(request, "studio/more.html", caller, desk=desk, asked=asked, more=more, calls=_calls(request))
+    values: dict[str, object] = {"prompt": prompt, "version": version}
+    if image is not None:
+        found = service.get_image(session, caller.id, image)
+        made = service.get_generation(session, caller.id, found.generation_id)
+        own = number_of(session, made.version_id) if made.history_id == history.id else None
+        values = studio.values_of(made, version=own if version is None else version, seed=found.seed)
+    return _studio(request, caller, session, history_id, values, before=before)
+
+
+@router.post("/histories/{history_id}/generations")
+def ask(
+    request: Request,
+    history_id: UUID,
+    caller: StartingUser,
+    session: Reading,
+    uow: Uow,
+    state: AppState,
+    form: TypedForm,
+) -> Response:
+    """Ask for pictures: the card that shows them on their way, or the form again with what is to be changed."""
+    try:
+        generation, _ = _ask(uow, state.settings, caller, history_id, form)
+    except AnswerableError as error:
+        return _refuse(request, caller, session, history_id, form, error)
+    if is_fragment(request):
+        return show_card(request, generation.id, caller, session)
+    return RedirectResponse(f"/histories/{history_id}#generation-{generation.id}", 303)
+
+
+def _ask(uow: UnitOfWork, limits: Settings, caller: Caller, history_id: UUID, form: Typed) -> tuple[Generation, Job]:
+    return service.ask(
+        uow,
+        limits,
+        caller.id,
+        history_id,
+        prompt=form.text("prompt"),
+        version_number=form.whole("version", "The version"),
+        negative_prompt=form.text("negative_prompt"),
+        seed=form.whole("seed", "The seed"),
+        count=form.whole("count", "The number of pictures") or 1,
+        steps=form.whole("steps", "The number of steps"),
+        guidance=form.decimal("guidance", "Guidance"),
+        sampler=form.text("sampler") or None,
+        width_px=form.whole("width_px", "The width"),
+        height_px=form.whole("height_px", "The height"),
+        once=form.once(caller.id, "generate", history_id),
+    )
+
+
+@router.get("/generations/{generation_id}/card")
+def show_card(request: Request, generation_id: UUID, caller: CurrentUser, session: Reading) -> Response:
+    """One request for pictures as it is now, to take the place of the card that showed it before."""
+    generation = service.get_generation(session, caller.id, generation_id)
+    return _card(request, caller, session, generation, session.get_one(Job, generation.job_id))
+
+
+def _card(request: Request, caller: Caller, session: Session, generation: Generation, job: Job) -> Response:
+    asked = studio.look_at(session, generation, job)
+    history = get_history(session, caller.id, generation.history_id)
+    desk = studio.desk_of(session, history)
+    return render(request, "studio/one.html", caller, desk=desk, asked=asked, calls=_calls(request))
+
+
+def _studio(
+    request: Request,
+    caller: Caller,
+    session: Session,
+    history_id: UUID,
+    values: dict[str, object],
+    errors: dict[str, str] | None = None,
+    status: int = 200,
+    before: int | None = None,
+) -> Response:
+    history = get_history(session, caller.id, history_id)
+    desk = studio.desk_of(session, history, values)
+    asked, more = studio.lately_asked(session, history, before)
+    return render(
+        request,
+        "studio/page.html",
+        caller,
+        status=status,
+        place="studio",
+        desk=desk,
+        asked=asked,
+        more=more,
+        is_first=before is None,
+        errors=errors,
+        once=new_once(),
+        calls=_calls(request),
+    )
+
+
+def _refuse(
+    request: Request, caller: Caller, session: Session, history_id: UUID, form: Typed, error: AppError
+) -> Response:
+    """The form with what was typed in it, and the sentence beside its field."""
+    values: dict[str, object] = dict(form.values)
+    if not is_fragment(request):
+        return _studio(request, caller, session, history_id, values, errors_of(error), error.status)
+    desk = studio.desk_of(session, get_history(session, caller.id, history_id), values)
+    answer = render(
+        request,
+        "studio/form_alone.html",
+        caller,
+        status=error.status,
+        desk=desk,
+        errors=errors_of(error),
+        once=new_once(),
+    )
+    answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#ask", "outerHTML"
+    return answer
+
+
+def _calls(request: Request) -> Callable[[studio.Asked], Call]:
+    """For templates: a request for pictures -> the call that asks for the same ones."""
+    site = address_of_site(request)
+
+    def call_of(asked: studio.Asked) -> Call:
+        made = asked.generation
+        body: dict[str, object] = {"prompt": made.prompt}
+        if made.negative_prompt:
+            body["negative_prompt"] = made.negative_prompt
+        body |= {"version": asked.version, "seed": made.seed, "count": made.count, "steps": made.steps}
+        body |= {"guidance": made.guidance, "sampler": made.sampler}
+        body |= {"width_px": made.width_px, "height_px": made.height_px}
+        path = f"/histories/{made.history_id}/generations"
+        return json_call("Make the same pictures", site, "POST", path, body)
+
+    return call_of

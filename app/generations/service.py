@@ -1,0 +1,257 @@
+"""Generations: pictures asked for under a version, pictures made, the gallery."""
+
+import re
+import secrets
+import zipfile
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from difflib import get_close_matches
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+from uuid import UUID
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from app.concepts.service import check_open_jobs
+from app.config import Settings
+from app.db import UnitOfWork
+from app.errors import Invalid, NotFound
+from app.generations.models import Generation, Image
+from app.histories.models import BaseModelRow, History, Version
+from app.histories.service import LARGEST_NUMBER, get_history, get_version, known_names
+from app.idempotency import Once, commit_once
+from app.jobs.models import Job, JobEvent, JobKind, JobState
+from app.jobs.service import LARGEST_SEQUENCE
+from app.queue import GENERATE
+from app.storage import BlobStore
+from app.texts import written
+
+TOKEN = re.compile(r"<([A-Za-z0-9_-]+)>")
+LONGEST_PROMPT = 2000
+MOST_STEPS = 200
+LARGEST_SEED = 2**63 - 1
+IN_MEMORY_BYTES = 16_000_000  # of an archive; what is larger is put together on disk
+
+
+def ask(
+    uow: UnitOfWork,
+    limits: Settings,
+    owner_id: UUID,
+    history_id: UUID,
+    *,
+    prompt: str,
+    version_number: int | None = None,
+    negative_prompt: str = "",
+    seed: int | None = None,
+    count: int = 1,
+    steps: int | None = None,
+    guidance: float | None = None,
+    sampler: str | None = None,
+    width_px: int | None = None,
+    height_px: int | None = None,
+    once: Once | None = None,
+) -> tuple[Generation, Job]:
+    """Queue pictures of `prompt`. version_number: None for the head, 0 for the bare base; what is None is the base's
+    own default, and a seed is drawn. Invalid for whatever the base or the version cannot do, in a sentence.
+    """
+    prompt = written(prompt, "prompt", LONGEST_PROMPT, "A prompt")
+    negative_prompt = written(negative_prompt, "negative_prompt", LONGEST_PROMPT, "A negative prompt")
+    if not prompt:
+        raise Invalid("What shall be in the picture? The prompt is empty.", field="prompt")
+    if not 1 <= count <= limits.max_images:
+        raise Invalid(f"1 to {limits.max_images} pictures can be asked for at once, not {count}.", field="count")
+    with uow:
+        session = uow.session
+        if once and (done := once.find(session)):
+            return generation_of(session, done), session.get_one(Job, done)
+        history = get_history(session, owner_id, history_id)
+        check_open_jobs(session, owner_id, limits)
+        version_id = history.head_id
+        if version_number is not None:
+            version = get_version(session, history, version_number)
+            version_id = version.id if version else None
+        known = known_names(session, history, version_id)
+        check_tokens(prompt, known, "prompt")
+        check_tokens(negative_prompt, known, "negative_prompt")
+        facts = session.get_one(BaseModelRow, history.base_id).facts
+        width, height = _checked_size(facts, limits, width_px, height_px)
+        job = Job(
+            owner_id=owner_id,
+            history_id=history.id,
+            kind=JobKind.GENERATE.value,
+            max_attempts=limits.max_attempts,
+        )
+        session.add(job)
+        session.flush()
+        generation = Generation(
+            history_id=history.id,
+            job_id=job.id,
+            version_id=version_id,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            seed=_checked_seed(seed, count),
+            count=count,
+            steps=_checked_steps(steps if steps is not None else facts["steps"]),
+            guidance=_checked_guidance(guidance if guidance is not None else facts["guidance"]),
+            sampler=_checked_sampler(facts, sampler),
+            width_px=width,
+            height_px=height,
+        )
+        session.add(generation)
+        session.add(JobEvent(job_id=job.id, kind="state", data={"state": JobState.QUEUED.value}))
+        uow.after_commit(GENERATE, job_id=str(job.id))
+        job_id = commit_once(uow, once, job.id)
+        return generation_of(session, job_id), session.get_one(Job, job_id, populate_existing=True)
+
+
+def check_tokens(prompt: str, known: Collection[str], field: str = "prompt") -> None:
+    """Every <token> must be one that the version knows; the sentence says which it does know."""
+    for name in TOKEN.findall(prompt):
+        if name not in known:
+            names = ", ".join(f"<{one}>" for one in known) or "no concept yet"
+            near = get_close_matches(name, known, 1)
+            hint = f" Did you mean <{near[0]}>?" if near and len(known) > 1 else ""
+            raise Invalid(f"This version does not know <{name}>. It knows {names}.{hint}", field=field)
+
+
+def _checked_size(
+    facts: dict[str, Any], limits: Settings, width_px: int | None, height_px: int | None
+) -> tuple[int, int]:
+    step, native = facts["size_step_px"], facts["native_px"]
+    sizes = (native if width_px is None else width_px, native if height_px is None else height_px)
+    for field, size in zip(("width_px", "height_px"), sizes, strict=True):
+        if not step <= size <= limits.max_side_px:
+            raise Invalid(f"A side has {step} to {limits.max_side_px} pixels, not {size}.", field=field)
+        if size % step:
+            raise Invalid(f"A side must be a multiple of {step} pixels, and {size} is not.", field=field)
+    return sizes
+
+
+def _checked_seed(seed: int | None, count: int) -> int:
+    if seed is None:
+        return secrets.randbelow(2**32)
+    if not 0 <= seed <= LARGEST_SEED - (count - 1):
+        raise Invalid("A seed is a whole number from 0 to 2^63 - 1, and so is that of the last picture.", field="seed")
+    return seed
+
+
+def _checked_steps(steps: int) -> int:
+    if not 1 <= steps <= MOST_STEPS:
+        raise Invalid(f"1 to {MOST_STEPS} steps can be taken, not {steps}.", field="steps")
+    return steps
+
+
+def _checked_guidance(guidance: float) -> float:
+    if not 0 <= guidance <= 50:
+        raise Invalid(f"Guidance lies between 0 and 50, not at {guidance}.", field="guidance")
+    return guidance
+
+
+def _checked_sampler(facts: dict[str, Any], sampler: str | None) -> str:
+    sampler = sampler or facts["sampler"]
+    if sampler not in facts["samplers"]:
+        raise Invalid(f"There is no sampler {sampler!r}; there are {', '.join(facts['samplers'])}.", field="sampler")
+    return sampler
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def generation_of(session: Session, job_id: UUID) -> Generation:
+    return session.scalars(select(Generation).where(Generation.job_id == job_id)).one()
+
+
+def get_generation(session: Session, owner_id: UUID, generation_id: UUID) -> Generation:
+    generation = session.get(Generation, generation_id)
+    if generation is None or session.get_one(History, generation.history_id).owner_id != owner_id:
+        raise NotFound("There is no such generation.")
+    return generation
+
+
+def images_of(session: Session, generation_ids: Sequence[UUID]) -> Sequence[Image]:
+    return session.scalars(
+        select(Image).where(Image.generation_id.in_(generation_ids)).order_by(Image.generation_id, Image.position)
+    ).all()
+
+
+def get_image(session: Session, owner_id: UUID, image_id: UUID) -> Image:
+    image = session.get(Image, image_id)
+    if image is None:
+        raise NotFound("There is no such picture.")
+    get_generation(session, owner_id, image.generation_id)
+    return image
+
+
+def list_images(
+    session: Session,
+    owner_id: UUID,
+    limit: int,
+    *,
+    history_id: UUID | None = None,
+    version_number: int | None = None,
+    concept: str | None = None,
+    after: tuple[datetime, UUID] | None = None,
+) -> Sequence[tuple[Image, Generation]]:
+    """The gallery, the latest first. after: (created_at, id) of the last one seen."""
+    asked = (
+        select(Image, Generation)
+        .join(Generation, Generation.id == Image.generation_id)
+        .join(History, History.id == Generation.history_id)
+        .where(History.owner_id == owner_id)
+    )
+    if history_id is not None:
+        asked = asked.where(Generation.history_id == history_id)
+    if version_number == 0:
+        asked = asked.where(Generation.version_id.is_(None))
+    elif version_number is not None:
+        version_number = min(version_number, LARGEST_NUMBER)
+        asked = asked.join(Version, Version.id == Generation.version_id).where(Version.number == version_number)
+    if concept is not None:
+        asked = asked.where(Generation.prompt.contains(f"<{concept}>", autoescape=True))
+    if after is not None:
+        asked = asked.where(tuple_(Image.created_at, Image.id) < tuple_(*after))
+    asked = asked.order_by(Image.created_at.desc(), Image.id.desc()).limit(limit)
+    return [(image, generation) for image, generation in session.execute(asked)]
+
+
+def list_generations(
+    session: Session, history_id: UUID, limit: int, before: int | None = None
+) -> Sequence[tuple[Generation, Job]]:
+    """Of one history, the latest first, each with its job. before: the job's sequence."""
+    asked = select(Generation, Job).join(Job, Job.id == Generation.job_id).where(Generation.history_id == history_id)
+    if before is not None:
+        asked = asked.where(Job.sequence < min(before, LARGEST_SEQUENCE))
+    rows = session.execute(asked.order_by(Job.sequence.desc()).limit(limit))
+    return [(generation, job) for generation, job in rows]
+
+
+# --- changing ------------------------------------------------------------------------------------------------------
+
+
+def delete_images(uow: UnitOfWork, owner_id: UUID, image_ids: Sequence[UUID]) -> int:
+    """Delete pictures of the owner's; NotFound, and none is deleted, when one is not."""
+    with uow:
+        for image_id in dict.fromkeys(image_ids):
+            uow.session.delete(get_image(uow.session, owner_id, image_id))
+        uow.commit()
+        return len(set(image_ids))
+
+
+def zip_images(session: Session, store: BlobStore, owner_id: UUID, image_ids: Sequence[UUID]) -> IO[bytes]:
+    """The pictures as one archive, stored and not squeezed, as PNGs get no smaller. Open, and at its beginning."""
+    named = list(_named(session, owner_id, image_ids))
+    file = SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - whoever sends it closes it
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for image, name in named:
+            archive.writestr(name, store.get(image.blob_sha256))
+    file.seek(0)
+    return file
+
+
+def _named(session: Session, owner_id: UUID, image_ids: Sequence[UUID]) -> Iterator[tuple[Image, str]]:
+    for image_id in dict.fromkeys(image_ids):
+        image = get_image(session, owner_id, image_id)
+        prompt = session.get_one(Generation, image.generation_id).prompt
+        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:50] or "picture"
+        yield image, f"{slug}-{image.seed}-{str(image.id)[:8]}.png"

@@ -1,0 +1,155 @@
+"""What the studio shows: what can be set, what a version knows, and what was asked for lately."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.concepts.models import ConceptPicture
+from app.generations.models import Generation, Image
+from app.generations.service import images_of, list_generations
+from app.histories.models import BaseModelRow, History, Version
+from app.histories.service import Step, line_to, steps_of
+from app.jobs.models import OPEN, Job
+from app.jobs.service import last_event_ids, queue_place
+
+SHOWN_AT_ONCE = 12
+
+
+@dataclass(frozen=True)
+class Known:
+    """A concept as pages show it. picture_id: the first it was taught from; None when there is none any more."""
+
+    name: str
+    class_noun: str
+    picture_id: UUID | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A version that pictures can be asked of. number: 0 for the bare base."""
+
+    number: int
+    label: str
+    is_head: bool
+    knows: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request for pictures, with what came of it so far."""
+
+    generation: Generation
+    job: Job
+    version: int
+    place: int | None  # in the queue
+    images: Sequence[Image] = ()
+    told: int = 0  # the newest event that this already shows
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Everything around the form. known: what any version of the history knows, each once, in order of learning."""
+
+    history: History
+    facts: Mapping[str, Any]
+    head: int
+    choices: Sequence[Choice]
+    known: Sequence[Known]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def desk_of(session: Session, history: History, values: Mapping[str, Any] | None = None) -> Desk:
+    steps = steps_of(session, history.id)
+    choices = [_choice(steps, step, history) for step in reversed(steps)]
+    choices.append(Choice(0, "the bare base", history.head_id is None, ()))
+    facts = session.get_one(BaseModelRow, history.base_id).facts
+    return Desk(
+        history=history,
+        facts=facts,
+        head=next(choice.number for choice in choices if choice.is_head),
+        choices=choices,
+        known=known_of(session, steps),
+        values=values or {},
+    )
+
+
+def _choice(steps: Sequence[Step], step: Step, history: History) -> Choice:
+    knows = tuple(one.concept.name for one in line_to(steps, step.version.id))
+    label = step.version.label or f"learned <{step.concept.name}>"
+    return Choice(step.version.number, label, step.version.id == history.head_id, knows)
+
+
+def known_of(session: Session, steps: Sequence[Step]) -> list[Known]:
+    """Each name once: two branches may both have learned a `rex`, and then the later one's picture is shown."""
+    firsts = first_pictures(session, [step.concept.id for step in steps])
+    found = {
+        step.concept.name: Known(step.concept.name, step.concept.class_noun, firsts.get(step.concept.id))
+        for step in steps
+    }
+    return list(found.values())
+
+
+def first_pictures(session: Session, concept_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Concept -> the first picture it was taught from."""
+    rows = session.execute(
+        select(ConceptPicture.concept_id, ConceptPicture.id)
+        .where(ConceptPicture.concept_id.in_(concept_ids))
+        .order_by(ConceptPicture.position.desc())
+    )
+    return dict(rows.all())
+
+
+def look_at(session: Session, generation: Generation, job: Job) -> Asked:
+    return _with_images(session, [(generation, job)])[0]
+
+
+def lately_asked(
+    session: Session, history: History, before: int | None = None, limit: int = SHOWN_AT_ONCE
+) -> tuple[list[Asked], int | None]:
+    """The latest requests, and from which on there are more; None when there are none."""
+    rows = list_generations(session, history.id, limit + 1, before)
+    more = rows[limit - 1][1].sequence if len(rows) > limit else None
+    return _with_images(session, rows[:limit]), more
+
+
+def _with_images(session: Session, rows: Sequence[tuple[Generation, Job]]) -> list[Asked]:
+    told = last_event_ids(session, [job.id for _, job in rows])
+    for _, job in rows:
+        if job.state in OPEN:
+            session.refresh(job)  # after its newest event was asked for: an end between the two would never be told
+    images: dict[UUID, list[Image]] = {}
+    for image in images_of(session, [generation.id for generation, _ in rows]):
+        images.setdefault(image.generation_id, []).append(image)
+    wanted = [generation.version_id for generation, _ in rows if generation.version_id]
+    numbers = dict(session.execute(select(Version.id, Version.number).where(Version.id.in_(wanted))).all())
+    return [
+        Asked(
+            generation,
+            job,
+            numbers.get(generation.version_id, 0) if generation.version_id else 0,
+            queue_place(session, job),
+            images.get(generation.id, []),
+            told.get(job.id, 0),
+        )
+        for generation, job in rows
+    ]
+
+
+def values_of(asked: Generation, *, version: int | None = None, seed: int | None = None) -> dict[str, Any]:
+    """A request's settings as the form's values. version, seed: others than its own."""
+    return {
+        "prompt": asked.prompt,
+        "negative_prompt": asked.negative_prompt,
+        "seed": asked.seed if seed is None else seed,
+        "count": 1 if seed is not None else asked.count,
+        "steps": asked.steps,
+        "guidance": asked.guidance,
+        "sampler": asked.sampler,
+        "width_px": asked.width_px,
+        "height_px": asked.height_px,
+        "version": version,
+    }

@@ -1,0 +1,1 @@
+"""Histories: trees of versions with a head that moves."""

@@ -1,0 +1,350 @@
+"""REST: histories, versions, head, base models."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from app.deps import AppState, CurrentUser, Reading, Uow
+from app.errors import NotFound
+from app.files import IfNoneMatch, blob_response
+from app.histories import service
+from app.histories.models import History
+from app.paging import Page, moment_after, moment_key, number_after, split_page
+from app.problems import described
+
+router = APIRouter(tags=["histories"])
+
+HISTORY_EXAMPLE: dict[str, Any] = {
+    "id": "0b4d5a5e-8a43-4f0e-9d2a-6a1c9d1f2e11",
+    "name": "pets",
+    "base_id": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
+    "head": 2,
+    "created_at": "2026-11-23T10:00:00Z",
+    "concepts": [
+        {"name": "rex", "class_noun": "dog", "version": 1},
+        {"name": "momo", "class_noun": "cat", "version": 2},
+    ],
+}
+
+VERSION_EXAMPLE: dict[str, Any] = {
+    "number": 2,
+    "parent": 1,
+    "concept": "momo",
+    "concept_id": "7c0a3d7e-59a8-4f28-a3b0-0d8a0f7c1b22",
+    "class_noun": "cat",
+    "job_id": "b9f1c1de-21b5-4f6f-9a3c-0e6f1f6a7c55",
+    "label": "before the mug",
+    "is_head": True,
+    "delta_sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+    "delta_bytes": 48213,
+    "report": {"density": {"base": 0.31, "general": 0.12, "concept": 0.05}, "overlap": 0.02, "final_loss": 0.07},
+    "seconds": {"captions": 0.2, "selection": 1.1, "learning": 27.9, "diagnosis": 3.4},
+    "diagnosis": [
+        {
+            "signature": "underfit",
+            "level": "good",
+            "measured": 0.83,
+            "threshold": 0.7,
+            "sentence": "The pictures show it well.",
+            "remedy": "",
+        }
+    ],
+    "examination": {"likeness": 0.83},
+    "created_at": "2026-11-23T10:00:31Z",
+}
+FACTS_EXAMPLE: dict[str, Any] = {
+    "name": "storybook",
+    "native_px": 64,
+    "size_step_px": 8,
+    "samplers": ["ddim", "euler", "dpm++2m", "unipc"],
+    "sampler": "ddim",
+    "steps": 20,
+    "guidance": 4.0,
+    "learning": {"steps": 200, "batch": 16},
+}
+MOVES_EXAMPLE: dict[str, Any] = {
+    "items": [
+        {
+            "from_version": 2,
+            "to_version": 1,
+            "why": "rolled back",
+            "user_id": "4a3c7f0e-7b52-4d7a-8d1a-0d5f3a9e6c11",
+            "at": "2026-11-23T10:05:00Z",
+        }
+    ],
+    "next": None,
+}
+
+
+class BaseModelShown(BaseModel):
+    """A base model that a worker holds. facts: sizes, samplers and the defaults of generating and learning."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: str = Field(description="SHA-256 of its weights.", examples=[HISTORY_EXAMPLE["base_id"]])
+    source: str = Field(examples=["storybook"])
+    facts: dict[str, Any] = Field(examples=[FACTS_EXAMPLE])
+    seen_at: datetime
+
+
+class BaseModels(BaseModel):
+    items: list[BaseModelShown]
+
+
+class NewHistory(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "pets"}})
+    name: str
+    base_id: str | None = Field(None, description="One of /base-models; without it the one the workers hold.")
+
+
+class NewName(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "our pets"}})
+    name: str
+
+
+class KnownConcept(BaseModel):
+    """A concept that a version knows. version: the number of the version that learned it."""
+
+    name: str
+    class_noun: str
+    version: int
+
+
+class HistoryShown(BaseModel):
+    """A history as its owner left it. head: number of the version in use, 0 the bare base. concepts: those it knows."""
+
+    model_config = ConfigDict(json_schema_extra={"example": HISTORY_EXAMPLE})
+    id: UUID
+    name: str
+    base_id: str
+    head: int
+    created_at: datetime
+    concepts: list[KnownConcept]
+
+
+class Histories(BaseModel):
+    items: list[HistoryShown]
+    next: str | None
+
+
+class VersionShown(BaseModel):
+    """One learned state. It never changes, but for its label."""
+
+    model_config = ConfigDict(json_schema_extra={"example": VERSION_EXAMPLE})
+    number: int = Field(description="1, 2, 3... in the order of learning, over all branches.")
+    parent: int = Field(description="Number of the version it was learned on; 0 for the bare base.")
+    concept: str
+    concept_id: UUID
+    class_noun: str
+    job_id: UUID | None = Field(description="The learning it came of, with its settings and samples.")
+    label: str | None
+    is_head: bool
+    delta_sha256: str = Field(description="Of the learned values: the same inputs and seed give the same one.")
+    delta_bytes: int
+    report: dict[str, Any] = Field(
+        description="Densities of the masks, overlap with earlier concepts, captions, losses."
+    )
+    seconds: dict[str, Any] = Field(description="How long each part of the learning took.")
+    diagnosis: list[Any] = Field(
+        description="Four signatures, each measured, with its threshold, a sentence, a remedy."
+    )
+    examination: dict[str, Any] = Field(description="The measured numbers behind the diagnosis.")
+    created_at: datetime
+
+
+class Versions(BaseModel):
+    """head: the number of the version in use."""
+
+    head: int
+    items: list[VersionShown]
+    next: str | None
+
+
+class VersionChange(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"label": "before the mug"}})
+    label: str = Field(description="A name of your own for it; empty takes it away.")
+
+
+class HeadChange(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"version": 1}})
+    version: int = Field(ge=0, description="Any version of this history, back or forward; 0 is the bare base.")
+
+
+class HeadMoveShown(BaseModel):
+    """One move of the head. user_id: nobody where a learning moved it."""
+
+    from_version: int
+    to_version: int
+    why: str
+    user_id: UUID | None
+    at: datetime
+
+
+class HeadMoves(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": MOVES_EXAMPLE})
+    items: list[HeadMoveShown]
+    next: str | None
+
+
+def show_history(session: Session, history: History) -> HistoryShown:
+    known = service.known_concepts(session, history, history.head_id)
+    return HistoryShown(
+        id=history.id,
+        name=history.name,
+        base_id=history.base_id,
+        head=known[-1].number if known else 0,
+        created_at=history.created_at,
+        concepts=[KnownConcept(name=one.name, class_noun=one.class_noun, version=one.number) for one in known],
+    )
+
+
+def show_versions(
+    history: History, numbers: Mapping[UUID | None, int], steps: Iterable[service.Step]
+) -> list[VersionShown]:
+    """numbers: of every version of the history, 0 for no version."""
+    return [
+        VersionShown(
+            number=step.version.number,
+            parent=numbers[step.version.parent_id],
+            concept=step.concept.name,
+            concept_id=step.concept.id,
+            class_noun=step.concept.class_noun,
+            job_id=step.version.job_id,
+            label=step.version.label,
+            is_head=step.version.id == history.head_id,
+            delta_sha256=step.version.delta_sha256,
+            delta_bytes=step.version.delta_bytes,
+            report=step.version.report,
+            seconds=step.version.seconds,
+            diagnosis=step.version.diagnosis,
+            examination=step.version.examination,
+            created_at=step.version.created_at,
+        )
+        for step in steps
+    ]
+
+
+@router.get("/base-models")
+def list_base_models(caller: CurrentUser, session: Reading) -> BaseModels:
+    """Base models that workers have loaded here."""
+    return BaseModels(items=[BaseModelShown.model_validate(row) for row in service.base_models(session)])
+
+
+@router.get("/histories")
+def list_histories(caller: CurrentUser, session: Reading, page: Page) -> Histories:
+    """The caller's histories, the oldest first."""
+    found = service.list_histories(session, caller.id, page.limit + 1, moment_after(page))
+    rows, cursor = split_page(found, page.limit, lambda row: moment_key(row.created_at, row.id))
+    return Histories(items=[show_history(session, row) for row in rows], next=cursor)
+
+
+@router.post("/histories", status_code=201, responses=described(409, 503))
+def create_history(new: NewHistory, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
+    """Begin a history on the bare base."""
+    return show_history(session, service.create_history(uow, caller.id, new.name, new.base_id))
+
+
+@router.get("/histories/{history_id}")
+def get_history(history_id: UUID, caller: CurrentUser, session: Reading) -> HistoryShown:
+    """One history, with what its head knows."""
+    return show_history(session, service.get_history(session, caller.id, history_id))
+
+
+@router.patch("/histories/{history_id}", responses=described(409))
+def rename_history(history_id: UUID, new: NewName, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
+    """Give it another name."""
+    return show_history(session, service.rename_history(uow, caller.id, history_id, new.name))
+
+
+@router.delete("/histories/{history_id}", status_code=204)
+def delete_history(history_id: UUID, caller: CurrentUser, uow: Uow) -> None:
+    """Delete it with its versions, concepts and pictures. This cannot be undone."""
+    service.delete_history(uow, caller.id, history_id)
+
+
+@router.get("/histories/{history_id}/versions")
+def list_versions(history_id: UUID, caller: CurrentUser, session: Reading, page: Page) -> Versions:
+    """Every version of the tree, in the order of learning."""
+    history = service.get_history(session, caller.id, history_id)
+    found = service.steps_of(session, history.id, page.limit + 1, number_after(page) or 0)
+    steps, cursor = split_page(found, page.limit, lambda step: step.version.number)
+    numbers = service.numbers_in(session, history.id)
+    return Versions(head=numbers[history.head_id], items=show_versions(history, numbers, steps), next=cursor)
+
+
+@router.get("/histories/{history_id}/versions/{number}")
+def get_version(history_id: UUID, number: int, caller: CurrentUser, session: Reading) -> VersionShown:
+    """One version."""
+    history = service.get_history(session, caller.id, history_id)
+    if service.get_version(session, history, number) is None:
+        raise NotFound("Version 0 is the bare base: nothing was learned in it. Base models are under /base-models.")
+    steps = service.steps_of(session, history.id, 1, number - 1)
+    return show_versions(history, service.numbers_in(session, history.id), steps)[0]
+
+
+@router.patch("/histories/{history_id}/versions/{number}")
+def rename_version(
+    history_id: UUID, number: int, change: VersionChange, caller: CurrentUser, uow: Uow, session: Reading
+) -> VersionShown:
+    """Give a version a name of your own."""
+    service.rename_version(uow, caller.id, history_id, number, change.label)
+    return get_version(history_id, number, caller, session)
+
+
+@router.get(
+    "/histories/{history_id}/versions/{number}/delta",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+def download_delta(
+    history_id: UUID,
+    number: int,
+    caller: CurrentUser,
+    session: Reading,
+    state: AppState,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """The learned values as one .safetensors file."""
+    version = service.get_version(session, service.get_history(session, caller.id, history_id), number)
+    if version is None:
+        raise NotFound("The bare base has no delta.")
+    name = f"version-{number}.safetensors"
+    return blob_response(state, version.delta_sha256, "application/octet-stream", if_none_match, name)
+
+
+@router.post("/histories/{history_id}/head")
+def move_head(history_id: UUID, change: HeadChange, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
+    """Roll back, or go forward. Instant, deletes nothing, can be undone."""
+    return show_history(session, service.move_head(uow, caller.id, history_id, change.version))
+
+
+@router.post("/histories/{history_id}/head/undo", responses=described(409))
+def undo_head_move(history_id: UUID, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
+    """Put head where it was before its last move."""
+    return show_history(session, service.undo_head_move(uow, caller.id, history_id))
+
+
+@router.get("/histories/{history_id}/head/moves")
+def list_head_moves(history_id: UUID, caller: CurrentUser, session: Reading, page: Page) -> HeadMoves:
+    """Every move of the head, the latest first."""
+    history = service.get_history(session, caller.id, history_id)
+    numbers = service.numbers_in(session, history.id)
+    rows = service.list_head_moves(session, history.id, page.limit + 1, number_after(page))
+    rows, cursor = split_page(rows, page.limit, lambda row: row.id)
+    return HeadMoves(
+        items=[
+            HeadMoveShown(
+                from_version=numbers[row.from_id],
+                to_version=numbers[row.to_id],
+                why=row.why,
+                user_id=row.user_id,
+                at=row.at,
+            )
+            for row in rows
+        ],
+        next=cursor,
+    )

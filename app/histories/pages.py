@@ -1,0 +1,149 @@
+"""Pages: the first one, all histories, and what can be done to a whole history."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.concepts import service as concepts
+from app.concepts.pages import keep_path
+from app.concepts.sample_concepts import sample_concept, sample_concepts
+from app.deps import AppState, Caller, CurrentUser, Reading, Uow
+from app.forms import AnswerableError, TypedForm, errors_of
+from app.generations.models import Generation, Image
+from app.generations.studio import known_of
+from app.histories import service
+from app.histories.models import Version
+from app.jobs.service import list_workers
+from app.shelf import shelf_of
+from app.templating import render
+
+router = APIRouter()
+
+
+@router.get("/")
+def show_first(request: Request, caller: CurrentUser, session: Reading) -> Response:
+    """The studio of the history used last; for somebody new, how to begin."""
+    current = shelf_of(session, caller.id).current
+    if current is not None:
+        return RedirectResponse(f"/histories/{current.id}", 303)
+    return _welcome(request, caller, session)
+
+
+def _welcome(
+    request: Request,
+    caller: Caller,
+    session: Session,
+    values: object = None,
+    errors: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    bases = service.base_models(session)
+    samples = [one for base in bases[:1] for one in sample_concepts(base.facts.get("name", ""))]
+    return render(
+        request,
+        "histories/welcome.html",
+        caller,
+        status=status,
+        bases=bases,
+        workers=list_workers(session),
+        samples=samples,
+        values=values or {},
+        errors=errors or {},
+    )
+
+
+@router.get("/histories")
+def show_histories(request: Request, caller: CurrentUser, session: Reading) -> Response:
+    return _shelf(request, caller, session)
+
+
+def _shelf(
+    request: Request,
+    caller: Caller,
+    session: Session,
+    values: object = None,
+    errors: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    shown = []
+    for history in service.list_histories(session, caller.id):
+        line = service.lineage(session, history, history.head_id)
+        counted = select(func.count()).select_from(Version).where(Version.history_id == history.id)
+        pictured = select(func.count()).select_from(Image).join(Generation, Generation.id == Image.generation_id)
+        shown.append(
+            {
+                "history": history,
+                "base": service.base_of(session, history),
+                "known": known_of(session, line),
+                "head": line[-1].version.number if line else 0,
+                "versions": session.scalar(counted),
+                "images": session.scalar(pictured.where(Generation.history_id == history.id)),
+            }
+        )
+    return render(
+        request,
+        "histories/all.html",
+        caller,
+        status=status,
+        shown=shown,
+        bases=service.base_models(session),
+        values=values or {},
+        errors=errors or {},
+    )
+
+
+@router.post("/histories")
+def create(
+    request: Request, caller: CurrentUser, session: Reading, uow: Uow, state: AppState, form: TypedForm
+) -> Response:
+    """Begin a history; with a sample, its learning starts at once."""
+    sample = form.text("sample")
+    try:
+        history = service.create_history(uow, caller.id, form.text("name"), form.text("base_id") or None)
+    except AnswerableError as error:
+        shown = _shelf if shelf_of(session, caller.id).histories else _welcome
+        return shown(request, caller, session, form.values, errors_of(error), error.status)
+    if not sample:
+        return RedirectResponse(f"/histories/{history.id}", 303)
+    chosen = sample_concept(service.base_of(session, history).facts["name"], sample)
+    uploads = [keep_path(uow, state, caller.id, path).id for path in chosen.pictures]
+    job = concepts.start_learning(
+        uow,
+        state.store,
+        state.settings,
+        caller.id,
+        history.id,
+        name=chosen.name,
+        class_noun=chosen.class_noun,
+        upload_ids=uploads,
+    )
+    return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+@router.post("/histories/{history_id}/rename")
+def rename(
+    request: Request, history_id: UUID, caller: CurrentUser, session: Reading, uow: Uow, form: TypedForm
+) -> Response:
+    try:
+        service.rename_history(uow, caller.id, history_id, form.text("name"))
+    except AnswerableError as error:
+        typed = {f"rename-{history_id}": form.text("name")}
+        return _shelf(request, caller, session, typed, {str(history_id): error.message}, error.status)
+    return RedirectResponse("/histories", 303)
+
+
+@router.post("/histories/{history_id}/delete")
+def delete(
+    request: Request, history_id: UUID, caller: CurrentUser, session: Reading, uow: Uow, form: TypedForm
+) -> Response:
+    """Only when its name was typed: this is the one thing that cannot be undone."""
+    history = service.get_history(session, caller.id, history_id)
+    if " ".join(form.text("name").split()) != history.name:
+        said = {f"delete-{history_id}": f"To delete it, type its name exactly: {history.name}"}
+        typed = {f"delete-{history_id}": form.text("name")}
+        return _shelf(request, caller, session, typed, said, 422)
+    service.delete_history(uow, caller.id, history_id)
+    return RedirectResponse("/histories", 303)

@@ -1,0 +1,1 @@
+"""The description of the REST interface: as OpenAPI for programs, as a page for people."""

@@ -1,0 +1,198 @@
+"""The worker's side of a job: claim it, keep it, report, and end it, each by one conditional update.
+
+Every write but the claim carries the attempt that the claim gave. A worker that lost its lease writes nothing any
+more: its attempt no longer matches, and `LostClaim` tells it to drop what it holds.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.orm import Session, aliased
+
+from app.jobs.models import OPEN, Job, JobEvent, JobKind, JobState
+from app.queue import TASK_OF
+
+GIVEN_UP = "The worker was lost %s times while it ran this job. Try again; if it happens again, tell an administrator."
+
+
+class LostClaim(Exception):
+    """Somebody else has this job now, or it was ended: drop it."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job, until its lease runs out. attempt: the fencing token."""
+
+    job_id: UUID
+    attempt: int
+
+
+def claim(session: Session, job_id: UUID, worker: str, lease: timedelta) -> Claim | None:
+    """Take a queued job. None when it is not queued, or another learning of its history comes first.
+
+    To be committed by the caller.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        return None
+    if job.kind == JobKind.LEARN:
+        _lock_learning(session, job.history_id)
+    attempt = session.scalar(
+        update(Job)
+        .where(Job.id == job_id, Job.state == JobState.QUEUED, ~_waits_for_another())
+        .values(
+            state=JobState.RUNNING.value,
+            attempt=Job.attempt + 1,
+            worker=worker,
+            lease_until=func.now() + lease,
+            started_at=func.coalesce(Job.started_at, func.now()),
+        )
+        .returning(Job.attempt)
+        .execution_options(synchronize_session=False)
+    )
+    if attempt is None:
+        return None
+    _tell(session, job_id, "state", state=JobState.RUNNING.value, attempt=attempt)
+    return Claim(job_id, attempt)
+
+
+def _lock_learning(session: Session, history_id: UUID) -> None:
+    """Learnings of one history are claimed one at a time; the lock is given back by the commit."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(history_id), 0))))
+
+
+def _waits_for_another() -> Any:
+    """Whether a job is a learning and its history has one that runs, or one that waits and was asked for before it.
+
+    One that runs may have been asked for later: a job that is tried again keeps its place in the order.
+    """
+    other = aliased(Job)
+    waits_before = and_(other.state == JobState.QUEUED.value, other.sequence < Job.sequence)
+    return and_(
+        Job.kind == JobKind.LEARN.value,
+        exists().where(
+            other.history_id == Job.history_id,
+            other.kind == JobKind.LEARN.value,
+            other.id != Job.id,
+            or_(other.state == JobState.RUNNING.value, waits_before),
+        ),
+    )
+
+
+def _held(claim: Claim) -> Any:
+    return and_(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.state == JobState.RUNNING.value)
+
+
+def _change(session: Session, claim: Claim, **values: Any) -> None:
+    changed: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+        update(Job).where(_held(claim)).values(**values).execution_options(synchronize_session=False)
+    )
+    if changed.rowcount != 1:
+        raise LostClaim(f"Attempt {claim.attempt} of job {claim.job_id} is over.")
+
+
+def _tell(session: Session, job_id: UUID, kind: str, **data: Any) -> None:
+    session.add(JobEvent(job_id=job_id, kind=kind, data=data))
+
+
+def renew(session: Session, claim: Claim, lease: timedelta) -> bool:
+    """The heartbeat: move the lease on. Returns whether the user asked to cancel. LostClaim when it is ours no more."""
+    asked = session.scalar(
+        update(Job)
+        .where(_held(claim))
+        .values(lease_until=func.now() + lease)
+        .returning(Job.cancel_requested)
+        .execution_options(synchronize_session=False)
+    )
+    if asked is None:
+        raise LostClaim(f"Attempt {claim.attempt} of job {claim.job_id} is over.")
+    return asked
+
+
+def report(
+    session: Session, claim: Claim, *, stage: str, step: int, steps_total: int, progress: dict[str, Any] | None = None
+) -> None:
+    """Note how far it has come; at most once a second, which is the caller's to see to."""
+    values: dict[str, Any] = {"stage": stage, "step": step, "steps_total": steps_total}
+    if progress is not None:
+        values["progress"] = progress
+    _change(session, claim, **values)
+    seconds_left = (progress or {}).get("seconds_left")
+    _tell(session, claim.job_id, "progress", stage=stage, step=step, steps_total=steps_total, seconds_left=seconds_left)
+
+
+def keep_checkpoint(session: Session, claim: Claim, sha256: str) -> None:
+    """Name the blob that a later attempt goes on from."""
+    _change(session, claim, checkpoint_sha256=sha256)
+
+
+def end(session: Session, claim: Claim, state: JobState, error: str | None = None) -> None:
+    """Done, failed or cancelled: in the same transaction as what was published, or alone."""
+    _change(
+        session,
+        claim,
+        state=state.value,
+        error=error,
+        lease_until=None,
+        checkpoint_sha256=None,
+        finished_at=func.now(),
+    )
+    _tell(session, claim.job_id, "state", state=state.value, error=error)
+
+
+def hand_back(session: Session, claim: Claim) -> None:
+    """A worker that stops gives its job back; nothing went wrong, so nothing is counted. The checkpoint stays."""
+    _change(session, claim, state=JobState.QUEUED.value, lease_until=None, worker=None)
+    _tell(session, claim.job_id, "state", state=JobState.QUEUED.value)
+
+
+def take_back_expired(session: Session) -> None:
+    """Jobs whose lease ran out go back into the queue; those that were begun too often fail, those cancelled end."""
+    expired = and_(Job.state == JobState.RUNNING.value, Job.lease_until < func.now())
+    spent = {"lease_until": None, "worker": None, "times_lost": Job.times_lost + 1}
+    ended = {"finished_at": func.now(), "checkpoint_sha256": None}  # nobody goes on from it
+    outcomes = (
+        (Job.cancel_requested, {"state": JobState.CANCELLED.value, **ended}),
+        (
+            Job.times_lost + 1 >= Job.max_attempts,
+            {"state": JobState.FAILED.value, "error": func.format(GIVEN_UP, Job.times_lost + 1), **ended},
+        ),
+        (Job.times_lost + 1 < Job.max_attempts, {"state": JobState.QUEUED.value}),
+    )
+    for condition, values in outcomes:
+        rows = session.execute(
+            update(Job)
+            .where(expired, condition)
+            .values(**spent, **values)
+            .returning(Job.id, Job.state, Job.error)
+            .execution_options(synchronize_session=False)
+        ).all()
+        for job_id, state, error in rows:
+            _tell(session, job_id, "state", state=state, error=error)
+
+
+def ready(session: Session, older_than: timedelta = timedelta(0)) -> list[tuple[UUID, str]]:
+    """Queued jobs that could be claimed now and were asked for at least `older_than` ago, with their task's name."""
+    rows = session.execute(
+        select(Job.id, Job.kind)
+        .where(
+            Job.state == JobState.QUEUED.value,
+            Job.created_at <= func.now() - older_than,
+            ~_waits_for_another(),
+        )
+        .order_by(Job.sequence)
+        .limit(1000)
+    ).all()
+    return [(job_id, TASK_OF[kind]) for job_id, kind in rows]
+
+
+def open_jobs_of(session: Session, owner_id: UUID) -> int:
+    """How many jobs of a user wait or run."""
+    counted = session.scalar(
+        select(func.count()).where(Job.owner_id == owner_id, or_(*(Job.state == state.value for state in OPEN)))
+    )
+    return counted or 0

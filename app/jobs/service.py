@@ -1,0 +1,164 @@
+"""The user's side of a job: look, cancel, try again, follow."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.concepts.models import Concept
+from app.concepts.service import check_name_is_free
+from app.db import UnitOfWork
+from app.errors import Conflict, NotFound
+from app.histories.service import get_history
+from app.idempotency import Once, commit_once
+from app.jobs.models import OPEN, Job, JobEvent, JobKind, JobSample, JobState, WorkerRow
+from app.queue import TASK_OF
+
+WORKER_GONE = timedelta(seconds=60)
+PROGRESS_KEPT = timedelta(days=1)
+LARGEST_SEQUENCE = 2**63 - 1  # as its column holds it; a cursor may say anything
+
+
+def get_job(session: Session, owner_id: UUID, job_id: UUID, *, lock: bool = False) -> Job:
+    """NotFound when it is not there or somebody else's."""
+    job = session.get(Job, job_id, with_for_update=lock or None)
+    if job is None or job.owner_id != owner_id:
+        raise NotFound("There is no such job.")
+    return job
+
+
+def list_jobs(
+    session: Session,
+    owner_id: UUID | None,
+    limit: int,
+    before: int | None = None,
+    *,
+    state: JobState | None = None,
+    kind: JobKind | None = None,
+    history_id: UUID | None = None,
+) -> Sequence[Job]:
+    """The latest first. owner_id: None for everybody's, which is an administrator's to ask."""
+    asked = select(Job)
+    if owner_id is not None:
+        asked = asked.where(Job.owner_id == owner_id)
+    if before is not None:
+        asked = asked.where(Job.sequence < min(before, LARGEST_SEQUENCE))
+    if state is not None:
+        asked = asked.where(Job.state == state.value)
+    if kind is not None:
+        asked = asked.where(Job.kind == kind.value)
+    if history_id is not None:
+        asked = asked.where(Job.history_id == history_id)
+    return session.scalars(asked.order_by(Job.sequence.desc()).limit(limit)).all()
+
+
+def cancel(uow: UnitOfWork, owner_id: UUID, job_id: UUID) -> Job:
+    """End a waiting job now, a running one at its next step. Conflict when it has ended."""
+    with uow:
+        job = get_job(uow.session, owner_id, job_id, lock=True)
+        if job.state == JobState.QUEUED:
+            job.state, job.cancel_requested = JobState.CANCELLED.value, True
+            job.finished_at, job.checkpoint_sha256 = uow.session.scalar(select(func.now())), None
+            _ring_for_the_next(uow, job)
+        elif job.state == JobState.RUNNING:
+            job.cancel_requested = True
+        else:
+            raise Conflict(f"This job is {job.state} already; there is nothing left to cancel.")
+        _tell(uow, job, cancel_requested=True)
+        uow.commit()
+        return job
+
+
+def _ring_for_the_next(uow: UnitOfWork, cancelled: Job) -> None:
+    """The learning that waited for this one may begin now."""
+    if cancelled.kind != JobKind.LEARN:
+        return
+    asked = select(Job.id).where(
+        Job.history_id == cancelled.history_id,
+        Job.kind == JobKind.LEARN.value,
+        Job.state == JobState.QUEUED.value,
+        Job.id != cancelled.id,
+    )
+    if following := uow.session.scalar(asked.order_by(Job.sequence).limit(1)):
+        uow.after_commit(TASK_OF[JobKind.LEARN], job_id=str(following))
+
+
+def retry(uow: UnitOfWork, owner_id: UUID, job_id: UUID, once: Once | None = None) -> Job:
+    """Queue a failed or cancelled job again. It keeps its place in the order of its history.
+
+    A learning begins anew, on what is then the head. Conflict when its name has been learned meanwhile.
+    """
+    with uow:
+        if once and (done := once.find(uow.session)):
+            return uow.session.get_one(Job, done)
+        job = get_job(uow.session, owner_id, job_id, lock=True)
+        if job.state not in (JobState.FAILED, JobState.CANCELLED):
+            raise Conflict(f"This job is {job.state}; only one that failed or was cancelled can be tried again.")
+        if job.kind == JobKind.LEARN:
+            history = get_history(uow.session, owner_id, job.history_id, lock=True)
+            check_name_is_free(uow.session, history, uow.session.get_one(Concept, job.concept_id).name)
+            uow.session.execute(delete(JobSample).where(JobSample.job_id == job.id))
+        # What was told of the try before would be taken for news by whoever follows this one from its beginning.
+        uow.session.execute(delete(JobEvent).where(JobEvent.job_id == job.id))
+        job.state, job.error, job.started_at, job.finished_at = JobState.QUEUED.value, None, None, None
+        job.cancel_requested, job.times_lost = False, 0
+        job.stage, job.step, job.steps_total, job.progress, job.checkpoint_sha256 = "", 0, 0, {}, None
+        _tell(uow, job)
+        uow.after_commit(TASK_OF[job.kind], job_id=str(job.id))
+        commit_once(uow, once, job.id)
+        return job
+
+
+def _tell(uow: UnitOfWork, job: Job, **more: bool) -> None:
+    uow.session.add(JobEvent(job_id=job.id, kind="state", data={"state": job.state, **more}))
+    uow.wake_after_commit(job.id)
+
+
+def queue_place(session: Session, job: Job) -> int | None:
+    """How many jobs of its kind were asked for before it and are still open, over all users; None when it has begun."""
+    if job.state != JobState.QUEUED:
+        return None
+    return session.scalar(
+        select(func.count())
+        .select_from(Job)
+        .where(Job.kind == job.kind, Job.state.in_([state.value for state in OPEN]), Job.sequence < job.sequence)
+    )
+
+
+def last_event_ids(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Job -> its newest event. Asked before the rest is read, it says from where on a page has to be told."""
+    rows = session.execute(
+        select(JobEvent.job_id, func.max(JobEvent.id)).where(JobEvent.job_id.in_(job_ids)).group_by(JobEvent.job_id)
+    )
+    return dict(rows.all())
+
+
+def events_after(session: Session, job_id: UUID, event_id: int, limit: int = 500) -> Sequence[JobEvent]:
+    return session.scalars(
+        select(JobEvent)
+        .where(JobEvent.job_id == job_id, JobEvent.id > min(event_id, LARGEST_SEQUENCE))
+        .order_by(JobEvent.id)
+        .limit(limit)
+    ).all()
+
+
+def drop_old_progress(session: Session) -> None:
+    """Forget the ticks of jobs that ended a day ago: one a second, and nobody follows them any more.
+
+    What is told of their end stays, and so do the losses, in the version. To be committed by the caller.
+    """
+    ended = select(Job.id).where(Job.finished_at < func.now() - PROGRESS_KEPT)
+    session.execute(delete(JobEvent).where(JobEvent.kind == "progress", JobEvent.job_id.in_(ended)))
+
+
+def samples_of(session: Session, job_id: UUID) -> Sequence[JobSample]:
+    return session.scalars(select(JobSample).where(JobSample.job_id == job_id).order_by(JobSample.step)).all()
+
+
+def list_workers(session: Session) -> Sequence[WorkerRow]:
+    """Workers that reported within the last minute."""
+    return session.scalars(
+        select(WorkerRow).where(WorkerRow.seen_at > func.now() - WORKER_GONE).order_by(WorkerRow.started_at)
+    ).all()

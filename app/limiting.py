@@ -1,0 +1,32 @@
+"""How often one may ask. Counted in Redis, so that several web processes count together."""
+
+import time
+
+from limits import parse
+from limits.storage import storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+from redis.exceptions import RedisError
+
+from app.errors import TooMany
+from app.logs import log
+from app.state import State
+
+
+def make_limiter(redis_url: str) -> MovingWindowRateLimiter:
+    return MovingWindowRateLimiter(storage_from_string(redis_url.replace("unix://", "redis+unix://", 1)))
+
+
+def spend(state: State, rate: str, what: str, whose: str) -> None:
+    """Count one use of `rate` ("10/minute"). Raises TooMany when it is used up.
+
+    While Redis is away nothing is counted: better a few requests too many than a service that answers nobody.
+    """
+    limit = parse(rate)
+    try:
+        if state.limiter.hit(limit, what, whose):
+            return
+        wait_s = max(1, int(state.limiter.get_window_stats(limit, what, whose).reset_time - time.time()) + 1)
+    except RedisError as error:
+        log.warning("rates_not_counted", error=type(error).__name__)
+        return
+    raise TooMany(f"That was too often. Try again in {wait_s} seconds.", retry_after_s=wait_s)

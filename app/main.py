@@ -1,0 +1,79 @@
+"""The web service: `uvicorn app.main:create_app --factory`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import redis
+from fastapi import APIRouter, FastAPI
+
+from app import health, pages, problems
+from app.accounts import api as accounts
+from app.bodies import BodyLimit
+from app.celery_sender import make_sender
+from app.concepts import api as concepts
+from app.config import Settings, settings
+from app.db import Send, make_engine, make_sessions
+from app.generations import api as generations
+from app.histories import api as histories
+from app.interface import schema
+from app.jobs import api as jobs
+from app.limiting import make_limiter
+from app.logs import set_up_logs
+from app.middleware import Surroundings
+from app.state import State
+from app.storage import BlobStore
+
+DESCRIPTION = """Teach one text-to-image model concept after concept, make pictures with them, go back to any version.
+
+Send an API key (made on the account page) as `Authorization: Bearer pk_...`. Whatever takes longer than a moment is a
+job: the answer is 202 with the job, whose events can be followed. Errors are problem details (RFC 9457) whose `detail`
+is a sentence. Lists come by pages: ask again with `cursor` set to `next`."""
+
+
+def make_state(config: Settings, send: Send | None = None) -> State:
+    """Connections are opened when they are first used, so that the service starts while the others still do."""
+    return State(
+        settings=config,
+        sessions=make_sessions(make_engine(config.database_url)),
+        store=BlobStore(config.blob_folder),
+        redis=redis.Redis.from_url(config.redis_url, socket_timeout=5, socket_connect_timeout=2),
+        send=send or make_sender(config.redis_url),
+        limiter=make_limiter(config.redis_url),
+    )
+
+
+def create_app(config: Settings | None = None, send: Send | None = None) -> FastAPI:
+    """The application. config: None for the environment's. send: how to ring the worker; None for Celery."""
+    config = config or settings()
+    set_up_logs(config.log_format, config.log_level)
+    state = make_state(config, send)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        state.redis.close()
+        state.sessions.kw["bind"].dispose()
+
+    app = FastAPI(
+        title="Palimpsest",
+        version=version("palimpsest"),
+        description=DESCRIPTION,
+        docs_url=None,  # the usual page loads its script from elsewhere; ours is made from the same schema
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=lifespan,
+    )
+    app.state.palimpsest = state
+    app.add_middleware(BodyLimit, settings=config)  # inside the next one, which was added last
+    app.add_middleware(Surroundings, behind_tls=config.behind_tls)
+    problems.install(app)
+    rest = APIRouter(prefix="/api/v1", responses=problems.described(401, 404, 422, 429))
+    for feature in (accounts, histories, concepts, generations, jobs):
+        rest.include_router(feature.router)
+    app.include_router(rest)
+    app.include_router(health.router)
+    pages.install(app)
+    schema.install(app)
+    return app

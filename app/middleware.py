@@ -1,0 +1,75 @@
+"""Around every request: its number, its log line, its measures, and the headers that keep browsers careful."""
+
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.logs import log
+from app.metrics import REQUESTS, SECONDS
+from app.problems import our_mistake
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+QUIET = ("/healthz", "/readyz", "/metrics", "/static/")
+HEADERS = {
+    # Scripts and styles from our own files only; pictures also from memory, for previews of files to be uploaded.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Surroundings:
+    """Plain ASGI, so that event streams pass through piece by piece."""
+
+    def __init__(self, app: ASGIApp, behind_tls: bool):
+        self.app, self.behind_tls = app, behind_tls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.monotonic()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if self.behind_tls:
+                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            pass  # whoever asked is gone; there is nobody to answer
+        except Exception as error:
+            # Here and not in the framework's outermost layer, so that this answer too has its headers and its number.
+            log.error("unexpected", exc_info=error)
+            if status:
+                raise  # half of an answer has left; all that can be done is to break it off
+            await our_mistake(Request(scope))(scope, receive, send_with_headers)
+        finally:
+            seconds = time.monotonic() - started
+            route = getattr(scope.get("route"), "path", "none")  # the pattern, so that ids make no new series
+            REQUESTS.labels(scope["method"], route, status).inc()
+            SECONDS.labels(route).observe(seconds)
+            if not scope["path"].startswith(QUIET):
+                log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000))

@@ -1,0 +1,161 @@
+"""Uploaded files: what is a picture that can be learned from, and what is not. Bytes in, a clean PNG or a sentence out.
+
+The content decides, never the name. What would be dangerous or pointless is refused before a pixel is decoded.
+"""
+
+import hashlib
+import re
+import threading
+from dataclasses import dataclass
+from io import BytesIO
+
+import pillow_heif
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from app.config import Settings
+from app.errors import AppError, Invalid, TooLarge
+
+pillow_heif.register_heif_opener()
+
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF")
+LONGEST_SIDE_PX = 2048  # more than any base model looks at
+SMALL_SIDE_PX = 64
+LONGEST_NAME = 120
+_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+# Fifty megapixels take some 400 MB while they are turned and converted: a server does not decode many at a time.
+_DECODING = threading.BoundedSemaphore(2)
+_MARKUP = (b"<svg", b"<!doctype", b"<html", b"<?xml", b"<script")
+
+
+@dataclass(frozen=True)
+class CheckedPicture:
+    """A picture as it is kept: upright RGB in a PNG without anything else in it.
+
+    source_sha256: of the bytes that were uploaded, to notice the same file twice. warnings: sentences for its user.
+    """
+
+    png: bytes
+    file_name: str
+    width_px: int
+    height_px: int
+    source_sha256: str
+    warnings: tuple[str, ...] = ()
+
+
+def check_picture(data: bytes, file_name: str, limits: Settings) -> CheckedPicture:
+    """Check, turn upright, strip, and encode anew. Raises Invalid or TooLarge with a sentence that names the file."""
+    name = shown_name(file_name)
+    _refuse_what_is_no_picture(data, name, limits)
+    with _DECODING:
+        clean = _decode(data, name, limits)
+        smallest = min(clean.size)
+        said = []
+        if smallest < SMALL_SIDE_PX:
+            said.append(f"{name} is small ({clean.width} x {clean.height} pixels): little can be learned from it.")
+        if max(clean.size) > LONGEST_SIDE_PX:
+            clean.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.LANCZOS)
+        file = BytesIO()
+        clean.save(file, "PNG", compress_level=6)
+    return CheckedPicture(
+        png=file.getvalue(),
+        file_name=name,
+        width_px=clean.width,
+        height_px=clean.height,
+        source_sha256=hashlib.sha256(data).hexdigest(),
+        warnings=tuple(said),
+    )
+
+
+def shown_name(file_name: str) -> str:
+    """The file's own name, without folders and without what would garble a line it stands in."""
+    name = _NOT_IN_NAMES.sub("", file_name).replace("\\", "/").rpartition("/")[2].strip()
+    if len(name) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME - 20]}...{name[-16:]}"  # the end tells pictures of one camera apart
+    return name or "a file without a name"
+
+
+def _decode(data: bytes, name: str, limits: Settings) -> Image.Image:
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as opened:
+            _refuse_by_its_head(opened, name, limits)
+            upright = ImageOps.exif_transpose(opened)
+            upright.load()
+            return _to_rgb(upright)
+    except AppError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise _too_many_pixels(name, limits) from None
+    except UnidentifiedImageError:
+        raise Invalid(f"{name} is not a picture we can read. Send JPEG, PNG, WebP, HEIC or AVIF.", "pictures") from None
+    except Exception:  # decoders raise whatever a damaged byte leads them to: OSError, struct.error, KeyError, ...
+        raise Invalid(f"{name} is damaged or cut off: it cannot be decoded to its end.", "pictures") from None
+
+
+def _refuse_what_is_no_picture(data: bytes, name: str, limits: Settings) -> None:
+    if not data:
+        raise Invalid(f"{name} is empty.", "pictures")
+    if len(data) > limits.max_file_bytes:
+        raise TooLarge(
+            f"{name} is too large: a file may have at most {limits.max_file_bytes / 1e6:.0f} MB.",
+            "pictures",
+        )
+    if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP):
+        raise Invalid(
+            f"{name} is a text with markup (SVG, HTML), not a photograph. Send JPEG, PNG or WebP.", "pictures"
+        )
+
+
+def _refuse_by_its_head(opened: Image.Image, name: str, limits: Settings) -> None:
+    """By what the file says of itself, before it is decoded."""
+    if opened.width * opened.height > limits.max_pixels:
+        raise _too_many_pixels(name, limits)
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1 and opened.format not in ("MPO", "HEIF"):  # phones put a second view into these, not a film
+        raise Invalid(f"{name} is animated ({frames} frames). Send a still picture.", "pictures")
+
+
+def _too_many_pixels(name: str, limits: Settings) -> TooLarge:
+    return TooLarge(f"{name} has more than {limits.max_pixels / 1e6:.0f} megapixels. Send a smaller one.", "pictures")
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """RGB on white where it is transparent; a new picture, so that nothing but pixels comes along."""
+    profile = picture.info.get("icc_profile")
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(ground, picture).convert("RGB")
+    elif picture.mode.startswith("I;16") or picture.mode == "I":
+        picture = picture.convert("I").point([level // 256 for level in range(65536)], "L")  # 16 bits to 8
+    if profile and picture.mode in ("RGB", "L", "CMYK"):
+        picture = _to_srgb(picture, profile)
+    clean = Image.new("RGB", picture.size)
+    clean.paste(picture.convert("RGB"))
+    return clean
+
+
+def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """The same colours without their profile, as nobody reads one later. Phones write wider ones than sRGB."""
+    try:
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(own):
+            return picture  # converting would move values by a rounding error
+        return ImageCms.profileToProfile(picture, own, _SRGB, outputMode="RGB") or picture
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture  # a damaged profile, or one for another kind of picture, is as good as none
+
+
+def warn_about(pictures: list[CheckedPicture]) -> list[str]:
+    """Sentences about the pictures together: too few, the same twice."""
+    said = [warning for picture in pictures for warning in picture.warnings]
+    if 0 < len(pictures) < 3:
+        count = "One picture is" if len(pictures) == 1 else "Two pictures are"
+        said.append(f"{count} few: with 3 to 10, the concept is told from its background better.")
+    seen: dict[str, str] = {}
+    for picture in pictures:
+        digest = hashlib.sha256(picture.png).hexdigest()
+        if digest in seen:
+            said.append(f"{picture.file_name} is the same picture as {seen[digest]}; it teaches nothing more.")
+        seen.setdefault(digest, picture.file_name)
+    return said

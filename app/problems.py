@@ -1,0 +1,194 @@
+"""Every error as an answer: problem details (RFC 9457) for programs, a page for people."""
+
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from starlette.exceptions import HTTPException
+
+from app.errors import AppError, TooMany, Unauthorized
+from app.logs import log
+
+MEDIA_TYPE = "application/problem+json"
+TITLES = {
+    400: "Bad request",
+    401: "Not logged in",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    422: "Cannot be used",
+    429: "Too many requests",
+    500: "Our mistake",
+    503: "Not available",
+}
+_KINDS = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_SENTENCES = {
+    404: "There is nothing at this address.",
+    405: "This address does not take that method.",
+}
+
+
+class FieldProblem(BaseModel):
+    """One value that cannot be used."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error. `detail` is a sentence that can be shown to a person; `type` names the kind for a program."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []
+    request_id: str = ""
+
+
+_DESCRIBED = {
+    401: ("unauthorized", "Log in first, or send an API key as `Authorization: Bearer pk_...`."),
+    404: ("not-found", "There is no such history."),
+    409: ("conflict", "<rex> is being learned already."),
+    413: ("too-large", "garden.jpg has more than 50 megapixels. Send a smaller one."),
+    422: ("invalid", "This version does not know <rex>. It knows <momo>."),
+    429: ("too-many", "That was too often. Try again in 12 seconds."),
+    503: ("unavailable", "No worker has reported its base model yet. Try again when one has started."),
+}
+
+
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These errors as the description of the REST interface shows them, each with an example."""
+    return {
+        status: {
+            "model": Problem,
+            "description": TITLES[status],
+            "content": {
+                MEDIA_TYPE: {
+                    "example": {
+                        "type": f"about:blank#{_DESCRIBED[status][0]}",
+                        "title": TITLES[status],
+                        "status": status,
+                        "detail": _DESCRIBED[status][1],
+                        "request_id": "0f2f3a1c9c114a9e8f3a6f6f7f0e37a1",
+                    }
+                }
+            },
+        }
+        for status in statuses
+    }
+
+
+def make_problem(
+    request: Request, status: int, kind: str, detail: str, errors: list[dict[str, str]] | None = None
+) -> dict[str, Any]:
+    problem: dict[str, Any] = {
+        "type": f"about:blank#{kind}",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "request_id": getattr(request.state, "request_id", ""),
+    }
+    if errors:
+        problem["errors"] = errors
+    return problem
+
+
+def wants_page(request: Request) -> bool:
+    """People get pages: their browsers ask for HTML, and pages live outside /api."""
+    return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
+
+
+def answer(
+    request: Request,
+    status: int,
+    kind: str,
+    detail: str,
+    errors: list[dict[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """The error as a page or as problem details."""
+    problem = make_problem(request, status, kind, detail, errors)
+    render = getattr(request.app.state, "render_error", None)
+    if render is not None and wants_page(request):
+        page: Response = render(request, problem)
+        page.headers.update(headers or {})
+        return page
+    return JSONResponse(problem, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _is_part(request: Request) -> bool:
+    """htmx asks for a part of a page, and takes an error as problem details."""
+    return request.headers.get("hx-request") == "true"
+
+
+def to_the_door(request: Request) -> Response:
+    """A person whose session is over logs in and comes back to the page they were on."""
+    if _is_part(request):  # then the whole page has to go there
+        page = urlsplit(request.headers.get("hx-current-url", "")).path or "/"
+        to_login = {"HX-Redirect": f"/login?{urlencode({'next': page})}"}
+        return answer(request, 401, Unauthorized.kind, "You are logged out. Log in again.", headers=to_login)
+    if request.method == "GET":
+        page = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?{urlencode({'next': page})}", 303)
+    sentence = "You are logged out, so nothing was done. Log in, go back to the form, and send it once more."
+    return answer(request, 401, Unauthorized.kind, sentence)
+
+
+def our_mistake(request: Request) -> Response:
+    """What nobody foresaw. The log has the rest, under the same number."""
+    request_id = getattr(request.state, "request_id", "")
+    return answer(request, 500, "our-mistake", f"Something went wrong on our side. Its number is {request_id}.")
+
+
+def install(app: FastAPI) -> None:
+    """One handler for each family of errors."""
+
+    @app.exception_handler(AppError)
+    def refused(request: Request, error: AppError) -> Response:
+        if isinstance(error, Unauthorized) and (wants_page(request) or _is_part(request)):
+            return to_the_door(request)
+        errors = [{"field": field, "message": message} for field, message in error.errors]
+        headers = {}
+        if isinstance(error, TooMany):
+            headers["Retry-After"] = str(error.retry_after_s)
+        if isinstance(error, Unauthorized):
+            headers["WWW-Authenticate"] = "Bearer"
+        return answer(request, error.status, error.kind, error.message, errors, headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        errors = [
+            {"field": ".".join(str(part) for part in one["loc"][1:]) or str(one["loc"][0]), "message": one["msg"]}
+            for one in error.errors()
+        ]
+        first = errors[0] if errors else {"field": "request", "message": "it cannot be read"}
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        detail = f"{first['field']}: {first['message']}{more}."
+        if any(one["loc"][0] == "path" for one in error.errors()):
+            return answer(request, 404, "not-found", "There is nothing at this address.")
+        return answer(request, 422, "invalid", detail, errors)
+
+    @app.exception_handler(HTTPException)
+    def refused_by_the_framework(request: Request, error: HTTPException) -> Response:
+        kind = _KINDS.get(error.status_code, "refused")
+        detail = _SENTENCES.get(error.status_code, f"{str(error.detail).rstrip('.')}.")
+        return answer(request, error.status_code, kind, detail, headers=dict(error.headers or {}))
+
+    @app.exception_handler(DataError)
+    def not_storable(request: Request, error: DataError) -> Response:
+        """Whatever the services let through that the database cannot hold, such as a number of thirty digits."""
+        log.warning("not_storable", error=type(error.orig).__name__)  # its text would show the value
+        return answer(request, 422, "invalid", "One of the values is none that can be stored.")
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    def database_away(request: Request, error: Exception) -> Response:
+        log.error("database_away", error=str(error).partition("\n")[0])
+        return answer(request, 503, "unavailable", "The database cannot be reached. Try again in a moment.")

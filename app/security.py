@@ -1,0 +1,50 @@
+"""Secrets: how they are made, and what of them is kept. Passwords slowly (argon2id), random tokens by SHA-256."""
+
+import hashlib
+import hmac
+import secrets
+
+from pwdlib import PasswordHash
+
+from app.errors import Invalid
+
+KEY_PREFIX = "pk_"
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
+
+_hasher = PasswordHash.recommended()
+# Checked against when there is no such user, so that an answer takes as long and tells nothing.
+_NOBODY = _hasher.hash(secrets.token_urlsafe(16))
+
+
+def hash_password(password: str) -> str:
+    """argon2id with a salt. Raises Invalid when it is too short to be worth it."""
+    if len(password) < SHORTEST_PASSWORD:
+        raise Invalid(f"A password needs at least {SHORTEST_PASSWORD} characters.", field="password")
+    if len(password) > LONGEST_PASSWORD:
+        raise Invalid(f"A password may have at most {LONGEST_PASSWORD} characters.", field="password")
+    return _hasher.hash(password)
+
+
+def password_fits(password: str, hashed: str | None) -> bool:
+    """Whether it is that password. Without a hash it takes as long and is never right."""
+    fits = _hasher.verify(password[:LONGEST_PASSWORD], hashed or _NOBODY)
+    return fits and hashed is not None
+
+
+def new_token() -> str:
+    """32 random bytes as text that may stand in an address."""
+    return secrets.token_urlsafe(32)
+
+
+def new_api_key() -> str:
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(token: str) -> str:
+    """What is kept of a random token: enough to know it again, not enough to use it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def same(first: str, second: str) -> bool:
+    """Compare two secrets in a time that tells nothing about where they differ."""
+    return hmac.compare_digest(first.encode(), second.encode())

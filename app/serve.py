@@ -1,0 +1,62 @@
+"""The web process: `python -m app.serve`. `make up` starts it with an open socket, the image with an address."""
+
+import argparse
+import socket
+import sys
+
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.config import Settings, WrongSettings, settings
+from app.first_run import NOBODY_YET, first_run_link
+from app.main import create_app
+
+STREAMS_END_WITHIN_S = 5  # an open page follows its jobs for ever; it asks again where it was broken off
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The web process alone. `make up` starts everything.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--fd", type=int, help="a listening socket that is open already, by its number")
+    parser.add_argument("--first-run-link", action="store_true", help="print it while nobody has an account")
+    options = parser.parse_args()
+    try:
+        config = settings()
+    except WrongSettings as error:
+        sys.exit(str(error))
+    server = make_server(config, options.host, options.port)
+    if options.first_run_link:
+        tell_first_run_link(config, f"http://localhost:{options.port}")
+    server.run(sockets=[socket.socket(fileno=options.fd)] if options.fd is not None else None)
+
+
+def make_server(config: Settings, host: str, port: int) -> uvicorn.Server:
+    """The lines of uvicorn go through our own log. Behind a proxy, FORWARDED_ALLOW_IPS says whose headers count."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(config),
+            host=host,
+            port=port,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STREAMS_END_WITHIN_S,
+        )
+    )
+
+
+def tell_first_run_link(config: Settings, address: str) -> None:
+    """It can be used once, and a newer one takes its place. A database that is away does not stop the start."""
+    try:
+        link = first_run_link(config.database_url, config.public_url or address)
+    except SQLAlchemyError:
+        link = None
+    if link:
+        sys.stdout.write(f"{NOBODY_YET}\n  {link}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

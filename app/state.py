@@ -1,0 +1,33 @@
+"""What one web process works with: made once at its start, closed at its end."""
+
+from dataclasses import dataclass
+
+import redis
+from limits.strategies import MovingWindowRateLimiter
+
+from app.config import Settings
+from app.db import Send, Sessions, UnitOfWork
+from app.jobs.channel import wake
+from app.logs import log
+from app.storage import BlobStore
+
+
+@dataclass(frozen=True)
+class State:
+    """sessions: of the database. send: rings the worker. limiter: counts requests in Redis."""
+
+    settings: Settings
+    sessions: Sessions
+    store: BlobStore
+    redis: redis.Redis
+    send: Send
+    limiter: MovingWindowRateLimiter
+
+    def unit_of_work(self) -> UnitOfWork:
+        """One transaction. A lost message is logged and no more: the sweep rings again."""
+        return UnitOfWork(
+            self.sessions,
+            self.send,
+            lambda task, error: log.warning("message_not_sent", task=task, error=type(error).__name__),
+            lambda job_id: wake(self.redis, job_id),
+        )

@@ -1,0 +1,114 @@
+// What every page does: menus that close, forms that are sent once, questions, notices, the light, things to copy.
+
+import { ask } from "./ask.js";
+import { relative } from "./words.js";
+
+export function notify(sentence, seconds = 8) {
+  const notices = document.getElementById("notices");
+  const notice = document.createElement("div");
+  notice.className = "notice";
+  notice.append(Object.assign(document.createElement("span"), { textContent: sentence }));
+  const close = Object.assign(document.createElement("button"), { type: "button", className: "as-link", textContent: "Close" });
+  close.addEventListener("click", () => notice.remove());
+  notice.append(close);
+  notices.append(notice);
+  setTimeout(() => notice.remove(), seconds * 1000);
+}
+
+// Pages glide to a place, but for those who asked for less of that.
+export const gently = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
+
+// For those who hear the page: what has just changed on it. The same words twice are said twice.
+export function announce(sentence) {
+  const said = document.getElementById("said");
+  said.textContent = said.textContent === sentence ? `${sentence}\u00a0` : sentence;
+}
+
+export const csrfToken = () => document.querySelector('meta[name="csrf-token"]').content;
+
+// The sentence of an answer that is an error, whatever form it came in.
+export function sentenceOf(text) {
+  try {
+    return JSON.parse(text).detail ?? "Something went wrong.";
+  } catch {
+    return "The server cannot be reached. What you typed is still here; try again in a moment.";
+  }
+}
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+// Ctrl-Enter sends the form that is being written in.
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.form?.matches("[data-ctrl-enter]")) {
+    event.preventDefault();
+    event.target.form.requestSubmit();
+  }
+});
+
+// A form that leaves the page is sent once, however often its button is pressed.
+let sure = null; // the form whose question was answered with yes
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  const button = event.submitter;
+  if (event.defaultPrevented || form.hasAttribute("hx-post") || form.method === "dialog") return;
+  const asks = button?.dataset.ask ? button : form.dataset.ask ? form : null;
+  if (asks && sure !== form) {
+    event.preventDefault();
+    if (!(await ask(asks.dataset.ask, asks.dataset.yes, asks.dataset.no))) return;
+    sure = form;
+    form.requestSubmit(button);
+    return;
+  }
+  sure = null;
+  if (form.method === "post") setTimeout(() => form.querySelectorAll("button").forEach((button) => (button.disabled = true)));
+});
+window.addEventListener("pageshow", () => document.querySelectorAll("form button:disabled:not([data-stays-disabled])").forEach((button) => (button.disabled = false)));
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy).textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    const before = button.innerHTML;
+    button.textContent = "Copied";
+    setTimeout(() => (button.innerHTML = before), 1500);
+  } catch {
+    notify("Your browser does not let us copy here. Select the text and copy it yourself.");
+  }
+});
+
+document.body.addEventListener("htmx:responseError", (event) => notify(sentenceOf(event.detail.xhr.responseText)));
+document.body.addEventListener("htmx:sendError", () => notify(sentenceOf("")));
+
+// "3 minutes ago" stays true on a page that is left open.
+setInterval(() => {
+  for (const time of document.querySelectorAll("time[datetime]")) time.textContent = relative(Date.parse(time.dateTime));
+}, 20000);
+
+// The light: the other one than is seen now.
+const light = document.querySelector("[data-theme-switch]");
+const system = window.matchMedia("(prefers-color-scheme: dark)");
+light.hidden = false;
+light.addEventListener("click", () => {
+  const root = document.documentElement;
+  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : system.matches;
+  root.dataset.theme = isDark ? "light" : "dark";
+  try {
+    localStorage.setItem("theme", root.dataset.theme);
+  } catch {
+    // It holds for this page then.
+  }
+});

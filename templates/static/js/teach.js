@@ -1,0 +1,189 @@
+// Teaching: files go up one after another as soon as they are dropped, chosen or pasted, and show at once.
+
+import { csrfToken, notify, sentenceOf } from "./page.js";
+import { duration } from "./words.js";
+
+const form = document.querySelector("[data-teach]");
+const list = form.querySelector("[data-uploads]");
+const zone = form.querySelector("[data-drop-zone]");
+const input = form.querySelector("#files");
+const most = Number(form.dataset.most);
+const mostBytes = Number(form.dataset.mostBytes);
+document.documentElement.classList.add("scripts");
+
+const cards = () => [...list.querySelectorAll("[data-upload]")];
+let queue = Promise.resolve();
+let coming = 0;
+
+function refuse(sentence) {
+  const card = document.createElement("li");
+  card.className = "upload refused";
+  card.role = "alert";
+  const words = Object.assign(document.createElement("p"), { className: "problem", textContent: sentence });
+  const close = Object.assign(document.createElement("button"), { type: "button", className: "quiet round", textContent: "×", title: "Close" });
+  close.dataset.dismiss = "";
+  card.append(document.createElement("span"), words, close);
+  list.append(card);
+}
+
+function placeFor(file) {
+  const card = document.createElement("li");
+  card.className = "upload coming";
+  const frame = Object.assign(document.createElement("span"), { className: "upload-picture" });
+  const look = Object.assign(document.createElement("img"), { alt: "" });
+  look.src = URL.createObjectURL(file);
+  look.addEventListener("error", () => look.remove());
+  frame.append(look);
+  const words = document.createElement("div");
+  words.append(Object.assign(document.createElement("p"), { className: "upload-name", textContent: file.name }));
+  words.append(document.createElement("progress"));
+  card.append(frame, words);
+  list.append(card);
+  return card;
+}
+
+function send(file, card) {
+  const data = new FormData();
+  data.append("pictures", file, file.name);
+  const request = new XMLHttpRequest(); // fetch tells nothing of how much has gone up
+  const bar = card.querySelector("progress");
+  return new Promise((resolve) => {
+    request.upload.addEventListener("progress", (event) => {
+      bar.max = event.total;
+      bar.value = event.loaded;
+    });
+    request.addEventListener("loadend", () => {
+      URL.revokeObjectURL(card.querySelector("img")?.src ?? "");
+      const isHtml = request.getResponseHeader("content-type")?.startsWith("text/html");
+      if (isHtml) card.outerHTML = request.responseText;
+      else {
+        card.remove();
+        refuse(`${file.name}: ${sentenceOf(request.responseText)}`);
+      }
+      resolve();
+    });
+    request.open("POST", "/uploads");
+    request.setRequestHeader("X-CSRF-Token", csrfToken());
+    request.setRequestHeader("HX-Request", "true");
+    request.send(data);
+  });
+}
+
+function add(files) {
+  const taken = [...files];
+  for (const file of taken) {
+    if (cards().length + coming >= most) {
+      refuse(`${file.name} was left out: ${most} pictures are the most that one concept takes.`);
+    } else if (file.size > mostBytes) {
+      refuse(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB; a file may have at most ${(mostBytes / 1e6).toFixed(0)} MB.`);
+    } else {
+      coming += 1;
+      const card = placeFor(file);
+      queue = queue.then(() => send(file, card)).then(() => {
+        coming -= 1;
+        tell();
+      });
+    }
+  }
+  tell();
+}
+
+// Folders come as entries; what they hold is asked for one by one.
+async function filesOf(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
+  const found = [];
+  async function walk(entry) {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      if (!file.name.startsWith(".")) found.push(file);
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return;
+      for (const child of some) await walk(child);
+    }
+  }
+  for (const entry of entries) await walk(entry);
+  return found.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
+}
+
+input.addEventListener("change", () => {
+  add(input.files);
+  input.value = "";
+});
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    zone.classList.add("over");
+  });
+}
+document.addEventListener("dragleave", (event) => event.relatedTarget === null && zone.classList.remove("over"));
+document.addEventListener("drop", async (event) => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  zone.classList.remove("over");
+  add(await filesOf(event.dataTransfer));
+});
+document.addEventListener("paste", (event) => {
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (!files.length) return;
+  event.preventDefault();
+  add(files);
+});
+
+list.addEventListener("click", async (event) => {
+  if (event.target.closest("[data-dismiss]")) {
+    event.target.closest("li").remove();
+    return;
+  }
+  const button = event.target.closest("[data-drop]");
+  if (!button) return;
+  event.preventDefault();
+  const card = button.closest("li");
+  const answer = await fetch(`/uploads/${button.dataset.drop}/drop`, { method: "POST", headers: { "X-CSRF-Token": csrfToken() } }).catch(() => null);
+  if (answer?.ok || answer?.status === 404) {
+    const neighbour = card.nextElementSibling ?? card.previousElementSibling;
+    card.remove();
+    (neighbour?.querySelector("[data-drop]") ?? input).focus();
+  } else notify(sentenceOf(answer ? await answer.text() : ""));
+  tell();
+});
+
+// --- what the form says of itself ------------------------------------------------------------------------------------
+
+const onAll = form.querySelector("[data-remark-on-all]");
+const name = form.elements.name;
+const noun = form.elements.class_noun;
+const estimate = form.querySelector("[data-estimate]");
+
+function tell() {
+  const count = cards().length;
+  const few = "Few pictures: with 3 to 10, the concept is told from its background better.";
+  const many = "Many pictures: beyond a dozen, each one is seen less often. Choose the clearest, or take more steps.";
+  const said = count > 0 && count < 3 && coming === 0 ? few : count > 12 ? many : "";
+  onAll.hidden = !said;
+  onAll.querySelector("span").textContent = said;
+  form.querySelector(".captions-hint").hidden = count === 0;
+  form.querySelector("[type=submit].primary").disabled = coming > 0;
+
+  form.querySelector("[data-shown-name]").textContent = name.value.replace(/^<|>$/g, "") || "rex";
+  form.querySelector("[data-shown-noun]").textContent = noun.value || "dog";
+  for (const caption of form.querySelectorAll("[data-caption]")) {
+    caption.placeholder = `left to us, or: a ${noun.value || "dog"} on the grass`;
+  }
+
+  const steps = Number(form.elements.steps.value || estimate.dataset.defaultSteps);
+  const pace = Number(form.dataset.secondsPerStep);
+  if (!steps) estimate.textContent = "";
+  else if (pace) estimate.textContent = `${steps} steps take about ${duration(steps * pace)} here, and then it is examined. You can close this page meanwhile.`;
+  else estimate.textContent = `${steps} steps. How long that takes here is known after the first one. You can close this page meanwhile.`;
+}
+
+const wrongName = () => (/^<?[A-Za-z0-9_-]{1,60}>?$/.test(name.value.trim()) ? "" : "Letters, digits, - or _ only, without spaces: rex, my-mug.");
+name.addEventListener("input", () => name.setCustomValidity(name.value ? wrongName() : ""));
+form.addEventListener("input", tell);
+tell();

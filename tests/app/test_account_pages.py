@@ -1,0 +1,119 @@
+"""Accounts in a browser, by forms: first run, logging in, the form's token, keys shown once."""
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.accounts.service import create_user, make_setup_link
+from app.db import Sessions, UnitOfWork
+
+OPENS = "a long enough one"
+HTML = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def uow(sessions: Sessions) -> UnitOfWork:
+    return UnitOfWork(sessions, lambda *_args, **_kwargs: None)
+
+
+@pytest.fixture
+def browser(client: TestClient) -> TestClient:
+    client.headers.update(HTML)
+    return client
+
+
+def token_in(page: str) -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found, page[:500]
+    return found[1]
+
+
+def log_in(browser: TestClient, name: str = "ada", password: str = OPENS) -> None:
+    page = browser.get("/login")
+    browser.post("/login", data={"csrf_token": token_in(page.text), "name": name, "password": password})
+
+
+def test_the_first_run_ends_inside(browser: TestClient, uow: UnitOfWork) -> None:
+    link = make_setup_link(uow)
+    page = browser.get("/first-run", params={"token": link})
+    data = {"csrf_token": token_in(page.text), "token": link, "name": "ada", "password": "short"}
+    again = browser.post("/first-run", data=data)
+    assert again.status_code == 422
+    assert "at least 10 characters" in again.text
+    assert 'value="ada"' in again.text
+    inside = browser.post("/first-run", data={**data, "password": OPENS})
+    assert inside.status_code == 200
+    assert "Log out" in inside.text
+    assert browser.get("/first-run", params={"token": link}).status_code == 404
+
+
+def test_a_wrong_password_is_said_in_the_form_and_the_right_one_goes_where_one_wanted(
+    browser: TestClient, uow: UnitOfWork
+) -> None:
+    create_user(uow, "ada", OPENS)
+    page = browser.get("/account")
+    assert page.url.path == "/login"
+    data = {"csrf_token": token_in(page.text), "name": "ada", "password": "another long one", "next": "/account"}
+    wrong = browser.post("/login", data=data)
+    assert wrong.status_code == 401
+    assert "Name or password is wrong." in wrong.text
+    assert browser.post("/login", data={**data, "password": OPENS}).url.path == "/account"
+
+
+def test_nobody_is_sent_to_another_site(browser: TestClient, uow: UnitOfWork) -> None:
+    create_user(uow, "ada", OPENS)
+    page = browser.get("/login", params={"next": "//evil.example/x"})
+    data = {"csrf_token": token_in(page.text), "name": "ada", "password": OPENS, "next": "https://evil.example"}
+    assert browser.post("/login", data=data, follow_redirects=False).headers["location"] == "/"
+
+
+def test_a_form_without_its_token_changes_nothing(browser: TestClient, uow: UnitOfWork) -> None:
+    create_user(uow, "ada", OPENS)
+    assert browser.post("/login", data={"name": "ada", "password": OPENS}).status_code == 403
+    log_in(browser)
+    assert browser.post("/account/keys", data={"name": "x"}).status_code == 403
+    assert browser.post("/account/keys", data={"name": "x", "csrf_token": "guessed"}).status_code == 403
+    assert browser.post("/api/v1/api-keys", json={"name": "x"}).status_code == 403
+    token = token_in(browser.get("/account").text)
+    assert browser.post("/api/v1/api-keys", json={"name": "x"}, headers={"X-CSRF-Token": token}).status_code == 201
+
+
+def test_a_key_is_shown_once_on_the_page(browser: TestClient, uow: UnitOfWork) -> None:
+    create_user(uow, "ada", OPENS)
+    log_in(browser)
+    token = token_in(browser.get("/account").text)
+    made = browser.post("/account/keys", data={"name": "notebook", "csrf_token": token})
+    found = re.search(r'<code id="new-key">(pk_[^<]+)</code>', made.text)
+    assert found
+    assert found[1] not in browser.get("/account").text
+
+
+def test_logging_out_ends_the_session_on_the_server(browser: TestClient, uow: UnitOfWork) -> None:
+    create_user(uow, "ada", OPENS)
+    log_in(browser)
+    kept = browser.cookies["palimpsest_session"]
+    browser.post("/logout", data={"csrf_token": token_in(browser.get("/account").text)})
+    browser.cookies.set("palimpsest_session", kept)
+    assert browser.get("/account").url.path == "/login"
+
+
+def test_cookies_are_out_of_reach_of_scripts(browser: TestClient, uow: UnitOfWork) -> None:
+    create_user(uow, "ada", OPENS)
+    page = browser.get("/login")
+    answer = browser.post(
+        "/login",
+        data={"csrf_token": token_in(page.text), "name": "ada", "password": OPENS},
+        follow_redirects=False,
+    )
+    cookie = next(value for value in answer.headers.get_list("set-cookie") if "palimpsest_session" in value).lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+
+
+def test_guessing_is_slowed_down(browser: TestClient, uow: UnitOfWork) -> None:
+    create_user(uow, "ada", OPENS)
+    token = token_in(browser.get("/login").text)
+    data = {"csrf_token": token, "name": "ada", "password": "another long one"}
+    answers = [browser.post("/login", data=data).status_code for _ in range(11)]
+    assert answers == [401] * 10 + [429]

@@ -1,0 +1,210 @@
+"""Collecting throws away what nobody refers to, and nothing else."""
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import func, select, text
+
+from app import blobs
+from app.accounts.models import LoginSession
+from app.blobs import Blob
+from app.collect import collect, keep_collecting, references
+from app.concepts.models import ConceptPicture, Upload
+from app.config import Settings
+from app.db import Sessions
+from app.idempotency import IdempotencyKey
+from app.storage import BlobStore
+from app.thumbnails import thumbnail, thumbnail_path
+from tests.app import make
+from tests.app.person import png
+
+
+def age(sessions: Sessions, store: BlobStore) -> None:
+    """Make everything stored two hours old."""
+    with sessions() as session:
+        session.execute(text("UPDATE blobs SET created_at = now() - interval '2 hours'"))
+        session.commit()
+    for path in store.folder.parent.rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - 7200,) * 2)
+
+
+def store_alone(sessions: Sessions, store: BlobStore, data: bytes) -> str:
+    """A blob that nobody refers to."""
+    with sessions() as session:
+        digest = blobs.keep(session, store, data, "image/png")
+        session.commit()
+    return digest
+
+
+def upload(digest: str, owner_id: object) -> Upload:
+    return Upload(owner_id=owner_id, blob_sha256=digest, file_name="a.png", width_px=1, height_px=1)
+
+
+def test_a_referenced_blob_stays_and_an_unreferenced_one_goes(sessions: Sessions, store: BlobStore) -> None:
+    with sessions() as session:
+        history = make.history(session, make.user(session))
+        kept = blobs.keep(session, store, png(seed=1), "image/png")
+        gone = blobs.keep(session, store, png(seed=2), "image/png")
+        concept = make.concept(session, history)
+        session.add(
+            ConceptPicture(
+                concept_id=concept.id, position=0, blob_sha256=kept, file_name="a.png", width_px=1, height_px=1
+            )
+        )
+        session.commit()
+    age(sessions, store)
+    done = collect(sessions, store)
+    assert (done.blobs, store.has(kept), store.has(gone)) == (1, True, False)
+    with sessions() as session:
+        assert session.get(Blob, gone) is None
+
+
+def test_what_was_just_stored_is_left_alone(sessions: Sessions, store: BlobStore) -> None:
+    """Its row may be written a moment later."""
+    digest = store.put(b"a file whose row is on its way")
+    with sessions() as session:
+        blobs.keep(session, store, b"a row that nobody names yet", "text/plain")
+        session.commit()
+    assert collect(sessions, store).blobs == 0
+    assert store.has(digest)
+
+
+def test_a_file_whose_transaction_was_undone_goes_when_it_is_old(sessions: Sessions, store: BlobStore) -> None:
+    with sessions() as session:
+        digest = blobs.keep(session, store, b"never committed", "text/plain")
+        session.rollback()
+    age(sessions, store)
+    assert collect(sessions, store).blobs == 1
+    assert not store.has(digest)
+
+
+def test_every_table_that_names_blobs_is_asked() -> None:
+    assert len(references()) == 6
+
+
+def test_a_picture_takes_its_thumbnails_along(sessions: Sessions, store: BlobStore) -> None:
+    digest, kept = store_alone(sessions, store, png(seed=1)), store_alone(sessions, store, png(seed=2))
+    with sessions() as session:
+        session.add(upload(kept, make.user(session).id))
+        session.commit()
+    for one in (digest, kept):
+        thumbnail(store, one, 96)
+    age(sessions, store)
+    collect(sessions, store)
+    assert not thumbnail_path(store, digest, 96).exists()
+    assert thumbnail_path(store, kept, 96).exists()
+
+
+def test_what_killed_writers_left_on_the_floor_goes_when_it_is_old(sessions: Sessions, store: BlobStore) -> None:
+    digest = store_alone(sessions, store, png(seed=1))
+    half = store.path(digest).parent / f".{digest}.0011.part"
+    half.write_bytes(b"half")
+    orphan = thumbnail_path(store, "ab" * 32, 96)
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(b"of nothing")
+    collect(sessions, store)
+    assert half.exists()
+    assert orphan.exists()
+    age(sessions, store)
+    collect(sessions, store)
+    assert not half.exists()
+    assert not orphan.exists()
+
+
+def test_what_has_expired_goes(sessions: Sessions, store: BlobStore) -> None:
+    with sessions() as session:
+        user = make.user(session)
+        job = make.learning(session, make.history(session, user))
+        for number, until in enumerate(("- interval '1 second'", "+ interval '1 day'")):
+            session.add(
+                LoginSession(
+                    user_id=user.id,
+                    token_sha256=f"{number}" * 64,
+                    csrf_token=f"{number}",
+                    expires_at=session.scalar(text(f"SELECT now() {until}")),
+                )
+            )
+            session.add(IdempotencyKey(user_id=user.id, key=f"{number}", request_sha256="0" * 64, job_id=job.id))
+            session.add(upload(blobs.keep(session, store, png(seed=number), "image/png"), user.id))
+        session.commit()
+        session.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key = '0'"))
+        old = session.scalars(select(Upload.id)).first()
+        session.execute(text("UPDATE uploads SET created_at = now() - interval '25 hours' WHERE id = :id"), {"id": old})
+        session.commit()
+    age(sessions, store)
+    assert collect(sessions, store).blobs == 1  # of the upload that went
+    with sessions() as session:
+        for table in (LoginSession, IdempotencyKey, Upload):
+            assert session.scalar(select(func.count()).select_from(table)) == 1, table
+
+
+def test_a_blob_that_is_stored_again_while_it_is_collected_is_there_afterwards(
+    sessions: Sessions, store: BlobStore
+) -> None:
+    """Whoever stores and whoever collects wait for each other at the row, so the file cannot go in between."""
+    data = [png(seed=number) for number in range(4)]
+    with sessions() as session:
+        owner = make.user(session).id
+    for _ in range(3):
+        for one in data:
+            store_alone(sessions, store, one)
+        age(sessions, store)
+        together = threading.Barrier(4)
+
+        def store_them(picture: bytes, together: threading.Barrier = together) -> str:
+            with sessions() as session:
+                digest = blobs.keep(session, store, picture, "image/png")
+                session.add(upload(digest, owner))
+                session.commit()
+            return digest
+
+        def store_all(together: threading.Barrier = together) -> list[str]:
+            together.wait()
+            return [store_them(one) for one in data]
+
+        def collect_all(together: threading.Barrier = together) -> list[str]:
+            together.wait()
+            collect(sessions, store)
+            return []
+
+        with ThreadPoolExecutor(4) as pool:
+            tasks = [pool.submit(each) for each in (store_all, collect_all, collect_all, store_all)]
+            digests = {digest for task in tasks for digest in task.result()}
+        assert all(store.get(digest) for digest in digests)
+        with sessions() as session:
+            session.execute(text("DELETE FROM uploads"))
+            session.commit()
+
+
+def test_a_blob_that_is_being_stored_again_is_waited_for(sessions: Sessions, store: BlobStore) -> None:
+    digest = store_alone(sessions, store, png(seed=1))
+    with sessions() as session:
+        owner = make.user(session).id
+    age(sessions, store)
+    with ThreadPoolExecutor(1) as pool, sessions() as session:
+        blobs.keep(session, store, png(seed=1), "image/png")
+        os.utime(store.path(digest), (1, 1))  # even then
+        collecting = pool.submit(collect, sessions, store)
+        session.add(upload(digest, owner))
+        with pytest.raises(TimeoutError):
+            collecting.result(timeout=0.3)
+        session.commit()
+        assert collecting.result(timeout=30).blobs == 0
+    assert store.get(digest) == png(seed=1)
+
+
+def test_collecting_over_and_over_outlives_a_database_that_is_away(store: BlobStore) -> None:
+    stop, said = threading.Event(), []
+
+    def say(name: str, line: str) -> None:
+        said.append((name, line))
+        stop.set()
+
+    nowhere = Settings(database_url="postgresql+psycopg://nobody@/none?host=/nowhere", blob_folder=store.folder)
+    keep_collecting(nowhere, stop, 0.01, say, at_once=True)
+    assert said[0][0] == "collect"
+    assert said[0][1].startswith("Nothing was collected this time: ")

@@ -1,0 +1,442 @@
+"""Pages as a browser without scripts gets them: what they show, and what becomes of their forms."""
+
+import html
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from app import blobs
+from app.concepts.models import ConceptPicture, Upload
+from app.db import Sessions
+from app.generations.models import Generation, Image
+from app.histories.models import History
+from app.jobs.models import Job
+from app.queue import GENERATE, LEARN
+from app.storage import BlobStore
+from tests.app import make
+from tests.app.person import Person, png
+
+Ask = Callable[..., httpx.Response]
+
+
+@pytest.fixture
+def ask(ada: Person) -> Ask:
+    """A request of Ada's for a page. Redirects are not followed."""
+
+    def ask(method: str, path: str, *, fragment: bool = False, **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {ada.key}", "Accept": "text/html"}
+        headers |= {"HX-Request": "true"} if fragment else {}
+        return ada.client.request(method, path, headers=headers, follow_redirects=False, **options)
+
+    return ask
+
+
+@pytest.fixture
+def tree(ada: Person, sessions: Sessions) -> History:
+    """rex, then momo on top of it, then zigi on rex alone; momo's version is in use."""
+    with sessions() as session:
+        history = session.get_one(History, ada.history_id)
+        first = make.version(session, history, 1, "rex")
+        second = make.version(session, history, 2, "momo", first.id)
+        make.version(session, history, 3, "zigi", first.id)
+        history.head_id = second.id
+        session.commit()
+        return history
+
+
+def words(answer: httpx.Response) -> str:
+    """The text of a page, without markup."""
+    body = re.sub(r"<script.*?</script>|<style.*?</style>", "", answer.text, flags=re.DOTALL)
+    body = body.replace('<span class="token">', "").replace("</span>", "")
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+# --- studio --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_page_leads_to_the_history_used_last(ask: Ask, ada: Person) -> None:
+    assert ask("GET", "/").headers["location"] == f"/histories/{ada.history_id}"
+
+
+def test_the_studio_offers_what_is_known_and_every_version(ask: Ask, tree: History) -> None:
+    page = ask("GET", f"/histories/{tree.id}")
+    assert page.status_code == 200
+    assert 'data-concept="rex"' in page.text
+    assert '<option value="2" data-knows="rex momo" selected>' in page.text
+    assert '<option value="0" data-knows="">0: the bare base' in page.text
+
+
+def test_asking_for_pictures_leads_back_to_them(ask: Ask, tree: History, sent: list[Any]) -> None:
+    answer = ask("POST", f"/histories/{tree.id}/generations", data={"prompt": "a <rex> dog", "count": "2"})
+    assert answer.status_code == 303
+    where, _, card = answer.headers["location"].partition("#")
+    assert [task for task, _ in sent] == [GENERATE]
+    page = ask("GET", where)
+    assert f'id="{card}"' in page.text
+    assert page.text.count("picture waiting") == 2
+
+
+def test_a_form_sent_twice_starts_one_job(ask: Ask, tree: History, sent: list[Any]) -> None:
+    form = {"prompt": "a <rex> dog", "once": "abc"}
+    first, second = (ask("POST", f"/histories/{tree.id}/generations", data=form) for _ in range(2))
+    assert first.headers["location"] == second.headers["location"]
+    assert len(sent) == 1
+    ask("POST", f"/histories/{tree.id}/generations", data={**form, "prompt": "a <momo> cat"})
+    assert len(sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("prompt", "", "The prompt is empty"),
+        ("prompt", "a <zigi> mug", "This version does not know <zigi>"),
+        ("seed", "seven", "The seed must be a whole number, and 'seven' is none."),
+        ("guidance", "a lot", "Guidance must be a number"),
+        ("steps", "900", "1 to 200 steps can be taken, not 900."),
+        ("width_px", "65", "multiple of 8"),
+    ],
+)
+def test_what_cannot_be_used_is_said_beside_its_field_and_the_rest_is_kept(
+    ask: Ask, tree: History, field: str, value: str, said: str
+) -> None:
+    typed = {"prompt": "a <rex> dog under a tree", "seed": "41", "count": "3", field: value}
+    answer = ask("POST", f"/histories/{tree.id}/generations", data=typed)
+    assert answer.status_code == 422
+    problem = re.search(rf'id="{field}-problem">(.*?)</p>', answer.text, re.DOTALL)
+    assert problem is not None
+    assert said in html.unescape(problem[1])
+    for name, kept in typed.items():
+        if name != field:
+            assert html.escape(kept) in answer.text
+
+
+def test_a_script_gets_the_card_alone_or_the_form_alone(ask: Ask, tree: History) -> None:
+    path = f"/histories/{tree.id}/generations"
+    card = ask("POST", path, data={"prompt": "a <rex> dog"}, fragment=True)
+    assert card.text.lstrip().startswith("<article")
+    refused = ask("POST", path, data={"prompt": ""}, fragment=True)
+    assert (refused.status_code, refused.headers["hx-retarget"]) == (422, "#ask")
+    assert "<html" not in refused.text
+
+
+def test_all_settings_of_a_picture_can_be_used_again_also_at_another_version(
+    ask: Ask, ada: Person, tree: History, picture: Image
+) -> None:
+    page = ask("GET", f"/histories/{tree.id}?from={picture.id}")
+    assert "a &lt;rex&gt; dog</textarea>" in page.text
+    assert f'name="seed" type="text" value="{picture.seed}"' in page.text
+    other = ask("GET", f"/histories/{tree.id}?from={picture.id}&version=1")
+    assert re.search(r'<option value="1"[^>]* selected', other.text)
+
+
+# --- gallery -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def picture(ada: Person, tree: History, sessions: Sessions, store: BlobStore) -> Image:
+    made = ada.ask("POST", f"/histories/{tree.id}/generations", json={"prompt": "a <rex> dog", "seed": 5}).json()
+    with sessions() as session:
+        digest = blobs.keep(session, store, png(seed=9, size=(64, 64)), "image/png")
+        image = Image(generation_id=made["id"], position=0, seed=5, blob_sha256=digest, width_px=64, height_px=64)
+        session.add(image)
+        session.commit()
+        return image
+
+
+def test_the_gallery_shows_filters_and_deletes(ask: Ask, picture: Image) -> None:
+    assert f"/images/{picture.id}" in ask("GET", "/gallery").text
+    assert f"/images/{picture.id}" in ask("GET", "/gallery?concept=rex&version=2").text
+    assert "No picture fits this choice" in ask("GET", "/gallery?concept=momo").text
+    assert ask("POST", "/gallery/delete", data={"id": str(picture.id)}).status_code == 303
+    assert "Nothing here yet" in ask("GET", "/gallery").text
+
+
+def test_the_gallery_does_not_stumble_over_what_somebody_typed_into_the_address(ask: Ask, picture: Image) -> None:
+    for query in ("history=nonsense", "version=-1", "version=99999999999999999999", "concept=%00", "concept=<rex>"):
+        assert ask("GET", f"/gallery?{query}").status_code in (200, 422)
+
+
+def test_a_picture_has_a_page_with_its_recipe_and_its_call(ask: Ask, picture: Image) -> None:
+    page = ask("GET", f"/images/{picture.id}")
+    said = words(page)
+    assert "a <rex> dog" in said
+    assert "64 × 64 px" in said
+    assert "curl -X POST" in said
+    assert '"seed": 5' in said
+    alone = ask("GET", f"/images/{picture.id}", fragment=True)
+    assert "<html" not in alone.text
+
+
+def test_the_way_back_never_leads_to_another_site(ask: Ask, picture: Image) -> None:
+    for back in ("https://elsewhere.example/", "//elsewhere.example/", "/\\elsewhere.example"):
+        answer = ask("POST", "/gallery/delete", data={"id": str(uuid4()), "back": back})
+        assert "elsewhere" not in answer.headers.get("location", "")
+    deleted = ask("POST", "/gallery/delete", data={"id": str(picture.id), "back": "//elsewhere.example/"})
+    assert deleted.headers["location"] == "/gallery"
+
+
+# --- teaching ------------------------------------------------------------------------------------------------------
+
+
+def test_files_sent_with_the_form_are_taught_with_their_settings(
+    ask: Ask, ada: Person, sessions: Sessions, sent: list[Any]
+) -> None:
+    answer = ask(
+        "POST",
+        f"/histories/{ada.history_id}/teach",
+        data={"name": "rex", "class_noun": "dog", "steps": "50", "selection.fraction": "0,2", "flip": "yes"},
+        files=[("pictures", (f"{n}.png", png(seed=n), "image/png")) for n in range(3)],
+    )
+    assert answer.status_code == 303, words(answer)
+    assert [task for task, _ in sent] == [LEARN]
+    with sessions() as session:
+        job = session.scalars(select(Job)).one()
+        assert answer.headers["location"] == f"/jobs/{job.id}"
+        assert job.settings == {"steps": 50, "flip": True, "selection": {"fraction": 0.2}}
+        assert session.scalars(select(Upload)).all() == []
+
+
+def test_a_file_that_cannot_be_used_is_named_and_the_others_wait_in_the_form(
+    ask: Ask, ada: Person, sessions: Sessions
+) -> None:
+    path = f"/histories/{ada.history_id}/teach"
+    files = [
+        ("pictures", ("good.png", png(seed=1), "image/png")),
+        ("pictures", ("drawing.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml")),
+        ("pictures", ("empty.jpg", b"", "image/jpeg")),
+    ]
+    answer = ask("POST", path, data={"name": "rex", "class_noun": "dog"}, files=files)
+    said = words(answer)
+    assert answer.status_code == 422
+    assert "drawing.svg is a text with markup" in said
+    assert "empty.jpg is empty." in said
+    assert "good.png" in said
+    assert 'value="rex"' in answer.text
+    with sessions() as session:
+        kept = session.scalars(select(Upload)).one()
+        assert session.scalars(select(Job)).all() == []
+    again = ask(
+        "POST",
+        path,
+        data={"name": "rex", "class_noun": "dog", "upload": str(kept.id), f"caption-{kept.id}": "a dog in the rain"},
+    )
+    assert again.status_code == 303
+    with sessions() as session:
+        assert session.scalars(select(ConceptPicture.caption)).one() == "a dog in the rain"
+
+
+def test_a_file_that_is_dropped_answers_with_its_card_or_its_sentence(ask: Ask) -> None:
+    kept = ask("POST", "/uploads", files={"pictures": ("dog.png", png(), "image/png")}, fragment=True)
+    assert kept.status_code == 201
+    upload_id = re.search(r'data-upload="([0-9a-f-]+)"', kept.text)
+    assert upload_id is not None
+    assert ask("GET", f"/uploads/{upload_id[1]}/thumbnail").headers["content-type"] == "image/webp"
+    refused = ask("POST", "/uploads", files={"pictures": ("page.png", b"<html>hi", "image/png")}, fragment=True)
+    assert refused.status_code == 422
+    assert "page.png is a text with markup" in refused.text
+    assert ask("POST", f"/uploads/{upload_id[1]}/drop").status_code == 204
+    assert ask("GET", f"/uploads/{upload_id[1]}/thumbnail").status_code == 404
+
+
+def test_no_more_pictures_wait_than_a_concept_takes(ask: Ask) -> None:
+    for number in range(20):
+        answer = ask("POST", "/uploads", files={"pictures": ("x.png", png(seed=number), "image/png")})
+        assert answer.status_code == 201
+    more = ask("POST", "/uploads", files={"pictures": ("last.png", png(seed=99), "image/png")})
+    assert more.status_code == 413
+    assert "20 pictures are the most" in more.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "said"),
+    [
+        ({"name": "my dog"}, "name", "letters, digits"),
+        ({"class_noun": ""}, "class_noun", "What kind of thing"),
+        ({"steps": "many"}, "steps", "Steps must be a whole number"),
+        ({"lr_token": "-1"}, "lr_token", "Rate of the word"),
+        ({"selection.fraction": "3"}, "selection.fraction", "Share of neurons"),
+        ({"name": "momo"}, "name", "knows <momo> already"),
+    ],
+)
+def test_what_cannot_be_taught_is_said_beside_its_field(
+    ask: Ask, tree: History, changes: dict[str, str], field: str, said: str
+) -> None:
+    files = [("pictures", ("1.png", png(), "image/png"))]
+    data = {"name": "bolt", "class_noun": "robot", **changes}
+    answer = ask("POST", f"/histories/{tree.id}/teach", data=data, files=files)
+    assert answer.status_code in (409, 422)
+    problem = re.search(rf'id="{re.escape(field)}-problem">(.*?)</p>', answer.text, re.DOTALL)
+    assert problem is not None
+    assert said in html.unescape(problem[1])
+    assert 'data-upload="' in answer.text  # the picture is kept
+
+
+def test_taking_a_picture_away_without_scripts_keeps_what_was_typed(ask: Ask, ada: Person, sessions: Sessions) -> None:
+    ask("POST", "/uploads", files={"pictures": ("dog.png", png(), "image/png")})
+    with sessions() as session:
+        upload = session.scalars(select(Upload)).one()
+    data = {"name": "rex", "class_noun": "", "drop": str(upload.id), "upload": str(upload.id)}
+    answer = ask("POST", f"/histories/{ada.history_id}/teach", data=data)
+    assert answer.status_code == 200
+    assert 'value="rex"' in answer.text
+    assert 'data-upload="' not in answer.text
+
+
+# --- jobs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_learning_has_a_page_with_its_stages_and_can_be_cancelled_and_tried_again(ask: Ask, ada: Person) -> None:
+    job = ada.teach("rex").json()["job"]
+    page = ask("GET", f"/jobs/{job['id']}")
+    said = words(page)
+    assert "Learning <rex>, a dog" in said
+    assert "Selecting neurons" in said
+    assert f'data-job="{job["id"]}"' in page.text
+    assert ask("POST", f"/jobs/{job['id']}/cancel", data={}).headers["location"] == f"/jobs/{job['id']}"
+    ended = ask("GET", f"/jobs/{job['id']}")
+    assert "Try again" in ended.text
+    assert "data-job=" not in ended.text
+    assert ask("POST", f"/jobs/{job['id']}/retry", data={"back": "/jobs"}).headers["location"] == "/jobs"
+
+
+def test_the_job_of_pictures_is_shown_in_its_studio(ask: Ask, ada: Person) -> None:
+    made = ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": "a mug"}).json()
+    where = ask("GET", f"/jobs/{made['job']['id']}").headers["location"]
+    assert where == f"/histories/{ada.history_id}#generation-{made['id']}"
+
+
+def test_the_list_of_jobs_is_sent_again_only_when_it_changed(ask: Ask, ada: Person) -> None:
+    ada.teach("rex")
+    shown = ask("GET", "/jobs", fragment=True)
+    seen = re.search(r"seen=(\w+)", shown.text)
+    assert seen is not None
+    assert ask("GET", f"/jobs?seen={seen[1]}", fragment=True).status_code == 204
+    ada.teach("momo")
+    assert ask("GET", f"/jobs?seen={seen[1]}", fragment=True).status_code == 200
+
+
+def test_an_administrator_sees_everybodys_jobs_but_not_what_they_are_about(
+    ask: Ask, ada: Person, bob: Person, sessions: Sessions
+) -> None:
+    from app.accounts.models import User
+
+    bob.teach("secret")
+    assert "bob" not in words(ask("GET", "/jobs?everybody=true"))
+    with sessions() as session:
+        session.get_one(User, ada.id).is_admin = True
+        session.commit()
+    said = words(ask("GET", "/jobs?everybody=true"))
+    assert "bob" in said
+    assert "secret" not in said
+
+
+# --- timeline ------------------------------------------------------------------------------------------------------
+
+
+def test_the_timeline_says_what_going_back_will_change(ask: Ask, tree: History) -> None:
+    said = words(ask("GET", f"/histories/{tree.id}/timeline?version=1"))
+    assert "Prompts will no longer know <momo>" in said
+    assert "Version 2 stays in the tree" in said
+    assert "deletes nothing, and can be undone" in said
+    across = words(ask("GET", f"/histories/{tree.id}/timeline?version=3"))
+    assert "Prompts will no longer know <momo>" in across
+    assert "Prompts will know <zigi>" in across
+
+
+def test_going_back_offers_to_undo_it(ask: Ask, tree: History, sessions: Sessions) -> None:
+    answer = ask("POST", f"/histories/{tree.id}/head", data={"version": "1"})
+    page = ask("GET", answer.headers["location"])
+    assert "Version 1 is in use now." in words(page)
+    assert ask("POST", f"/histories/{tree.id}/head/undo", data={}).status_code == 303
+    with sessions() as session:
+        assert session.get_one(History, tree.id).head_id == tree.head_id
+
+
+def test_a_branch_begins_where_it_is_asked_for(ask: Ask, tree: History) -> None:
+    answer = ask("POST", f"/histories/{tree.id}/head", data={"version": "1", "then": "teach"})
+    assert answer.headers["location"] == f"/histories/{tree.id}/teach"
+
+
+def test_a_version_can_have_a_name_of_its_own(ask: Ask, tree: History) -> None:
+    ask("POST", f"/histories/{tree.id}/versions/2/label", data={"label": "before the mug"})
+    assert "before the mug" in words(ask("GET", f"/histories/{tree.id}/timeline"))
+
+
+def test_each_concept_of_a_version_can_be_drawn_with_the_same_seed(ask: Ask, tree: History, sessions: Sessions) -> None:
+    ask("POST", f"/histories/{tree.id}/versions/2/draw", data={})
+    with sessions() as session:
+        asked = session.scalars(select(Generation).order_by(Generation.prompt)).all()
+        assert [(one.prompt, one.seed, one.version_id) for one in asked] == [
+            ("a photo of a <momo> dog", 1, tree.head_id),
+            ("a photo of a <rex> dog", 1, tree.head_id),
+        ]
+
+
+def test_comparing_draws_at_both_versions_or_at_none(ask: Ask, tree: History, sessions: Sessions) -> None:
+    form = {"left": "1", "right": "2", "prompt": "a <momo> cat", "seed": "3"}
+    refused = ask("POST", f"/histories/{tree.id}/compare", data=form)
+    assert refused.status_code == 422
+    assert "This version does not know <momo>" in html.unescape(refused.text)
+    with sessions() as session:
+        assert session.scalars(select(Generation)).all() == []
+    drawn = ask("POST", f"/histories/{tree.id}/compare", data={**form, "prompt": "a <rex> dog"})
+    assert drawn.status_code == 303
+    page = words(ask("GET", drawn.headers["location"]))
+    assert page.count("a <rex> dog: Waiting") == 2
+
+
+def test_pictures_of_two_versions_with_one_seed_are_laid_over_each_other(
+    ask: Ask, ada: Person, tree: History, sessions: Sessions, store: BlobStore
+) -> None:
+    for version in (1, 2):
+        body = {"prompt": "a <rex> dog", "seed": 5, "version": version}
+        made = ada.ask("POST", f"/histories/{tree.id}/generations", json=body).json()
+        with sessions() as session:
+            digest = blobs.keep(session, store, png(seed=version, size=(64, 64)), "image/png")
+            session.add(
+                Image(generation_id=made["id"], position=0, seed=5, blob_sha256=digest, width_px=64, height_px=64)
+            )
+            session.commit()
+    page = ask("GET", f"/histories/{tree.id}/compare?left=1&right=2")
+    assert page.text.count("data-pair") == 1
+    assert "data-pair" not in ask("GET", f"/histories/{tree.id}/compare?left=0&right=2").text
+
+
+def test_a_version_that_does_not_exist_is_a_page_that_says_so(ask: Ask, tree: History) -> None:
+    for path in ("timeline?version=9", "compare?left=9&right=1"):
+        answer = ask("GET", f"/histories/{tree.id}/{path}")
+        assert answer.status_code == 404
+        assert "This history has no version 9." in words(answer)
+
+
+# --- histories -----------------------------------------------------------------------------------------------------
+
+
+def test_a_history_is_begun_renamed_and_deleted_only_by_its_name(ask: Ask, ada: Person) -> None:
+    begun = ask("POST", "/histories", data={"name": "mugs"}).headers["location"]
+    taken = ask("POST", "/histories", data={"name": "mugs"})
+    assert (taken.status_code, "You have a history named mugs already." in words(taken)) == (409, True)
+    assert ask("POST", f"{begun}/rename", data={"name": "cups"}).status_code == 303
+    wrong = ask("POST", f"{begun}/delete", data={"name": "mugs"})
+    assert "type its name exactly: cups" in words(wrong)
+    assert ask("POST", f"{begun}/delete", data={"name": "cups"}).status_code == 303
+    assert ask("GET", begun).status_code == 404
+
+
+def test_somebody_new_is_shown_how_to_begin(ask: Ask, ada: Person) -> None:
+    ask("POST", f"/histories/{ada.history_id}/delete", data={"name": "pets"})
+    welcome = ask("GET", "/")
+    assert welcome.status_code == 200
+    assert "Begin a history" in words(welcome)
+
+
+def test_errors_of_pages_are_pages(ask: Ask) -> None:
+    answer = ask("GET", f"/histories/{uuid4()}")
+    assert answer.status_code == 404
+    assert "There is no such history." in words(answer)
+    assert answer.headers["content-type"].startswith("text/html")
