@@ -1,0 +1,35 @@
+"""What the library makes of the same inputs, without any service around it."""
+
+from typing import Any
+
+from cns.captions import Captioner, TemplateCaptioner
+from cns.compose import compose
+from cns.delta import Delta
+from cns.learning import Concept, LearningRun
+from cns.teaching import Lesson, write_captions
+from tests.tiny_clip import random_pictures
+from tests.worker.world import QUICK
+from worker.equipment import Equipment, merge_settings
+
+
+def learn_alone(
+    equipment: Equipment,
+    name: str,
+    noun: str,
+    before: tuple[Delta, ...] = (),
+    captioner: Captioner | None = None,
+    **changes: Any,
+) -> Delta:
+    """The delta of one uninterrupted learning, as `cns.teaching.teach` makes it, of what `World.learning` is about."""
+    lesson = Lesson(name, noun, tuple(random_pictures(3, seed=len(name))))
+    captions = write_captions(lesson, captioner or TemplateCaptioner())
+    run = LearningRun(
+        equipment.base,
+        compose(equipment.base, before),
+        Concept(name, noun, lesson.pictures, captions),
+        merge_settings(equipment.learning, {**QUICK, **changes}),
+        calibration=equipment.calibration,
+    )
+    while not run.done:
+        run.step()
+    return run.finish()

@@ -1,0 +1,394 @@
+"""A learning from its row to its version, in a worker without Celery."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import torch
+from sqlalchemy import select, update
+
+from app.blobs import Blob
+from app.concepts.models import ConceptPicture
+from app.histories.models import HeadMove
+from app.jobs.claims import claim, take_back_expired
+from app.jobs.models import Job, JobState
+from cns.learning import LearningRun
+from tests.tiny_clip import random_pictures
+from tests.worker.library import learn_alone
+from tests.worker.processes import wait_until
+from tests.worker.world import QUICK, World
+from worker.equipment import merge_settings
+from worker.learning import learn
+from worker.process import Worker
+
+
+def digest_of(worker: Worker, name: str, noun: str, *before: str, **changes: Any) -> str:
+    captioner = worker.equipment.captioner
+    deltas = worker.versions.deltas(before)
+    return learn_alone(worker.equipment, name, noun, deltas, captioner, **changes).digest
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], None]) -> None:
+    """Call `act` once, in the middle of a learning: before its optimiser step number `step`."""
+    original, acted = LearningRun.step, threading.Event()
+
+    def stepped(run: LearningRun) -> float:
+        if run.steps_done == step and not acted.is_set():
+            acted.set()
+            act()
+        return original(run)
+
+    monkeypatch.setattr(LearningRun, "step", stepped)
+
+
+def expire(world: World, job_id: UUID) -> None:
+    """The worker did not beat for too long, and a sweep took its job back."""
+    with world.sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(lease_until=Job.created_at))
+    with world.sessions.begin() as session:
+        take_back_expired(session)
+
+
+# --- what comes of it -------------------------------------------------------------------------------------------------
+
+
+def test_a_learning_publishes_the_delta_that_the_library_learns(worker: Worker, world: World) -> None:
+    history = world.history()
+    first, second = world.learning(history, "rex"), world.learning(history, "mugsy", "mug")
+    assert learn(worker, first)
+    assert learn(worker, second)
+    rex, mugsy = world.versions(history)
+    assert rex.delta_sha256 == digest_of(worker, "rex", "dog")
+    assert mugsy.delta_sha256 == digest_of(worker, "mugsy", "mug", rex.delta_sha256)
+    assert (mugsy.parent_id, world.head(history)) == (rex.id, 2)
+    assert world.job(second).state == JobState.DONE
+
+
+def test_a_version_says_how_it_was_learned(worker: Worker, world: World) -> None:
+    history = world.history()
+    job = world.learning(history)
+    learn(worker, job)
+    version = world.version(history, 1)
+    assert len(version.report["loss"]) == QUICK["steps"]
+    assert set(version.seconds) == {"captions", "selection", "learning", "diagnosis"}
+    assert {finding["signature"] for finding in version.diagnosis} == {"underfitting", "zero-shot damage"}
+    assert version.examination["concept"] == "rex"
+    assert sorted(world.samples(job)) == [0, 2, 4, 6, 8]
+    assert [event["step"] for event in world.events(job, "sample")] == [0, 2, 4, 6, 8]
+    stages = list(dict.fromkeys(event["stage"] for event in world.events(job, "progress")))
+    assert stages == ["checking", "captions", "selection", "learning", "diagnosis", "publishing"]
+    assert [step for step, _ in world.job(job).progress["losses"]] == list(range(1, QUICK["steps"] + 1))
+    with world.sessions() as session:
+        move = session.scalars(select(HeadMove)).one()
+    assert (move.from_id, move.to_id, move.why) == (None, version.id, "learned rex")
+
+
+def test_an_earlier_concept_is_looked_after(worker: Worker, world: World) -> None:
+    history = world.history()
+    for name, noun in (("rex", "dog"), ("mugsy", "mug")):
+        learn(worker, world.learning(history, name, noun))
+    second = world.version(history, 2)
+    assert set(second.examination["concepts"]) == {"rex", "mugsy"}
+    about_rex = {finding["signature"] for finding in second.diagnosis if finding["concept"] == "rex"}
+    assert about_rex == {"bleeding", "forgetting"}
+
+
+def test_captions_of_people_count_and_missing_ones_are_written(worker: Worker, world: World) -> None:
+    history = world.history()
+    job = world.learning(history, captions=["a dog at night", None, " "])
+    learn(worker, job)
+    first, *others = world.version(history, 1).report["captions"]
+    assert first == "a <rex> dog at night"
+    assert all("<rex> dog" in caption for caption in others)
+
+
+def test_the_base_stays_as_it_is(worker: Worker, world: World) -> None:
+    checksum = worker.equipment.base.checksum()
+    learn(worker, world.learning(world.history()))
+    assert worker.equipment.base.checksum() == checksum
+
+
+def test_nothing_is_left_behind_that_nobody_needs(worker: Worker, world: World) -> None:
+    job = world.learning(world.history())
+    learn(worker, job)
+    with world.sessions() as session:
+        kinds = session.scalars(select(Blob.media_type)).all()
+    assert not any("checkpoint" in kind for kind in kinds)
+    assert world.job(job).checkpoint_sha256 is None
+
+
+# --- what may come in between -----------------------------------------------------------------------------------------
+
+
+def test_cancelling_ends_it_at_its_next_step(worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = world.history()
+    job = world.learning(history, steps=10_000)
+
+    def cancel() -> None:
+        with world.sessions.begin() as session:
+            session.execute(update(Job).where(Job.id == job).values(cancel_requested=True))
+
+    at_step(monkeypatch, 3, cancel)
+    learn(worker, job)
+    assert world.job(job).state == JobState.CANCELLED
+    assert world.job(job).finished_at is not None
+    assert world.versions(history) == []
+    with world.sessions() as session:
+        kinds = session.scalars(select(Blob.media_type)).all()
+    assert not any("checkpoint" in kind for kind in kinds)
+
+
+def test_a_worker_that_lost_its_job_publishes_nothing(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was silent for longer than its lease: another one has the job by now, whose result counts."""
+    history = world.history()
+    job = world.learning(history)
+
+    def lose() -> None:
+        expire(world, job)
+        with world.sessions.begin() as session:
+            assert claim(session, job, "another worker", worker.settings.lease) is not None
+
+    at_step(monkeypatch, 3, lose)
+    learn(worker, job)
+    assert (world.job(job).worker, world.job(job).state) == ("another worker", JobState.RUNNING)
+    assert world.versions(history) == []
+
+
+def test_an_interrupted_learning_goes_on_and_ends_as_if_nothing_had_been(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = world.history()
+    job = world.learning(history)
+    at_step(monkeypatch, 5, worker.hands.stop)
+    learn(worker, job)
+    assert world.job(job).state == JobState.QUEUED
+    assert world.job(job).progress["losses"][-1][0] in (5, 6)
+    monkeypatch.undo()
+    worker.hands.stopping.clear()
+    steps = 0
+
+    def counted(run: LearningRun, original: Callable[[LearningRun], float] = LearningRun.step) -> float:
+        nonlocal steps
+        steps += 1
+        return original(run)
+
+    monkeypatch.setattr(LearningRun, "step", counted)
+    learn(worker, job)
+    assert steps <= QUICK["steps"] - 5
+    monkeypatch.undo()
+    version = world.version(history, 1)
+    assert version.delta_sha256 == digest_of(worker, "rex", "dog")
+    assert len(version.report["loss"]) == QUICK["steps"]
+
+
+def test_a_learning_goes_on_with_the_version_it_began_on(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head is moved back while it is interrupted: it becomes a child of what it was learned on, and head stays."""
+    history = world.history()
+    learn(worker, world.learning(history, "rex"))
+    job = world.learning(history, "mugsy", "mug")
+    at_step(monkeypatch, 5, worker.hands.stop)
+    learn(worker, job)
+    monkeypatch.undo()
+    worker.hands.stopping.clear()
+    world.move_head(history, 0)
+    learn(worker, job)
+    rex, mugsy = world.versions(history)
+    assert mugsy.parent_id == rex.id
+    assert mugsy.delta_sha256 == digest_of(worker, "mugsy", "mug", rex.delta_sha256)
+    assert world.head(history) == 0
+    with world.sessions() as session:
+        assert len(session.scalars(select(HeadMove)).all()) == 1  # that of rex
+
+
+def test_a_checkpoint_that_is_lost_costs_its_steps_and_no_more(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = world.history()
+    job = world.learning(history)
+    at_step(monkeypatch, 5, worker.hands.stop)
+    learn(worker, job)
+    monkeypatch.undo()
+    worker.hands.stopping.clear()
+    checkpoint = world.job(job).checkpoint_sha256
+    assert checkpoint is not None
+    world.store.remove(checkpoint)
+    learn(worker, job)
+    assert world.version(history, 1).delta_sha256 == digest_of(worker, "rex", "dog")
+
+
+def test_a_damaged_checkpoint_is_left_aside(worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = world.history()
+    job = world.learning(history)
+    at_step(monkeypatch, 5, worker.hands.stop)
+    learn(worker, job)
+    monkeypatch.undo()
+    worker.hands.stopping.clear()
+    checkpoint = world.job(job).checkpoint_sha256
+    assert checkpoint is not None
+    world.store.path(checkpoint).write_bytes(b"rubbish")
+    learn(worker, job)
+    assert world.version(history, 1).delta_sha256 == digest_of(worker, "rex", "dog")
+
+
+def test_learnings_of_one_history_run_in_the_order_of_asking(worker: Worker, world: World) -> None:
+    history = world.history()
+    first, second = world.learning(history, "rex"), world.learning(history, "mugsy", "mug")
+    assert not learn(worker, second)
+    assert world.job(second).state == JobState.QUEUED
+    assert learn(worker, first)
+    assert learn(worker, second)
+
+
+def test_learnings_of_two_histories_run_at_the_same_time_and_come_out_as_if_alone(worker: Worker, world: World) -> None:
+    jobs = {
+        name: world.learning(world.history(name, name), "rex", noun) for name, noun in (("ada", "dog"), ("ben", "cat"))
+    }
+    threads = [threading.Thread(target=learn, args=(worker, job)) for job in jobs.values()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = {}
+    for name, job in jobs.items():
+        with world.sessions() as session:
+            history = session.get_one(Job, job).history_id
+        made[name] = world.version(history, 1).delta_sha256
+    assert made == {"ada": digest_of(worker, "rex", "dog"), "ben": digest_of(worker, "rex", "cat")}
+
+
+def test_a_learning_that_is_delivered_twice_is_done_once(worker: Worker, world: World) -> None:
+    history = world.history()
+    job = world.learning(history)
+    threads = [threading.Thread(target=learn, args=(worker, job)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not learn(worker, job)
+    assert len(world.versions(history)) == 1
+    assert world.job(job).attempt == 1
+
+
+def test_a_job_that_is_gone_is_no_job(worker: Worker) -> None:
+    assert not learn(worker, uuid4())
+
+
+def test_a_history_that_is_deleted_under_it_ends_it(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = world.history()
+    job = world.learning(history, steps=10_000)
+
+    def delete() -> None:
+        with world.sessions.begin() as session:
+            session.delete(session.get_one(Job, job))
+
+    at_step(monkeypatch, 3, delete)
+    learn(worker, job)
+    wait_until(lambda: not worker.hands.held(), "it was put down")
+    assert world.versions(history) == []
+
+
+# --- what cannot be done ----------------------------------------------------------------------------------------------
+
+
+def failure(worker: Worker, world: World, job: UUID) -> str:
+    learn(worker, job)
+    ended = world.job(job)
+    assert ended.state == JobState.FAILED
+    assert ended.error is not None
+    return ended.error
+
+
+def test_a_name_that_its_line_knows_fails_with_a_sentence(worker: Worker, world: World) -> None:
+    history = world.history()
+    learn(worker, world.learning(history, "rex"))
+    assert "already knows <rex>" in failure(worker, world, world.learning(history, "rex", "cat"))
+    world.move_head(history, 0)
+    learn(worker, world.learning(history, "rex", "cat"))  # on another branch it is free
+    assert world.head(history) == 2
+
+
+def test_settings_that_do_not_exist_fail_with_a_sentence(worker: Worker, world: World) -> None:
+    assert "no setting 'speed'" in failure(worker, world, world.learning(world.history(), speed=3))
+
+
+def test_rates_that_make_it_diverge_fail_with_a_sentence(worker: Worker, world: World) -> None:
+    error = failure(worker, world, world.learning(world.history(), lr_weights=1e9, warmup_steps=0))
+    assert "Try lower learning rates" in error
+
+
+def test_a_picture_that_is_missing_fails_with_a_sentence(worker: Worker, world: World) -> None:
+    pictures = random_pictures(2, seed=99)
+    job = world.learning(world.history(), pictures=pictures)
+    for digest, _ in world.store.digests():
+        world.store.remove(digest)
+    assert "missing or damaged" in failure(worker, world, job)
+
+
+def test_too_little_memory_fails_with_a_remedy(worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhaust() -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    at_step(monkeypatch, 1, exhaust)
+    assert "smaller batch" in failure(worker, world, world.learning(world.history()))
+
+
+def test_whatever_else_goes_wrong_fails_without_its_innards(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down() -> None:
+        raise KeyError("innards")
+
+    at_step(monkeypatch, 1, break_down)
+    error = failure(worker, world, world.learning(world.history()))
+    assert "innards" not in error
+    assert "Try again" in error
+
+
+def test_a_history_of_another_base_fails_with_a_sentence(worker: Worker, world: World) -> None:
+    other = replace(world, base_id="f" * 64)
+    other.base()
+    job = world.learning(world.history(base_id=other.base_id))
+    assert "no worker has that one loaded" in failure(worker, world, job)
+
+
+def test_an_examination_that_fails_costs_no_learning(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = worker.equipment.judge
+    assert judge is not None
+
+    def exhaust(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    history = world.history()
+    job = world.learning(history, captions=["a dog", "a dog", "a dog"])
+    monkeypatch.setattr(type(judge), "image_features", exhaust)
+    learn(worker, job)
+    version = world.version(history, 1)
+    assert (version.diagnosis, version.examination) == ([], {})
+
+
+def test_a_picture_of_an_earlier_concept_that_is_missing_costs_no_learning(worker: Worker, world: World) -> None:
+    history = world.history()
+    learn(worker, world.learning(history, "rex"))
+    with world.sessions() as session:
+        digest = session.scalars(select(ConceptPicture.blob_sha256)).first()
+    assert digest is not None
+    world.store.remove(digest)
+    learn(worker, world.learning(history, "mugsy", "mug"))
+    assert world.version(history, 2).diagnosis == []
+
+
+def test_settings_are_merged_onto_those_of_the_base(worker: Worker) -> None:
+    merged = merge_settings(worker.equipment.learning, {"steps": 3, "seed": None, "selection": {"fraction": 0.5}})
+    assert (merged.steps, merged.seed, merged.batch) == (3, 0, worker.equipment.learning.batch)
+    assert (merged.selection.fraction, merged.selection.ranking) == (0.5, "row")

@@ -1,0 +1,157 @@
+"""The worker as a program: killed, stopped, and its broker taken away, in the middle of its work."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.celery_sender import make_sender
+from app.config import Settings
+from app.db import Sessions
+from app.jobs.models import JobState, WorkerRow
+from app.queue import GENERATE, LEARN
+from app.servers import Valkey
+from app.storage import BlobStore
+from tests.worker.library import learn_alone
+from tests.worker.processes import WorkerProcess, wait_until
+from tests.worker.world import World
+from worker.equipment import Equipment
+
+LONG = 80  # steps: enough to be interrupted in
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Valkey]:
+    """A Valkey of the test's own, to be killed."""
+    made = Valkey(tmp_path / "valkey")
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def program(settings: Settings, broker: Valkey, plain_folder: Path, tmp_path: Path) -> Iterator[WorkerProcess]:
+    changes = {"redis_url": broker.url, "base_model": str(plain_folder)}
+    made = WorkerProcess(settings.model_copy(update=changes), tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def send(broker: Valkey) -> Callable[..., object]:
+    return make_sender(broker.url)
+
+
+@pytest.fixture
+def world(sessions: Sessions, store: BlobStore, equipment: Equipment, program: WorkerProcess) -> World:
+    """With the rows of a base that a worker of before has reported."""
+    made = World(sessions, store, equipment.base.id)
+    made.base()
+    return made
+
+
+def is_done(world: World, job_id: UUID) -> Callable[[], bool]:
+    return lambda: world.job(job_id).state == JobState.DONE
+
+
+def is_well_under_way(world: World, job_id: UUID) -> Callable[[], bool]:
+    """It has begun, and has a checkpoint to go on from."""
+
+    def look() -> bool:
+        job = world.job(job_id)
+        return job.stage == "learning" and job.step > 0 and job.checkpoint_sha256 is not None
+
+    return look
+
+
+def test_a_message_is_enough_and_none_is_too(program: WorkerProcess, world: World, send: Callable[..., object]) -> None:
+    program.start()
+    history = world.history()
+    learned = world.learning(history)
+    send(LEARN, kwargs={"job_id": str(learned)})
+    wait_until(is_done(world, learned), "the learning is done")
+    forgotten = world.generation(history, "a photo of a <rex> dog", version=1)
+    wait_until(is_done(world, forgotten), "the sweep has rung for the generation")
+    assert len(world.pngs(forgotten)) == 1
+    assert program.stop() < 20
+    assert program.process is not None
+    assert program.process.returncode == 0
+    with world.sessions() as session:
+        assert session.query(WorkerRow).count() == 0
+
+
+def test_a_killed_worker_costs_a_delay_and_nothing_else(
+    program: WorkerProcess, world: World, equipment: Equipment
+) -> None:
+    """kill -9 in the middle of a learning: it goes on from its checkpoint, and one version comes of it."""
+    history = world.history()
+    job = world.learning(history, steps=LONG)
+    program.start()
+    wait_until(is_well_under_way(world, job), "the learning is well under way")
+    program.kill()
+    program.start()
+    wait_until(is_done(world, job), "the learning is done after all")
+    assert "Goes on from step" in program.text
+    assert world.job(job).times_lost >= 1
+    (version,) = world.versions(history)
+    assert version.delta_sha256 == learn_alone(equipment, "rex", "dog", steps=LONG).digest
+    assert len(version.report["loss"]) == LONG
+    assert sorted(world.samples(job)) == [0, LONG // 4, LONG // 2, LONG * 3 // 4, LONG]
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_stop_hands_its_jobs_back(
+    program: WorkerProcess, world: World, equipment: Equipment, sign: signal.Signals
+) -> None:
+    history = world.history()
+    job = world.learning(history, steps=LONG)
+    program.start()
+    wait_until(is_well_under_way(world, job), "the learning is well under way")
+    assert program.stop(sign) < 20
+    handed_back = world.job(job)
+    assert (handed_back.state, handed_back.times_lost) == (JobState.QUEUED, 0)
+    assert handed_back.checkpoint_sha256 is not None
+    program.start()
+    wait_until(is_done(world, job), "the next worker has done it")
+    assert world.version(history, 1).delta_sha256 == learn_alone(equipment, "rex", "dog", steps=LONG).digest
+
+
+def test_a_broker_that_is_killed_and_comes_back_costs_a_delay_and_nothing_else(
+    program: WorkerProcess, world: World, broker: Valkey, send: Callable[..., object]
+) -> None:
+    history = world.history()
+    job = world.learning(history, steps=LONG)
+    program.start()
+    wait_until(is_well_under_way(world, job), "the learning is well under way")
+    broker.kill()
+    wait_until(is_done(world, job), "the learning is done without a broker")
+    waiting = world.generation(history, "a photo of a <rex> dog", version=1)
+    broker.start()
+    wait_until(is_done(world, waiting), "the worker takes jobs again")
+    told = world.generation(history, "a photo of the <rex> dog", version=1)
+    send(GENERATE, kwargs={"job_id": str(told)})
+    wait_until(is_done(world, told), "a message is heard again")
+    assert program.alive
+    assert world.job(job).attempt == 1
+
+
+def test_a_worker_without_a_base_says_so_and_ends(program: WorkerProcess, world: World, tmp_path: Path) -> None:
+    program.settings = program.settings.model_copy(update={"base_model": str(tmp_path / "nowhere")})
+    program.start(ready=False)
+    wait_until(lambda: not program.alive, "it has ended")
+    assert program.process is not None
+    assert program.process.returncode == 1
+    assert "There is no base model at" in program.text
+    assert "Traceback" not in program.text
+
+
+def test_settings_that_cannot_be_used_are_named(program: WorkerProcess, world: World) -> None:
+    program.settings = program.settings.model_copy(update={"heartbeat_s": -1.0})
+    program.start(ready=False)
+    wait_until(lambda: not program.alive, "it has ended")
+    assert program.process is not None
+    assert program.process.returncode == 1
+    assert "HEARTBEAT_S" in program.text
+    assert "Traceback" not in program.text

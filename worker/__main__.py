@@ -1,0 +1,35 @@
+"""`python -m worker`: the worker with the settings of the environment."""
+
+import os
+import sys
+
+# Set before the libraries come in: while they are imported they warn of picture tools that are not used here.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from app.config import WrongSettings, settings
+
+
+def main() -> None:
+    try:
+        chosen = settings()
+    except WrongSettings as error:
+        sys.exit(str(error))
+    from worker.celery_app import celery  # here, as it reads the settings while it is imported
+
+    celery.worker_main(
+        [
+            "--quiet",
+            "worker",
+            "--pool=threads",
+            f"--concurrency={chosen.worker_threads}",
+            f"--hostname=palimpsest-{os.getpid()}@%h",  # several on one machine are told apart
+            f"--loglevel={chosen.log_level}",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

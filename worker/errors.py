@@ -1,0 +1,21 @@
+"""Why a job is not gone on with, though nothing is wrong with it."""
+
+
+class Dropped(Exception):
+    """The job is put down at its next step."""
+
+
+class CancelAsked(Dropped):
+    """Its user asked to cancel it."""
+
+
+class ClaimGone(Dropped):
+    """Somebody else has it now, or it was deleted: nothing of it may be written any more."""
+
+
+class WorkerStops(Dropped):
+    """This worker was told to stop: the job goes back into the queue."""
+
+
+class TookTooLong(Exception):
+    """The job ran into its time limit; the message is for its user."""

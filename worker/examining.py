@@ -1,0 +1,106 @@
+"""The examination after a learning, as a turn on the engine that lets others go on between its steps."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import torch
+from PIL.Image import Image
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import AppError
+from app.histories.models import Version as VersionRow
+from app.storage import DamagedBlob
+from cns.compose import Version, compose
+from cns.delta import Delta
+from cns.errors import CnsError
+from cns.examination import Examination, StudiedConcept, examine
+from cns.history_folder import REFERENCE_PX
+from cns.teaching import Lesson
+from worker.hands import Hold
+from worker.lessons import Task, pictures_of, read_picture
+from worker.transactions import transact
+
+if TYPE_CHECKING:
+    from worker.process import Worker
+
+log = logging.getLogger(__name__)
+
+
+def examination_work(
+    worker: "Worker",
+    hold: Hold,
+    task: Task,
+    lesson: Lesson,
+    before: Version,
+    delta: Delta,
+    on_step: Callable[[int, int], None],
+) -> Callable[[], Examination | None] | None:
+    """What is to be called on the engine's thread; None where the base brings no judge.
+
+    Where something is missing or fails, nothing is measured: a learning is not thrown away for that.
+    """
+    equipment = worker.equipment
+    judge = equipment.judge
+    if judge is None:
+        return None
+    try:
+        earlier = _earlier(worker, task)
+    except (CnsError, AppError, DamagedBlob) as error:
+        log.warning("Nothing was measured: %s", error)
+        return None
+
+    def step(done: int, total: int) -> None:
+        on_step(done, total)
+        worker.engine.pause()
+        hold.check()
+
+    def work() -> Examination | None:
+        try:
+            return examine(
+                equipment.base,
+                judge,
+                before,
+                compose(equipment.base, [*before.deltas, delta]),
+                StudiedConcept(lesson.name, lesson.class_noun, lesson.pictures),
+                earlier,
+                generic_prompts=equipment.generic_prompts,
+                settings=equipment.examination,
+                likeness=equipment.likeness,
+                batch=worker.settings.batch_rows,
+                made=worker.made,
+                on_step=step,
+            )
+        except (CnsError, torch.OutOfMemoryError) as error:
+            log.warning("Nothing was measured: %s", error)
+            return None
+
+    return work
+
+
+def _earlier(worker: "Worker", task: Task) -> list[StudiedConcept]:
+    """The concepts of the line that was learned on, with their scores right after each was learned."""
+    asked = select(VersionRow.id, VersionRow.examination).where(
+        VersionRow.id.in_([ancestor.version_id for ancestor in task.line])
+    )
+
+    def read(session: Session) -> tuple[dict[UUID, dict[str, Any]], list[list[str]]]:
+        digests = [[digest for digest, _ in pictures_of(session, ancestor.concept_id)] for ancestor in task.line]
+        return dict(session.execute(asked).all()), digests
+
+    examined, digests = transact(worker.sessions, read)
+    studied = []
+    for ancestor, own in zip(task.line, digests, strict=True):
+        then = examined.get(ancestor.version_id)
+        scores = Examination.from_json(then).concepts.get(ancestor.name) if then else None
+        pictures = tuple(_small(read_picture(worker.store, digest)) for digest in own)
+        studied.append(StudiedConcept(ancestor.name, ancestor.class_noun, pictures, scores))
+    return studied
+
+
+def _small(picture: Image) -> Image:
+    """What a judge sees is smaller still, and twenty large pictures of each of many concepts fill the memory."""
+    picture.thumbnail((REFERENCE_PX, REFERENCE_PX))
+    return picture

@@ -1,0 +1,125 @@
+"""The parts of one worker process, put together: started before the first task comes, stopped after the last."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from torch import Tensor
+
+import app.tables  # noqa: F401 - a row can be written only where the tables that it refers to are known
+from app.config import Settings
+from app.db import Send, Sessions, make_engine, make_sessions
+from app.jobs.models import JobKind
+from app.queue import QUEUE_OF
+from app.storage import BlobStore
+from worker.bell import Bell
+from worker.engine import Engine, Pace
+from worker.equipment import Equipment, load_equipment
+from worker.hands import Hands
+from worker.recent import Recent
+from worker.reports import forget_worker, report_base, report_worker
+from worker.sweep import Sweep
+from worker.versions import Versions
+
+log = logging.getLogger(__name__)
+MOST_MADE_BYTES = 500_000_000  # pictures of examinations: the next one needs many of them again
+LEARNING_HANDS = 4  # one hand in so many may hold a learning
+
+
+class Worker:
+    """What every job of this process shares.
+
+    made: pictures of examinations, touched on the engine's thread alone. learning_slots: how many learnings may be in
+    hand at a time; they share one device, so more at a time finish no sooner, and generations need free hands too.
+    """
+
+    def __init__(self, settings: Settings, equipment: Equipment, send: Send):
+        self.settings, self.equipment = settings, equipment
+        self.id = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
+        self.database = make_engine(settings.database_url)
+        self.sessions: Sessions = make_sessions(self.database)
+        self.store = BlobStore(settings.blob_folder)
+        self.bell = Bell(settings.redis_url)
+        self.hands = Hands(self.sessions, self.id, settings.lease, settings.heartbeat_s)
+        self.engine = Engine(
+            equipment.base,
+            batch_rows=settings.batch_rows,
+            learning_share=settings.learning_share,
+            on_death=end_at_once,
+        )
+        self.versions = Versions(equipment.base, self.store)
+        self.made: Recent[str, Tensor] = Recent(MOST_MADE_BYTES, lambda picture: picture.nbytes)
+        self.most_learnings = max(1, settings.worker_threads // LEARNING_HANDS)
+        self.learning_slots = threading.BoundedSemaphore(self.most_learnings)
+        self.learning_pace = Pace()  # of one row of one optimiser step
+        self.sweep = Sweep(self)
+        self._send = send
+
+    @classmethod
+    def load(cls, settings: Settings, send: Send) -> "Worker":
+        """With the base model of the settings. CnsError when it cannot be loaded."""
+        begun = time.monotonic()
+        equipment = load_equipment(settings)
+        base = equipment.base
+        log.info("Loaded %s on %s in %.1f s.", equipment.name, base.device, time.monotonic() - begun)
+        return cls(settings, equipment, send)
+
+    def start(self) -> None:
+        report_base(self)
+        report_worker(self)
+        self.hands.on_beat = self._beat
+        self.engine.start()
+        self.hands.start()
+        self.sweep.start()
+
+    def stop(self) -> None:
+        """Take nothing new and put down what is in hand; the tasks end by themselves within seconds."""
+        self.hands.stop()
+        self.sweep.stop()
+
+    def close(self) -> None:
+        """When no task runs any more."""
+        self.stop()
+        self.engine.stop(timeout_s=5)
+        self.sweep.end()
+        self.hands.end()
+        forget_worker(self)
+        self.bell.close()
+        self.database.dispose()
+
+    def ring(self, task: str, job_id: UUID) -> bool:
+        """Send the message for a job; whether it left. A broker that is away is no harm: the sweep rings again."""
+        try:
+            self._send(task, kwargs={"job_id": str(job_id)}, queue=QUEUE_OF[task])
+        except Exception as error:  # whatever the client raises when the broker is away
+            log.warning("The broker is away, so job %s waits for a sweep: %s", job_id, error)
+            return False
+        return True
+
+    @property
+    def free_learning_slots(self) -> int:
+        return self.most_learnings - sum(hold.kind == JobKind.LEARN for hold in self.hands.held())
+
+    def note_learning(self, step: Callable[[], float], rows: int) -> float:
+        """Take a learning step and note its pace, from which pages estimate how long a learning will take."""
+        begun = time.monotonic()
+        loss = step()
+        self.learning_pace.note((time.monotonic() - begun) / rows)
+        return loss
+
+    def _beat(self) -> None:
+        report_worker(self)
+        report_base(self)
+
+
+def end_at_once() -> None:
+    """The device is gone, so nothing can be finished, and handing jobs back would hide which of them did it.
+
+    Their leases run out, which is counted; whoever watches over this process starts it anew.
+    """
+    log.critical("The device cannot be used any more; this worker ends.")
+    os._exit(1)

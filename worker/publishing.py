@@ -1,0 +1,80 @@
+"""A learned delta becomes a version: one transaction for the version, the head, its log and the job."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.blobs import keep
+from app.histories.models import HeadMove, History, Version
+from app.jobs.claims import end
+from app.jobs.models import JobState
+from cns.delta import Delta
+from cns.history_folder import as_json
+from worker.errors import ClaimGone
+from worker.hands import Hold
+from worker.lessons import Task
+from worker.transactions import transact
+
+if TYPE_CHECKING:
+    from worker.process import Worker
+
+MEDIA_TYPE = "application/x-palimpsest-delta"
+
+
+@dataclass
+class Learned:
+    """What came of a learning."""
+
+    delta: Delta
+    losses: list[float]
+    seconds: dict[str, float]
+    diagnosis: list[Any] = field(default_factory=list)
+    examination: dict[str, Any] = field(default_factory=dict)
+
+
+def publish(worker: "Worker", hold: Hold, task: Task, learned: Learned) -> int:
+    """Add the version below the one it was learned on; returns its number.
+
+    Head follows unless its user moved it meanwhile: then it stays where they put it, and the version is a branch.
+    """
+    data = learned.delta.to_bytes()
+    worker.store.put(data)  # outside of the transaction, as it waits for the disk
+
+    def write(session: Session) -> int:
+        end(session, hold.claim, JobState.DONE)  # first: it fails for an attempt that is over, before anything is made
+        history = session.scalar(select(History).where(History.id == task.history_id).with_for_update())
+        if history is None:
+            raise ClaimGone
+        last = session.scalar(select(func.max(Version.number)).where(Version.history_id == history.id))
+        version = Version(
+            history_id=history.id,
+            parent_id=task.parent_id,
+            concept_id=task.concept_id,
+            job_id=task.job_id,
+            number=(last or 0) + 1,
+            delta_sha256=keep(session, worker.store, data, MEDIA_TYPE),
+            delta_bytes=len(data),
+            report=as_json({**learned.delta.report, "loss": learned.losses}),
+            seconds=as_json(learned.seconds),
+            diagnosis=as_json(learned.diagnosis),
+            examination=as_json(learned.examination),
+        )
+        session.add(version)
+        session.flush()
+        if history.head_id == task.parent_id:
+            move = HeadMove(
+                history_id=history.id,
+                user_id=task.owner_id,
+                from_id=history.head_id,
+                to_id=version.id,
+                why=f"learned {task.name}",
+            )
+            session.add(move)
+            history.head_id = version.id
+        return version.number
+
+    number = transact(worker.sessions, write)
+    worker.bell.wake(hold.job_id)
+    return number

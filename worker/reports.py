@@ -1,0 +1,103 @@
+"""What a worker says about itself: its base model, and what it has in hand."""
+
+import resource
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sqlalchemy import delete, exists, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.histories.models import BaseModelRow
+from app.jobs.models import JobKind, WorkerRow
+from worker.transactions import transact
+
+if TYPE_CHECKING:
+    from worker.process import Worker
+
+ALIVE_BEATS = 4  # heartbeats without a word after which a worker does not count any more
+FORGOTTEN_AFTER = timedelta(hours=1)
+
+
+def report_base(worker: "Worker") -> None:
+    """The base's row: what pages show of it, and how long its steps take on this worker.
+
+    seconds_per_step: "generating", a denoising step of one guided picture; "learning", a step with the default batch.
+    """
+    base, facts = worker.equipment.base, worker.equipment.facts()
+    rows = {
+        "generating": (worker.engine.row_pace, 2),
+        "learning": (worker.learning_pace, worker.equipment.learning.batch),
+    }
+    measured = {
+        name: round(pace.seconds * count, 5) for name, (pace, count) in rows.items() if pace.seconds is not None
+    }
+
+    def write(session: Session) -> None:
+        known = session.get(BaseModelRow, base.id)
+        facts["seconds_per_step"] = {**(known.facts.get("seconds_per_step", {}) if known else {}), **measured}
+        made = insert(BaseModelRow).values(id=base.id, source=worker.equipment.source, facts=facts)
+        update = {"facts": made.excluded.facts, "source": made.excluded.source, "seen_at": func.now()}
+        session.execute(made.on_conflict_do_update(index_elements=[BaseModelRow.id], set_=update))
+
+    transact(worker.sessions, write)
+
+
+def report_worker(worker: "Worker") -> None:
+    made = insert(WorkerRow).values(
+        id=worker.id,
+        base_id=worker.equipment.base.id,
+        device=device_name(worker.equipment.base.device),
+        holds=holds(worker),
+    )
+    update = {"holds": made.excluded.holds, "seen_at": func.now()}
+    transact(
+        worker.sessions,
+        lambda session: session.execute(made.on_conflict_do_update(index_elements=[WorkerRow.id], set_=update)),
+    )
+
+
+def forget_worker(worker: "Worker") -> None:
+    """It ends in good order, and takes its row with it."""
+    try:
+        transact(
+            worker.sessions, lambda session: session.execute(delete(WorkerRow).where(WorkerRow.id == worker.id)), 2
+        )
+    except Exception:  # the database may be away; the row is forgotten by a sweep then
+        return
+
+
+def forget_silent_workers(session: Session) -> None:
+    session.execute(delete(WorkerRow).where(WorkerRow.seen_at < func.now() - FORGOTTEN_AFTER))
+
+
+def others_with(worker: "Worker", session: Session, base_id: str) -> bool:
+    """Whether another worker with that base is alive."""
+    lately = func.now() - timedelta(seconds=ALIVE_BEATS * worker.settings.heartbeat_s)
+    return bool(session.scalar(select(exists().where(WorkerRow.base_id == base_id, WorkerRow.seen_at > lately))))
+
+
+def holds(worker: "Worker") -> dict[str, Any]:
+    """What it has in hand."""
+    held = worker.hands.held()
+    return {
+        "jobs": [str(hold.job_id) for hold in held],
+        "learnings": sum(hold.kind == JobKind.LEARN for hold in held),
+        "generations": sum(hold.kind == JobKind.GENERATE for hold in held),
+        "rows": worker.engine.rows_waiting,
+        "memory_bytes": memory_bytes(worker.equipment.base.device),
+    }
+
+
+def memory_bytes(device: torch.device) -> int:
+    """What it takes of the device's memory; on the CPU the most that the process ever had."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_reserved(device))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device)[:60] if device.type == "cuda" else str(device)

@@ -1,0 +1,81 @@
+"""The sweep: takes back what a dead worker left behind, and rings again for what nobody came for.
+
+A message may be lost with the broker, and a worker may die with jobs in hand. Both are made good for here, by whichever
+worker is alive.
+"""
+
+import logging
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from app.jobs.claims import ready, take_back_expired
+from app.jobs.models import JobKind
+from app.queue import TASK_OF
+from worker.reports import forget_silent_workers
+from worker.transactions import AWAY, transact
+
+if TYPE_CHECKING:
+    from worker.process import Worker
+
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """Runs every `sweep_s` seconds on a thread of its own, and at once when it starts."""
+
+    def __init__(self, worker: "Worker"):
+        self._worker = worker
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def end(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        every_s = self._worker.settings.sweep_s
+        older_than = timedelta(0)
+        while not self._stopped.is_set():
+            try:
+                self.once(older_than)
+                older_than = timedelta(seconds=every_s)
+            except AWAY as error:
+                log.warning("The database is away; the sweep waits: %s", str(error).splitlines()[0])
+            except Exception:
+                log.exception("A sweep failed.")
+            self._stopped.wait(every_s)
+
+    def once(self, older_than: timedelta = timedelta(0)) -> None:
+        transact(self._worker.sessions, take_back_expired)
+        transact(self._worker.sessions, forget_silent_workers)
+        self.ring(older_than)
+
+    def ring(self, older_than: timedelta = timedelta(0), kind: JobKind | None = None) -> None:
+        """Send messages for jobs that could be claimed now, the oldest first, for every free hand of this worker.
+
+        More would pile up in the queue: whoever comes free later is served by the messages that are there, or by the
+        sweep after.
+        """
+        worker = self._worker
+        with worker.sessions() as session:
+            waiting = ready(session, older_than)
+        hands = worker.settings.worker_threads - len(worker.hands.held())
+        learnings = worker.free_learning_slots
+        for job_id, task in waiting:
+            if kind is not None and task != TASK_OF[kind]:
+                continue
+            if task == TASK_OF[JobKind.LEARN]:
+                if learnings <= 0:
+                    continue
+                learnings -= 1
+            if hands <= 0 or not worker.ring(task, job_id):
+                return
+            hands -= 1

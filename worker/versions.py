@@ -1,0 +1,51 @@
+"""Versions ready for use: deltas read from the store, and the K/V weights composed of them, both kept while in use."""
+
+import threading
+from collections.abc import Sequence
+
+from app.storage import BlobStore
+from cns.base_model import BaseModel
+from cns.compose import Version, compose
+from cns.delta import Delta
+from worker.recent import Recent
+
+MOST_DELTA_BYTES = 1_000_000_000
+MOST_VERSION_BYTES = 1_000_000_000  # composed weights lie in the device's memory: 80 MB each for SD 1.5 in float16
+
+
+class Versions:
+    """Deltas by digest, and versions by the digests of their deltas in order."""
+
+    def __init__(self, base: BaseModel, store: BlobStore):
+        self._base, self._store = base, store
+        self._deltas: Recent[str, Delta] = Recent(MOST_DELTA_BYTES, _delta_bytes)
+        self._composed: Recent[tuple[str, ...], Version] = Recent(MOST_VERSION_BYTES, self._own_bytes)
+        self._reading = threading.Lock()
+
+    def deltas(self, digests: Sequence[str]) -> tuple[Delta, ...]:
+        """The deltas of those digests, in order; from any thread. DeltaError or NotFound for one that is no more."""
+        with self._reading:
+            found = []
+            for digest in digests:
+                if digest not in self._deltas:
+                    self._deltas[digest] = Delta.from_bytes(self._store.get(digest), base_id=self._base.id)
+                found.append(self._deltas[digest])
+            return tuple(found)
+
+    def composed(self, deltas: Sequence[Delta]) -> Version:
+        """The version that `deltas` make of the base; on the engine's thread, as its weights lie on the device."""
+        key = tuple(delta.digest for delta in deltas)
+        if key not in self._composed:
+            self._composed[key] = compose(self._base, deltas)
+        return self._composed[key]
+
+    def _own_bytes(self, version: Version) -> int:
+        """What a version holds beyond the base's own weights."""
+        own = (weight for layer, weight in version.weights.items() if weight is not self._base.kv_weights[layer])
+        return sum(weight.numel() * weight.element_size() for weight in own)
+
+
+def _delta_bytes(delta: Delta) -> int:
+    """Its tensors and its file, which it keeps once it was asked for its digest."""
+    tensors = [*delta.positions.values(), *delta.values.values()]
+    return len(delta.data) + sum(tensor.nbytes for tensor in tensors)
