@@ -1,0 +1,225 @@
+"""The images and the compose file, as far as they can be held to their word without a container engine."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+INSTRUCTION = re.compile(r"^(FROM|RUN|COPY|USER|CMD|HEALTHCHECK|ARG|ENV|STOPSIGNAL|WORKDIR|EXPOSE)\s+(.*)$", re.DOTALL)
+
+
+class Loader(yaml.SafeLoader):
+    """Compose has a tag of its own that takes a value of an earlier file back."""
+
+
+Loader.add_constructor("!reset", lambda loader, node: None)
+
+
+def compose(name: str = "docker-compose.yml") -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader)  # noqa: S506 - a safe one
+    return loaded
+
+
+def stages() -> dict[str, list[tuple[str, str]]]:
+    """Instructions by the stage they stand in, continued lines joined."""
+    text = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ")
+    found: dict[str, list[tuple[str, str]]] = {}
+    name = ""
+    for line in text.splitlines():
+        if match := INSTRUCTION.match(line.strip()):
+            word, rest = match.groups()
+            if word == "FROM":
+                name = rest.split(" AS ")[1]
+            found.setdefault(name, []).append((word, rest))
+    return found
+
+
+def installs(stage: str) -> list[str]:
+    return [rest for word, rest in stages()[stage] if word == "RUN" and "pip install" in rest]
+
+
+def copied(stage: str) -> list[str]:
+    return [path for word, rest in stages()[stage] if word == "COPY" for path in rest.split()[:-1]]
+
+
+def test_both_images_run_as_nobody_special_and_say_whether_they_are_well() -> None:
+    for stage in ("web", "worker"):
+        words = dict(stages()[stage])
+        assert words["USER"] == "10001:10001"
+        assert "HEALTHCHECK" in words
+        assert words["STOPSIGNAL"] == "SIGTERM"
+
+
+def test_the_web_image_has_neither_torch_nor_the_method() -> None:
+    assert "torch" not in " ".join(installs("base") + installs("web"))
+    assert "method" not in " ".join(installs("web"))
+    assert not {"cns", "worker", "storybook"} & set(copied("web"))
+
+
+def test_the_worker_takes_its_torch_from_where_a_build_argument_says() -> None:
+    assert any(word == "ARG" and rest.startswith("TORCH_INDEX_URL") for word, rest in stages()["worker"])
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = re.search(r"^torch==(\S+)$", pins, re.MULTILINE)
+    assert pinned
+    assert f"'torch=={pinned[1]}'" in installs("worker")[0]
+
+
+def test_what_is_copied_exists_and_is_sent_to_the_engine() -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"}
+    for stage in ("base", "web", "worker"):
+        for path in copied(stage):
+            assert (ROOT / path).exists(), path
+            assert path in let_in, path
+
+
+def test_a_module_that_the_images_start_exists() -> None:
+    commands = [rest for stage in ("web", "worker") for word, rest in stages()[stage] if word in ("CMD", "HEALTHCHECK")]
+    commands += [" ".join(service["command"]) for service in compose()["services"].values() if "command" in service]
+    modules = {module for line in commands for module in re.findall(r"-m\W+((?:app|worker)[\w.]*)", line)}
+    assert modules == {"app.serve", "app.worker_alive", "worker", "app.migrate", "app.collect"}
+    for module in modules:
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+def test_everything_starts_in_an_order_that_waits_for_health() -> None:
+    services = compose()["services"]
+    assert set(services) == {"postgres", "redis", "migrate", "web", "worker", "collect"}
+    assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    for name in ("web", "worker"):
+        assert services[name]["depends_on"] == {
+            "migrate": {"condition": "service_completed_successfully"},
+            "postgres": {"condition": "service_healthy"},
+            "redis": {"condition": "service_healthy"},
+        }
+    for name in ("postgres", "redis"):
+        assert services[name]["healthcheck"]["test"]
+
+
+def test_the_broker_loses_nothing() -> None:
+    command = compose()["services"]["redis"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert options["--appendonly"] == "yes"
+
+
+def test_what_must_not_be_lost_lies_on_named_volumes() -> None:
+    whole = compose()
+    kept = {
+        name: [mount.partition(":")[0] for mount in service.get("volumes", [])]
+        for name, service in whole["services"].items()
+    }
+    assert kept["postgres"] == ["database"]
+    assert kept["redis"] == ["broker"]
+    assert kept["web"] == kept["worker"] == kept["collect"] == ["files"]
+    assert set(whole["volumes"]) == {"database", "broker", "files"}
+
+
+def test_passwords_come_from_files_alone() -> None:
+    whole = compose()
+    assert list(whole["secrets"]) == ["database_password"]
+    for name, service in whole["services"].items():
+        for variable, value in service.get("environment", {}).items():
+            if "PASSWORD" in variable:
+                assert variable.endswith("_FILE"), name
+                assert value == "/run/secrets/database_password"
+                assert service["secrets"] == ["database_password"]
+            assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), f"{name}: {variable} has a password in its address"
+    assert "secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_worker_reserves_a_gpu_and_one_file_takes_that_back() -> None:
+    devices = compose()["services"]["worker"]["deploy"]["resources"]["reservations"]["devices"]
+    assert devices == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
+    assert compose("docker-compose.cpu.yml")["services"]["worker"]["deploy"] is None
+
+
+def test_our_containers_can_do_little_and_the_database_is_out_of_reach() -> None:
+    whole = compose()
+    for name in ("migrate", "web", "worker", "collect"):
+        service = whole["services"][name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    for name in ("postgres", "redis"):
+        assert "ports" not in whole["services"][name]
+        assert whole["services"][name]["networks"] == ["inside"]
+    assert whole["networks"]["inside"]["internal"] is True
+    assert whole["services"]["web"]["ports"] == ["${PUBLISH:-127.0.0.1:8000}:8000"]
+
+
+def test_every_setting_that_the_compose_file_sets_exists() -> None:
+    from app.config import Settings
+
+    known = {name.upper() for name in Settings.model_fields} | {"FORWARDED_ALLOW_IPS"}
+    for name in ("migrate", "web", "worker", "collect"):
+        variables = {variable.removesuffix("_FILE") for variable in compose()["services"][name]["environment"]}
+        assert variables <= known, name
+
+
+# --- the install commands, in clean environments -------------------------------------------------------------------
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    """A folder with what the image has when it installs, and an environment beside it with nothing in it."""
+    context = tmp_path / "context"
+    context.mkdir()
+    for name in copied("base"):
+        shutil.copy(ROOT / name, context)
+    venv.create(tmp_path / "environment", with_pip=True, symlinks=True)
+    return context
+
+
+def python(clean: Path) -> str:
+    return str(clean.parent / "environment" / "bin" / "python")
+
+
+def run_install(clean: Path, command: str, *more: str) -> None:
+    """The command as it stands in the Dockerfile, in that environment. Skips where no package index can be reached."""
+    command = re.sub(r"\$\{TORCH_INDEX_URL:\+[^}]*\}", "", command)  # the default: it is empty
+    words = shlex.split(command)
+    assert words[:4] == ["python", "-m", "pip", "install"]
+    done = subprocess.run([python(clean), *words[1:], *more], cwd=clean, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    if done.returncode and re.search(
+        r"NewConnectionError|ConnectTimeout|Name or service|No matching.*setuptools", said
+    ):
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, said[-3000:]
+
+
+def test_the_web_image_installs_and_its_service_starts_in_it(clean: Path) -> None:
+    for command in installs("web"):
+        run_install(clean, command)
+    for name in ("app", "migrations", "templates"):
+        shutil.copytree(ROOT / name, clean / name, ignore=shutil.ignore_patterns("__pycache__"))
+    program = (
+        "import sys; from app.main import create_app; import app.serve, app.migrate, app.collect, app.worker_alive; "
+        "create_app(); sys.exit('torch' in sys.modules and 'torch came in')"
+    )
+    done = subprocess.run([python(clean), "-c", program], cwd=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run([python(clean), "-m", "pip", "list"], cwd=clean, capture_output=True, text=True).stdout
+    assert not re.search(r"^(torch|diffusers|transformers) ", listed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_what_the_worker_image_installs_can_be_had_together(clean: Path, number: int) -> None:
+    """Resolved, not fetched: its torch alone may be larger than everything else on this machine."""
+    run_install(clean, installs("worker")[number], "--dry-run", "--quiet")
+
+
+def test_these_tests_run_on_the_python_of_the_images() -> None:
+    wanted = re.search(r"python:(\d+)\.(\d+)", DOCKERFILE)
+    assert wanted
+    assert sys.version_info[:2] >= (int(wanted[1]), int(wanted[2]))
