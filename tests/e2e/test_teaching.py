@@ -1,0 +1,190 @@
+"""Teaching in a browser with a real worker: drop, choose, caption, watch, cancel, be refused."""
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.e2e.site import PATIENCE_MS, Site, Visitor
+
+SAMPLES = Path(__file__).resolve().parents[2] / "storybook" / "samples"
+STEPS = "6"
+
+_DROP = """(zone, files) => {
+    const transfer = new DataTransfer();
+    for (const [name, kind, data] of files) {
+        const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+        transfer.items.add(new File([bytes], name, { type: kind }));
+    }
+    for (const kind of ["dragenter", "dragover", "drop"]) {
+        zone.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    }
+}"""
+
+
+def drop(page: Page, files: list[tuple[str, str, bytes]]) -> None:
+    """As when files are dragged from the desktop onto the page."""
+    data = [[name, kind, base64.b64encode(content).decode()] for name, kind, content in files]
+    page.locator("[data-drop-zone]").evaluate(_DROP, data)
+
+
+def sample(name: str, number: int) -> tuple[str, str, bytes]:
+    path = SAMPLES / name / f"{number}.png"
+    return f"{name}-{number}.png", "image/png", path.read_bytes()
+
+
+@pytest.fixture
+def ada(working_site: Site) -> Visitor:
+    return working_site.visit(logged_in="ada")
+
+
+def name_it(page: Page, name: str, noun: str, steps: str = STEPS) -> None:
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("What is it?").fill(noun)
+    page.get_by_text("How it is learned").click()
+    page.get_by_label("Steps", exact=True).fill(steps)
+    page.get_by_label("Rows in a step").fill("2")
+
+
+def test_pictures_are_dropped_and_chosen_captioned_and_the_learning_watched_to_its_end(ada: Visitor) -> None:
+    history = ada.history()
+    page = ada.go(f"/histories/{history}/teach")
+    drop(page, [sample("zigi", 0), sample("zigi", 1)])
+    page.locator("#files").set_input_files(SAMPLES / "zigi" / "2.png")
+    cards = page.locator("[data-upload]")
+    expect(cards).to_have_count(3)
+    expect(cards.first.locator("img")).to_be_visible()
+    expect(page.get_by_text("Few pictures:")).to_be_hidden()
+
+    page.get_by_label("Caption of zigi-0.png").fill("a mug in the rain")
+    cards.nth(1).get_by_role("button").click()
+    expect(cards).to_have_count(2)
+    expect(page.get_by_text("Few pictures:")).to_be_visible()
+    name_it(page, "zigi", "mug")
+    expect(page.locator("[data-as-prompt]")).to_contain_text("<zigi> mug on the beach")
+    ada.look("teach")
+
+    page.reload()  # what was dropped waits on the server
+    expect(cards).to_have_count(2)
+    page.get_by_label("Caption of zigi-0.png").fill("a mug in the rain")
+    name_it(page, "zigi", "mug")
+    page.get_by_role("button", name="Start learning").last.click()
+
+    expect(page.get_by_role("heading", name="Learning <zigi>")).to_be_visible()
+    expect(page.get_by_text("a mug in the rain", exact=True)).to_be_visible()
+    ada.look("learning")
+    expect(page.get_by_role("heading", name="Learned <zigi>")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("[data-samples] img")).to_have_count(len({0, 1, 3, 4, 6}) + 1)
+    expect(page.locator(".stages .done")).to_have_count(6)
+    expect(page.locator(".curve canvas")).to_be_visible()
+    expect(page.locator(".taught")).to_contain_text("zigi")
+    ada.look("learned")
+    page.get_by_role("link", name="Make pictures of it").click()
+    expect(page.get_by_label("What shall be in the picture?")).to_have_value("a photo of <zigi> mug")
+
+
+def test_what_is_refused_is_named_and_the_others_are_kept(ada: Visitor) -> None:
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    drop(
+        page,
+        [
+            sample("momo", 0),
+            ("drawing.svg", "image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+            ("broken.png", "image/png", sample("momo", 1)[2][:90]),
+            ("empty.jpg", "image/jpeg", b""),
+            ("again.png", "image/png", sample("momo", 0)[2]),
+        ],
+    )
+    refused = page.locator(".upload.refused")
+    expect(refused).to_have_count(3)
+    expect(page.locator("[data-upload]")).to_have_count(2)
+    for text in ("drawing.svg is a text with markup", "broken.png", "empty.jpg is empty"):
+        expect(refused.filter(has_text=text)).to_have_count(1)
+    expect(page.get_by_text("The same picture as momo-0.png")).to_be_visible()
+    ada.look("refused")
+    refused.first.get_by_role("button").click()
+    expect(refused).to_have_count(2)
+
+    name_it(page, "my cat", "cat")
+    page.get_by_role("button", name="Start learning").last.click()
+    assert page.url.endswith("/teach")  # the browser points at the name and sends nothing
+
+
+@pytest.fixture
+def long_learning(ada: Visitor) -> Page:
+    """The page of a learning that would take hours."""
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    drop(page, [sample("bolt", number) for number in range(3)])
+    expect(page.locator("[data-upload]")).to_have_count(3)
+    name_it(page, "bolt", "robot", steps="20000")
+    page.get_by_role("button", name="Start learning").last.click()
+    expect(page.locator("[data-stage=learning].now")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("[data-standing]")).to_contain_text("of 20000", timeout=PATIENCE_MS)
+    return page
+
+
+def cancel(page: Page) -> None:
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Stop learning").click()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible(timeout=PATIENCE_MS)
+
+
+def steps_shown(page: Page) -> int:
+    return int(page.locator("[data-progress]").evaluate("bar => bar.value"))
+
+
+def test_a_learning_goes_on_being_watched_when_its_page_is_loaded_again_or_its_line_breaks(
+    ada: Visitor, long_learning: Page
+) -> None:
+    page = long_learning
+    before = steps_shown(page)
+    page.reload()
+    assert steps_shown(page) >= before  # at once, from what is stored
+    begun = steps_shown(page)
+    page.wait_for_function(
+        "begun => document.querySelector('[data-progress]').value > begun", arg=begun, timeout=PATIENCE_MS
+    )
+    expect(page).to_have_title(re.compile(r"^\d+ % · Learning <bolt>"))
+
+    # The service behind a proxy is started anew: the stream is refused once, and then asked for again.
+    refusals = []
+
+    def refuse_once(route: Route) -> None:
+        if refusals:
+            route.continue_()
+        else:
+            refusals.append(route.request.url)
+            route.fulfill(status=503)
+
+    page.route("**/events?*", refuse_once)
+    page.reload()
+    begun = steps_shown(page)
+    page.wait_for_function(
+        "begun => document.querySelector('[data-progress]').value > begun", arg=begun, timeout=PATIENCE_MS
+    )
+    assert len(refusals) == 1
+    assert [one for one in ada.wrong if "status of 503" in one] == ada.wrong
+    ada.wrong.clear()
+    page.unroute("**/events?*")
+    cancel(page)
+
+
+def test_a_learning_is_cancelled_and_its_pictures_are_kept_for_another_try(ada: Visitor, long_learning: Page) -> None:
+    page = long_learning
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_focused()  # who presses Enter at once loses nothing
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel")).to_be_enabled()
+    cancel(page)
+    expect(page.locator(".taught li")).to_have_count(3)
+    page.goto(f"{ada.site.url}/jobs")
+    expect(page.locator(".job .mark")).to_have_text("cancelled")
+
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".job .mark")).not_to_have_text("cancelled")
+    page.get_by_role("link", name="Learning <bolt>").click()
+    expect(page.locator("[data-standing]")).to_contain_text("of 20000", timeout=PATIENCE_MS)
+    cancel(page)
