@@ -19,7 +19,20 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   const { top } = version.getBoundingClientRect();
   if (top < 0 || top > innerHeight * 0.8 || matchMedia("(max-width: 62rem)").matches) version.scrollIntoView({ behavior: gently() });
 });
-window.addEventListener("popstate", () => location.reload());
+
+// The address names the version that is open. htmx is not asked to keep it: going back and forth quickly, its own loading
+// and ours would overtake each other.
+const withoutHash = (address) => address.split("#")[0];
+const showWhatTheAddressNames = () => htmx.ajax("GET", withoutHash(location.href), { target: "#version", swap: "outerHTML" });
+
+document.body.addEventListener("htmx:afterRequest", (event) => {
+  const link = event.target.closest?.(".version-link");
+  if (link && event.detail.successful && link.href !== location.href) history.pushState({}, "", link.href);
+});
+window.addEventListener("popstate", showWhatTheAddressNames);
+// Back or forward may be pressed before this script runs; nobody would have heard it.
+const [loaded] = performance.getEntriesByType("navigation");
+if (loaded && withoutHash(loaded.name) !== withoutHash(location.href)) showWhatTheAddressNames();
 
 // Up and down walk along the tree.
 document.addEventListener("keydown", (event) => {
