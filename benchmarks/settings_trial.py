@@ -12,9 +12,9 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from cns.judge import ImageEncoder, load_judge
 from cns.learning import Concept, LearningRun
 from cns.own_settings import load_learning_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
-from cns.settings import LearningSettings
+from cns.settings import LearningSettings, UnknownSetting, change_settings
 from cns.teaching import Lesson, write_captions
 from storybook import MODEL_FOLDER
 from storybook.individuals import Individual, find_individual, portraits
@@ -189,19 +189,18 @@ def _pairwise(judge: ImageEncoder, first: Sequence[Tensor], second: Sequence[Ten
 
 def with_changes(settings: LearningSettings, changes: Sequence[str]) -> LearningSettings:
     """`settings` with "name=value" and "selection.name=value" applied; values are JSON."""
-    own: dict[str, Any] = {}
-    selection: dict[str, Any] = {}
+    own: dict[str, Any] = {"selection": {}}
     for change in changes:
         name, _, value = change.partition("=")
-        kind = selection if name.startswith("selection.") else own
-        field = name.removeprefix("selection.")
-        if field not in get_type_hints(type(settings.selection if kind is selection else settings)):
-            raise SystemExit(f"There is no setting {name}.")
+        kind = own["selection"] if name.startswith("selection.") else own
         try:
-            kind[field] = json.loads(value)
+            kind[name.removeprefix("selection.")] = json.loads(value)
         except ValueError:
-            kind[field] = value
-    return replace(settings, **own, selection=replace(settings.selection, **selection))
+            kind[name.removeprefix("selection.")] = value
+    try:
+        return change_settings(settings, own)
+    except UnknownSetting as error:
+        raise SystemExit(str(error)) from error
 
 
 def main() -> None:

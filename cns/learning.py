@@ -113,7 +113,7 @@ class LearningRun:
         self._prepare_pictures()
         self._calibration = tuple(calibration) if calibration is not None else load_calibration_prompts()
         self._select(self._calibration)
-        self._weigh_drift()
+        self._weigh_what_is_guarded()
         self._prepare_schedule()
         if resume is not None:
             self._restore(resume)
@@ -168,7 +168,7 @@ class LearningRun:
         return torch.cat([weights[layer].detach().flatten()[where].float() for layer, where in self._where.items()])
 
     @torch.no_grad()
-    def _weigh_drift(self) -> None:
+    def _weigh_what_is_guarded(self) -> None:
         """What must go on meaning the same: general prompts, the captions without the token, every earlier concept.
 
         Of each: the second moment of its text features, and per layer the energy a change is measured against. That is
@@ -194,7 +194,7 @@ class LearningRun:
                 weight = version.weights[layer].float()
                 least = SMALLEST_SHARE * energy(weight, moment)
                 taught[layer] = energy(weight - original[layer].float(), moment).maximum(least)
-            # A mean over the concepts: each of ten is kept as firmly as one alone would be.
+            # The moment is a mean over all their prompts: times their number, each is kept as firmly as one alone.
             self._guarded.append((settings.interference * len(version.deltas), moment, taught))
 
     def _features(self, prompts: Sequence[str]) -> Tensor:
@@ -244,7 +244,7 @@ class LearningRun:
             loss = diffusion_loss(made, target, weights)
             kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
             if self._guarded:
-                kept = kept + self._drift()
+                kept = kept + self._guarding_loss()
             self._set_gradients(loss + kept)
         self._set_rates()
         self._optimizer.step()
@@ -300,8 +300,12 @@ class LearningRun:
             made[layer] = weight.flatten().scatter(0, where, part.to(weight.dtype)).view(weight.shape)
         return made
 
-    def _drift(self) -> Tensor:
-        """Weighted sum of ||dW c||^2 / ||W c||^2, meant over layers, over what must go on meaning the same. Scalar."""
+    def _guarding_loss(self) -> Tensor:
+        """Drift and interference (docs/decisions/0010), scalar: per layer, then meant over the layers.
+
+        Drift is ||dW c||^2 / ||W c||^2 over features c of general prompts; interference is ||dW c||^2 / ||D c||^2 over
+        those of earlier concepts' prompts, with D what learning them has changed.
+        """
         total = torch.zeros((), device=self.values.device)
         parts = (self.values - self._before).split(self._sizes)
         for (layer, where), part in zip(self._where.items(), parts, strict=True):

@@ -8,12 +8,14 @@ from cns.settings import LearningSettings, UnknownSetting, change_settings
 LEARNING_SETTINGS = "learning_settings.json"
 
 
-def load_learning_settings(base_folder: str | Path | None = None) -> LearningSettings:
-    """The defaults, with what `learning_settings.json` in the base's folder says instead.
+def load_learning_settings(
+    base_folder: str | Path | None = None, defaults: LearningSettings | None = None
+) -> LearningSettings:
+    """`defaults`, else the method's, with what `learning_settings.json` in the base's folder says instead.
 
     Raises UnknownSetting with a sentence that names the file when it is not an object of existing settings.
     """
-    defaults = LearningSettings()
+    defaults = defaults or LearningSettings()
     path = None if base_folder is None else Path(base_folder) / LEARNING_SETTINGS
     if path is None or not path.is_file():
         return defaults

@@ -43,7 +43,7 @@ class LearningSettings:
 
     steps, batch: optimiser steps, and rows in each. lr_weights, lr_token: rates of the values and of the token.
     l1, l2: weights of the two terms of the regulariser (Eq. 7). drift, interference: weights of a third and a fourth
-    term, which are ours (docs/decisions/0009): the share by which keys and values of general prompts and of the bare
+    term, which are ours (docs/decisions/0010): the share by which keys and values of general prompts and of the bare
     class noun may move, and the share of what earlier concepts changed that may be undone; 0 and 0 leave the method as
     it was published. warmup_steps: the rates rise over these; they fall to nothing over the last `cooldown` share of
     the steps. resolution_px: None for the base's own. flip: also learn the mirrored pictures (wrong for what has a left

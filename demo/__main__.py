@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from cns.base_model import load_base
 from cns.cli import progress_bar
 from cns.errors import CnsError
 from cns.own_settings import load_learning_settings
+from cns.settings import change_settings
 from cns.teaching import OnProgress, no_progress
 from demo.comparison import learn_with_library
 from demo.rest import Program, Refused, become_administrator
@@ -45,7 +46,7 @@ STARTING = "starting the service"
 
 @dataclass(frozen=True)
 class Choices:
-    """What a demo may be told. changes: settings of learning that shall differ from the method's own."""
+    """What a demo may be told. changes: settings of learning that shall differ from the base's own."""
 
     out: Path = Path("demo-out")
     base: Path = MODEL_FOLDER
@@ -73,7 +74,7 @@ def run(choices: Choices, on_progress: OnProgress = no_progress) -> Outcome:
     """The whole demo; writes its results. Raises NotStarted, SiteDied, Refused, CnsError, httpx.HTTPError."""
     begun = time.monotonic()
     changes = dict(choices.changes)
-    learning = replace(load_learning_settings(choices.base), **changes)
+    learning = change_settings(load_learning_settings(choices.base), changes)
     demo = open_demo(choices.base, choices.samples, choices.names, settings=choices.settings, learning=learning)
     before = demo.base.checksum()
     told = use_service(choices, plan_of(demo, choices, changes), on_progress)
@@ -121,7 +122,7 @@ def main() -> int:
     parser.add_argument("--base", type=Path, default=MODEL_FOLDER, help="folder of the base, with its CLIP in clip/")
     parser.add_argument("--samples", type=Path, default=SAMPLES_FOLDER)
     parser.add_argument("--concepts", nargs="+", default=list(SAMPLES), help="folders of the samples, in order")
-    parser.add_argument("--learning-steps", type=int, help="default: that of the method")
+    parser.add_argument("--learning-steps", type=int, help="default: those of the base")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="denoising steps of each picture")
     parser.add_argument("--no-comparison", action="store_true", help="do not let the library learn the same")
     options = parser.parse_args()

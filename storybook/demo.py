@@ -284,7 +284,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     parser.add_argument("--base", type=Path, default=MODEL_FOLDER, help="folder of the base, with its CLIP in clip/")
     parser.add_argument("--samples", type=Path, default=SAMPLES_FOLDER)
-    parser.add_argument("--learning-steps", type=int, help="default: that of the method")
+    parser.add_argument("--learning-steps", type=int, help="default: those of the base")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="denoising steps of each picture")
     options = parser.parse_args()
     console = Console(stderr=True)

@@ -1,16 +1,25 @@
 """Tiny base models, built once per session."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from cns.base_model import BaseModel, load_base
-from tests import tiny
+from tests import tiny, tiny_clip
 
 
 @pytest.fixture(scope="session")
 def sd1_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.build_sd1(tmp_path_factory.mktemp("base") / "sd1")
+
+
+@pytest.fixture(scope="session")
+def judged_folder(sd1_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a CLIP beside it, so that what is learned on it is examined."""
+    folder = shutil.copytree(sd1_folder, tmp_path_factory.mktemp("base") / "judged")
+    tiny_clip.build_clip(folder / "clip")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """What a worker works with: the base model and what lies in its folder beside it. Loaded once."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,8 @@ def load_equipment(settings: Settings) -> Equipment:
 
 
 def learning_defaults(base: BaseModel, folder: Path | None = None) -> LearningSettings:
-    """The base's own settings, else the method's; large pictures take less memory, as few GPUs hold them otherwise."""
-    settings = load_learning_settings(folder)
-    return settings if base.native_px < LARGE_PX else replace(settings, gradient_checkpointing=True)
+    """The method's settings, large pictures with less memory as few GPUs hold more; the base's own overrule."""
+    return load_learning_settings(folder, LearningSettings(gradient_checkpointing=base.native_px >= LARGE_PX))
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -93,11 +93,7 @@ def _ask(uow: UnitOfWork, limits: Settings, caller: Caller, history_id: UUID, fo
 def show_card(request: Request, generation_id: UUID, caller: CurrentUser, session: Reading) -> Response:
     """One request for pictures as it is now, to take the place of the card that showed it before."""
     generation = service.get_generation(session, caller.id, generation_id)
-    return _card(request, caller, session, generation, session.get_one(Job, generation.job_id))
-
-
-def _card(request: Request, caller: Caller, session: Session, generation: Generation, job: Job) -> Response:
-    asked = studio.look_at(session, generation, job)
+    asked = studio.look_at(session, generation, session.get_one(Job, generation.job_id))
     history = get_history(session, caller.id, generation.history_id)
     desk = studio.desk_of(session, history)
     return render(request, "studio/one.html", caller, desk=desk, asked=asked, calls=_calls(request))

@@ -118,9 +118,9 @@ def lately_asked(
 
 def _with_images(session: Session, rows: Sequence[tuple[Generation, Job]]) -> list[Asked]:
     told = last_event_ids(session, [job.id for _, job in rows])
-    for _, job in rows:
-        if job.state in OPEN:
-            session.refresh(job)  # after its newest event was asked for: an end between the two would never be told
+    # Once more, after their newest events were asked for: an end between the two would never be told.
+    still_open = [job.id for _, job in rows if job.state in OPEN]
+    session.scalars(select(Job).where(Job.id.in_(still_open)), execution_options={"populate_existing": True}).all()
     images: dict[UUID, list[Image]] = {}
     for image in images_of(session, [generation.id for generation, _ in rows]):
         images.setdefault(image.generation_id, []).append(image)

@@ -21,5 +21,5 @@ def test_settings_are_changed_by_name() -> None:
 
 
 def test_an_unknown_setting_is_refused_by_its_name() -> None:
-    with pytest.raises(SystemExit, match="no setting stesp"):
+    with pytest.raises(SystemExit, match="no setting 'stesp'"):
         with_changes(LearningSettings(), ["stesp=7"])

@@ -18,14 +18,6 @@ from tests import tiny_clip
 
 
 @pytest.fixture(scope="module")
-def base_folder(sd1_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cli") / "base"
-    shutil.copytree(sd1_folder, folder)
-    tiny_clip.build_clip(folder / "clip")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """One picture of each kind of file that is taken."""
     folder = tmp_path_factory.mktemp("pictures")
@@ -46,11 +38,11 @@ def learn(history: Path, base: Path, pictures: list[str], name: str = "rex", *mo
 
 
 @pytest.fixture(scope="module")
-def learned(base_folder: Path, pictures: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def learned(judged_folder: Path, pictures: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A history of two versions. Tests that change it work on a copy."""
     history = tmp_path_factory.mktemp("cli-history") / "history"
     for name in ("rex", "tom"):
-        result = learn(history, base_folder, pictures, name)
+        result = learn(history, judged_folder, pictures, name)
         assert result.exit_code == 0, result.output
     return history
 
@@ -76,26 +68,26 @@ def test_learning_makes_versions_with_an_examination(learned: Path) -> None:
 
 
 def test_learning_the_same_twice_gives_the_same_delta(
-    learned: Path, base_folder: Path, pictures: list[str], tmp_path: Path
+    learned: Path, judged_folder: Path, pictures: list[str], tmp_path: Path
 ) -> None:
-    assert learn(tmp_path / "again", base_folder, pictures).exit_code == 0
+    assert learn(tmp_path / "again", judged_folder, pictures).exit_code == 0
     first, again = (HistoryFolder.open(folder).history.find(1) for folder in (learned, tmp_path / "again"))
     assert again.delta == first.delta
 
 
 def test_a_caption_of_ones_own_is_learned_with_the_token_in_it(
-    base_folder: Path, pictures: list[str], tmp_path: Path
+    judged_folder: Path, pictures: list[str], tmp_path: Path
 ) -> None:
-    result = learn(tmp_path / "h", base_folder, pictures, "rex", "--caption", "the dog at night")
+    result = learn(tmp_path / "h", judged_folder, pictures, "rex", "--caption", "the dog at night")
     assert result.exit_code == 0, result.output
     version = HistoryFolder.open(tmp_path / "h").history.find(1)
     assert version.report["captions"] == ["the <rex> dog at night"] * 3
 
 
 def test_captions_can_be_retrieved_with_the_clip_beside_the_base(
-    base_folder: Path, pictures: list[str], tmp_path: Path
+    judged_folder: Path, pictures: list[str], tmp_path: Path
 ) -> None:
-    result = learn(tmp_path / "h", base_folder, pictures, "rex", "--captioner", "retrieval")
+    result = learn(tmp_path / "h", judged_folder, pictures, "rex", "--captioner", "retrieval")
     assert result.exit_code == 0, result.output
 
 
@@ -136,7 +128,7 @@ def test_an_earlier_version_does_not_know_later_concepts(learned: Path, tmp_path
     assert result.stderr.count("\n") <= 2
 
 
-def test_the_tree_shows_where_head_is_and_how_it_got_there(own_copy: Path, base_folder: Path) -> None:
+def test_the_tree_shows_where_head_is_and_how_it_got_there(own_copy: Path, judged_folder: Path) -> None:
     assert run("rollback", own_copy, "--to", 1).exit_code == 0
     shown = run("history", own_copy).stdout
     assert re.search(r"1  rex \(dog\).*<- head", shown)
@@ -145,7 +137,7 @@ def test_the_tree_shows_where_head_is_and_how_it_got_there(own_copy: Path, base_
 
 
 def test_after_a_rollback_the_same_bytes_come_again_and_learning_branches(
-    own_copy: Path, base_folder: Path, pictures: list[str], tmp_path: Path
+    own_copy: Path, judged_folder: Path, pictures: list[str], tmp_path: Path
 ) -> None:
     options = ("--steps", 2, "--seed", 3)
     assert run("generate", own_copy, "<rex>", "--out", tmp_path / "a", *options, "--version", 1).exit_code == 0
@@ -153,7 +145,7 @@ def test_after_a_rollback_the_same_bytes_come_again_and_learning_branches(
     assert run("generate", own_copy, "<rex>", "--out", tmp_path / "b", *options).exit_code == 0
     (before,), (after,) = (list((tmp_path / name).iterdir()) for name in "ab")
     assert before.read_bytes() == after.read_bytes()
-    assert learn(own_copy, base_folder, pictures, "mia").exit_code == 0
+    assert learn(own_copy, judged_folder, pictures, "mia").exit_code == 0
     assert HistoryFolder.open(own_copy).history.find(3).parent == 1
 
 
@@ -230,7 +222,7 @@ def test_a_damaged_delta_is_told_of(own_copy: Path, tmp_path: Path) -> None:
 
 
 def test_the_base_comes_from_the_option_the_history_the_environment_or_the_project(
-    learned: Path, base_folder: Path, sd2_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: Path, judged_folder: Path, sd2_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BASE_MODEL", str(sd2_folder))
     found = [
@@ -238,9 +230,9 @@ def test_the_base_comes_from_the_option_the_history_the_environment_or_the_proje
         cli.open_base(learned, None, None, "cpu", "float32")[1],
         cli.open_base(tmp_path / "new", None, None, "cpu", "float32")[1],
     ]
-    assert found == [str(sd2_folder), str(base_folder), str(sd2_folder)]
+    assert found == [str(sd2_folder), str(judged_folder), str(sd2_folder)]
     assert cli.SHIPPED_BASE.parts[-2:] == ("storybook", "model")
 
 
-def test_a_dtype_by_name_is_that_of_the_base(base_folder: Path, tmp_path: Path) -> None:
-    assert cli.open_base(tmp_path, str(base_folder), None, "cpu", "bfloat16")[0].dtype is torch.bfloat16
+def test_a_dtype_by_name_is_that_of_the_base(judged_folder: Path, tmp_path: Path) -> None:
+    assert cli.open_base(tmp_path, str(judged_folder), None, "cpu", "bfloat16")[0].dtype is torch.bfloat16

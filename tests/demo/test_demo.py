@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +25,6 @@ from storybook import MODEL_FOLDER, SAMPLES_FOLDER
 from storybook.demo import open_demo
 from storybook.demo_plan import Settings
 from storybook.demo_report import SECONDS
-from tests import tiny_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("zigi", "momo")
@@ -68,15 +66,7 @@ def wait_until(true: Callable[[], Any], what: str, patience_s: float = 120.0) ->
 
 
 @pytest.fixture(scope="module")
-def tiny_base(sd1_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rest-demo") / "base"
-    shutil.copytree(sd1_folder, folder)
-    tiny_clip.build_clip(folder / "clip")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def demonstrated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path, list[str]]:
+def demonstrated(judged_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path, list[str]]:
     """One demo of two concepts: what came of it, where it was written, and the stages that were told of."""
     out = tmp_path_factory.mktemp("demo-out")
     stages: list[str] = []
@@ -84,7 +74,7 @@ def demonstrated(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", "postgresql+psycopg://nobody@nowhere.invalid/theirs")  # not the demo's business
         outcome = run(
-            Choices(out, tiny_base, names=NAMES, settings=SMALL, changes=CHANGES),
+            Choices(out, judged_folder, names=NAMES, settings=SMALL, changes=CHANGES),
             lambda stage, done, total: stages.append(stage),
         )
     assert children() == before
@@ -150,10 +140,10 @@ def test_nothing_secret_is_in_what_the_service_said(demonstrated: tuple[Outcome,
 
 
 def test_whatever_is_wrong_with_the_service_fails_its_check(
-    demonstrated: tuple[Outcome, Path, list[str]], tiny_base: Path
+    demonstrated: tuple[Outcome, Path, list[str]], judged_folder: Path
 ) -> None:
     told = demonstrated[0].told
-    model = open_demo(tiny_base, SAMPLES_FOLDER, NAMES)
+    model = open_demo(judged_folder, SAMPLES_FOLDER, NAMES)
     digests = [version.delta for version in told.versions]
     other = "0" * 64
     assert all(check.holds for check in check_service(model, told, digests))
@@ -183,33 +173,44 @@ def test_times_are_told_in_a_sentence() -> None:
     ]
 
 
-def test_settings_of_another_service_do_not_reach_the_demo(monkeypatch: pytest.MonkeyPatch, tiny_base: Path) -> None:
+def test_settings_of_another_service_do_not_reach_the_demo(
+    monkeypatch: pytest.MonkeyPatch, judged_folder: Path
+) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg://yours")
     monkeypatch.setenv("DATABASE_PASSWORD_FILE", "yours")
     monkeypatch.setenv("LEASE_S", "1")
     monkeypatch.setenv("LANGUAGE_OF_THE_LAND", "kept")
-    environment = environment_for(tiny_base)
+    environment = environment_for(judged_folder)
     assert not {"DATABASE_URL", "DATABASE_PASSWORD_FILE", "LEASE_S"} & environment.keys()
     assert environment["LANGUAGE_OF_THE_LAND"] == "kept"
-    assert environment["BASE_MODEL"] == str(tiny_base.resolve())
+    assert environment["BASE_MODEL"] == str(judged_folder.resolve())
     assert environment_for(MODEL_FOLDER)["BASE_MODEL"] == "storybook"
 
 
 def test_a_worker_that_does_not_start_ends_the_demo_and_leaves_nothing(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judged_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nowhere = environment_for(tiny_base) | {"BASE_MODEL": str(tmp_path / "nowhere")}
+    nowhere = environment_for(judged_folder) | {"BASE_MODEL": str(tmp_path / "nowhere")}
     monkeypatch.setattr(demo.site, "environment_for", lambda base: nowhere)
     before = children()
     with pytest.raises(NotStarted, match="The worker did not start"):
-        run(Choices(tmp_path / "out", tiny_base, names=NAMES, settings=SMALL, changes=CHANGES))
+        run(Choices(tmp_path / "out", judged_folder, names=NAMES, settings=SMALL, changes=CHANGES))
     assert children() == before
     assert "There is no base model at" in (tmp_path / "out" / "service.log").read_text()
 
 
-def test_a_demo_that_is_told_to_stop_leaves_nothing(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_demo_that_is_told_to_stop_leaves_nothing(judged_folder: Path, tmp_path: Path) -> None:
     mark, log = uuid4().hex, tmp_path / "service.log"
-    command = [sys.executable, "-m", "demo", "--base", str(tiny_base), "--out", str(tmp_path), "--learning-steps=20000"]
+    command = [
+        sys.executable,
+        "-m",
+        "demo",
+        "--base",
+        str(judged_folder),
+        "--out",
+        str(tmp_path),
+        "--learning-steps=20000",
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "A_MARK": mark}, stderr=subprocess.PIPE, start_new_session=True
     ) as process:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from storybook.demo_report import build_report, check_report, find_gaps
 from storybook.demo_sheet import SheetColumn, SheetRow, draw_sheet, wrap_words
 from storybook.individuals import SAMPLES
 from storybook.phrases import diverse_captions
-from tests import tiny_clip
 
 NOUNS = {"zigi": "mug", "momo": "cat", "bolt": "robot"}
 VERSION = VersionRecord(
@@ -197,18 +195,10 @@ def test_calibration_captions_differ_and_are_always_the_same() -> None:
 # --- the whole, tiny --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tiny_base(sd1_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "base"
-    shutil.copytree(sd1_folder, folder)
-    tiny_clip.build_clip(folder / "clip")
-    return folder
-
-
-def test_the_whole_demo_runs_on_a_tiny_base(tiny_base: Path, tmp_path: Path) -> None:
+def test_the_whole_demo_runs_on_a_tiny_base(judged_folder: Path, tmp_path: Path) -> None:
     settings, learning = Settings(steps=2, seeds=1), LearningSettings(steps=2, batch=2)
-    demo = open_demo(tiny_base, SAMPLES_FOLDER, SAMPLES, settings=settings, learning=learning)
-    folder = begin_history(tmp_path, tiny_base, demo.base)
+    demo = open_demo(judged_folder, SAMPLES_FOLDER, SAMPLES, settings=settings, learning=learning)
+    folder = begin_history(tmp_path, judged_folder, demo.base)
     stages: list[str] = []
     report, sheet = run_demo(demo, folder, lambda stage, done, total: stages.append(stage))
     write_results(tmp_path, report, sheet)
@@ -228,7 +218,7 @@ def test_the_whole_demo_runs_on_a_tiny_base(tiny_base: Path, tmp_path: Path) -> 
     assert "zigi: learning" in stages
     assert folder.history.head == 3
     assert [move.why for move in folder.history.head_moves][-2:] == ["rolled back", "the demo is over"]
-    begin_history(tmp_path, tiny_base, demo.base)  # a second demo in the same place starts afresh
+    begin_history(tmp_path, judged_folder, demo.base)  # a second demo in the same place starts afresh
 
 
 def test_a_demo_without_a_base_says_so(
