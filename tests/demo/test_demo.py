@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from storybook import MODEL_FOLDER, SAMPLES_FOLDER
 from storybook.demo import open_demo
 from storybook.demo_plan import Settings
 from storybook.demo_report import SECONDS
+from tests.worker.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("zigi", "momo")
@@ -56,13 +55,6 @@ def marked(mark: str) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def wait_until(true: Callable[[], Any], what: str, patience_s: float = 120.0) -> None:
-    deadline = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
