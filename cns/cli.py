@@ -27,7 +27,7 @@ from cns.export import export_custom_diffusion, export_diffusers, export_lora
 from cns.history import History, VersionRecord
 from cns.history_folder import HistoryFolder, write_atomically
 from cns.judge import Judge, load_judge
-from cns.own_settings import load_learning_settings
+from cns.own_settings import load_generation_settings, load_learning_settings
 from cns.phrases import load_phrase_bank
 from cns.pictures import read_picture
 from cns.recipe import recipe_of, to_png
@@ -125,6 +125,7 @@ def learn(
         judge=clip,
         captioner=choose_captioner(captioner, clip, blip, source, device),
         settings=settings,
+        examination=ExaminationSettings(guidance=load_generation_settings(source).guidance),
         base_folder=Path(source),
     )
     if not (history / "history.json").exists():
@@ -147,11 +148,11 @@ def generate_pictures(
     count: Annotated[int, typer.Option(min=1)] = 1,
     version: VersionOption = None,
     negative: Annotated[str, typer.Option(help="What should not be in the picture.")] = "",
-    steps: Annotated[int, typer.Option(min=1)] = GenerationRequest.steps,
-    guidance: Annotated[float, typer.Option(help="How strongly the prompt counts; 1 switches guidance off.")] = (
-        GenerationRequest.guidance
-    ),
-    sampler: Annotated[str, typer.Option(help=", ".join(SAMPLERS))] = GenerationRequest.sampler,
+    steps: Annotated[int | None, typer.Option(min=1, help="Default: the base's own, as for the next two.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How strongly the prompt counts; 1 switches guidance off.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help=", ".join(SAMPLERS))] = None,
     width: Annotated[int | None, typer.Option(min=8, help="In pixels. Default: what the base was trained on.")] = None,
     height: Annotated[int | None, typer.Option(min=8, help="In pixels.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Pictures made at the same time.")] = 4,
@@ -162,12 +163,22 @@ def generate_pictures(
 ) -> None:
     """Make pictures at a version, each a PNG with its whole recipe inside."""
     folder = HistoryFolder.open(history)
-    model, _, _ = open_base(history, base, config, device, dtype)
+    model, source, _ = open_base(history, base, config, device, dtype)
     folder.check_base(model.id)
     number = folder.history.head if version is None else version
+    own = load_generation_settings(source)
     deltas = folder.load_deltas(number)
     requests = [
-        GenerationRequest(prompt, negative, seed + place, steps, guidance, sampler, width, height)
+        GenerationRequest(
+            prompt,
+            negative,
+            seed + place,
+            steps=own.steps if steps is None else steps,
+            guidance=own.guidance if guidance is None else guidance,
+            sampler=sampler or own.sampler,
+            width_px=width,
+            height_px=height,
+        )
         for place in range(count)
     ]
     with progress_bar() as on_progress:
@@ -224,7 +235,8 @@ def score(
     if clip is None:
         raise CnsError("Scores need a CLIP model, and there is none beside this base: give one with --judge.")
     with progress_bar() as on_progress:
-        settings = ExaminationSettings(pictures_per_prompt=seeds, steps=steps)
+        guidance = load_generation_settings(source).guidance
+        settings = ExaminationSettings(pictures_per_prompt=seeds, steps=steps, guidance=guidance)
         on_step = functools.partial(on_progress, "generating")
         scores = score_history(folder, model, clip, version=version, settings=settings, on_step=on_step)
     typer.echo(json.dumps({"scores": scores}, indent=1))

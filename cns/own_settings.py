@@ -1,11 +1,32 @@
-"""The learning settings that a base model brings in its own folder: what was measured to hold on it."""
+"""The settings that a base model brings in its own folder: what was measured to hold on it."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from cns.denoise import GenerationRequest
+from cns.samplers import SAMPLERS
 from cns.settings import LearningSettings, UnknownSetting, change_settings
 
 LEARNING_SETTINGS = "learning_settings.json"
+GENERATION_SETTINGS = "generation_settings.json"
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How pictures are made where nobody says otherwise; as in `cns.denoise.GenerationRequest`."""
+
+    steps: int = GenerationRequest.steps
+    guidance: float = GenerationRequest.guidance
+    sampler: str = GenerationRequest.sampler
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= 1000 or self.guidance < 0:
+            raise ValueError("A picture takes 1 to 1000 steps, and guidance is not below 0.")
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"There is no sampler {self.sampler!r}; there are {', '.join(SAMPLERS)}.")
 
 
 def load_learning_settings(
@@ -15,17 +36,35 @@ def load_learning_settings(
 
     Raises UnknownSetting with a sentence that names the file when it is not an object of existing settings.
     """
-    defaults = defaults or LearningSettings()
-    path = None if base_folder is None else Path(base_folder) / LEARNING_SETTINGS
+    changes = _read(base_folder, LEARNING_SETTINGS)
+    if not isinstance(changes.get("selection", {}), dict):
+        raise UnknownSetting(f"{LEARNING_SETTINGS} of the base model: its selection is not an object of settings.")
+    try:
+        return change_settings(defaults or LearningSettings(), changes)
+    except UnknownSetting as error:
+        raise UnknownSetting(f"{LEARNING_SETTINGS} of the base model: {error}") from error
+
+
+def load_generation_settings(base_folder: str | Path | None = None) -> GenerationSettings:
+    """The defaults, with what `generation_settings.json` in the base's folder says instead. Raises UnknownSetting."""
+    changes = _read(base_folder, GENERATION_SETTINGS)
+    strange = changes.keys() - {field.name for field in fields(GenerationSettings)}
+    if strange:
+        raise UnknownSetting(f"{GENERATION_SETTINGS} of the base model: there is no setting {min(strange)!r}.")
+    try:
+        return GenerationSettings(**changes)
+    except (ValueError, TypeError) as error:
+        raise UnknownSetting(f"{GENERATION_SETTINGS} of the base model cannot be used: {error}") from error
+
+
+def _read(base_folder: str | Path | None, name: str) -> Mapping[str, Any]:
+    path = None if base_folder is None else Path(base_folder) / name
     if path is None or not path.is_file():
-        return defaults
+        return {}
     try:
         changes = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UnknownSetting(f"{path.name} of the base model is not JSON.") from error
-    if not isinstance(changes, dict) or not isinstance(changes.get("selection", {}), dict):
-        raise UnknownSetting(f"{path.name} of the base model is not an object of settings.")
-    try:
-        return change_settings(defaults, changes)
-    except UnknownSetting as error:
-        raise UnknownSetting(f"{path.name} of the base model: {error}") from error
+        raise UnknownSetting(f"{name} of the base model is not JSON.") from error
+    if not isinstance(changes, dict):
+        raise UnknownSetting(f"{name} of the base model is not an object of settings.")
+    return changes

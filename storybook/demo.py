@@ -29,10 +29,11 @@ from cns.cli import progress_bar
 from cns.compose import Version, compose
 from cns.denoise import generate, to_pictures
 from cns.errors import CnsError
+from cns.examination import ExaminationSettings
 from cns.history_folder import HistoryFolder, as_json, write_atomically
 from cns.judge import Judge, load_judge
 from cns.metrics import clip_score, drift
-from cns.own_settings import load_learning_settings
+from cns.own_settings import load_generation_settings, load_learning_settings
 from cns.phrases import load_phrase_bank
 from cns.pictures import read_picture
 from cns.scoring import score_pictures
@@ -90,6 +91,7 @@ def open_demo(
         captioner=RetrievalCaptioner(judge, load_phrase_bank(base_folder)),
         settings=learning or load_learning_settings(base_folder),
         likeness=find_likeness(base_folder),
+        examination=ExaminationSettings(guidance=load_generation_settings(base_folder).guidance),
         base_folder=base_folder,
     )
     lessons = tuple(load_lesson(samples / name) for name in names)

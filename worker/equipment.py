@@ -1,6 +1,6 @@
 """What a worker works with: the base model and what lies in its folder beside it. Loaded once."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,10 @@ import torch
 from app.config import Settings
 from cns.base_model import BaseModel, load_base
 from cns.captions import Captioner, RetrievalCaptioner, TemplateCaptioner
-from cns.denoise import GenerationRequest
 from cns.errors import CnsError
 from cns.examination import ExaminationSettings
 from cns.judge import ImageEncoder, Judge, load_judge
-from cns.own_settings import load_learning_settings
+from cns.own_settings import GenerationSettings, load_generation_settings, load_learning_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.samplers import SAMPLERS
 from cns.settings import LearningSettings, change_settings
@@ -38,6 +37,7 @@ class Equipment:
     calibration: tuple[str, ...]
     generic_prompts: tuple[str, ...]
     learning: LearningSettings
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
     examination: ExaminationSettings = field(default_factory=ExaminationSettings)
 
     @property
@@ -53,9 +53,7 @@ class Equipment:
             "native_px": self.base.native_px,
             "size_step_px": self.size_step_px,
             "samplers": list(SAMPLERS),
-            "steps": GenerationRequest.steps,
-            "guidance": GenerationRequest.guidance,
-            "sampler": GenerationRequest.sampler,
+            **asdict(self.generation),
             "pixelated": self.base.native_px <= SMALL_PX,
             "learning": self.learning.to_json(),
         }
@@ -71,6 +69,7 @@ def load_equipment(settings: Settings) -> Equipment:
     half = device.type == "cuda" and not embedded
     base = load_base(source, device=device, dtype=torch.float16 if half else torch.float32)
     folder = Path(source) if Path(source).is_dir() else None
+    generation = load_generation_settings(folder)
     judge = load_judge(folder / "clip", device) if folder is not None and (folder / "clip").is_dir() else None
     return Equipment(
         base=base,
@@ -82,6 +81,8 @@ def load_equipment(settings: Settings) -> Equipment:
         calibration=load_calibration_prompts(folder),
         generic_prompts=load_generic_prompts(folder),
         learning=learning_defaults(base, folder),
+        generation=generation,
+        examination=ExaminationSettings(guidance=generation.guidance),
     )
 
 

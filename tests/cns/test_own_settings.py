@@ -1,4 +1,4 @@
-"""A base brings the learning settings that hold on it."""
+"""A base brings the settings that hold on it."""
 
 import json
 from dataclasses import replace
@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from cns.own_settings import LEARNING_SETTINGS, load_learning_settings
+from cns.denoise import GenerationRequest
+from cns.own_settings import (
+    GENERATION_SETTINGS,
+    LEARNING_SETTINGS,
+    GenerationSettings,
+    load_generation_settings,
+    load_learning_settings,
+)
 from cns.settings import LearningSettings, UnknownSetting
 from storybook import MODEL_FOLDER
+from storybook.evaluate import GUIDANCE
 
 
-def _write(folder: Path, text: str) -> Path:
-    (folder / LEARNING_SETTINGS).write_text(text, encoding="utf-8")
+def _write(folder: Path, text: str, name: str = LEARNING_SETTINGS) -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -37,3 +45,21 @@ def test_the_storybook_brings_its_own() -> None:
 def test_settings_that_cannot_be_used_are_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(UnknownSetting, match=r"learning_settings\.json of the base model"):
         load_learning_settings(_write(tmp_path, text))
+
+
+def test_pictures_are_made_as_the_base_says_else_as_a_plain_request(tmp_path: Path) -> None:
+    plain = load_generation_settings(tmp_path)
+    request = GenerationRequest("a mug")
+    assert (plain.steps, plain.guidance, plain.sampler) == (request.steps, request.guidance, request.sampler)
+    own = load_generation_settings(_write(tmp_path, '{"guidance": 2.5, "sampler": "unipc"}', GENERATION_SETTINGS))
+    assert own == GenerationSettings(guidance=2.5, sampler="unipc")
+
+
+def test_the_storybook_is_guided_as_its_card_measures_it() -> None:
+    assert load_generation_settings(MODEL_FOLDER).guidance == GUIDANCE
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"guidanse": 7}', '{"guidance": -1}', '{"steps": 0}', '{"sampler": "x"}'])
+def test_generation_settings_that_cannot_be_used_are_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UnknownSetting, match=r"generation_settings\.json of the base model"):
+        load_generation_settings(_write(tmp_path, text, GENERATION_SETTINGS))
