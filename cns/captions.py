@@ -37,7 +37,7 @@ def with_token(caption: str, class_noun: str, token: str) -> str:
     """The caption about this one individual: "a dog on the grass" -> "a <rex> dog on the grass".
 
     The first occurrence of the noun as a whole word counts, in any case. A caption without the noun gets
-    "a photo of <rex> dog" in front; one that already names the token is left as its writer wants it.
+    "a photo of a <rex> dog" in front; one that already names the token is left as its writer wants it.
     """
     if token in caption:
         return caption
@@ -46,7 +46,7 @@ def with_token(caption: str, class_noun: str, token: str) -> str:
     replaced, found = whole_word.subn(lambda _: individual, caption, count=1)
     if found:
         return replaced
-    return ", ".join(part for part in (f"a photo of {individual}", caption.strip()) if part)
+    return ", ".join(part for part in (f"a photo of a {individual}", caption.strip()) if part)
 
 
 class TemplateCaptioner:

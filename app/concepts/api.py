@@ -40,7 +40,7 @@ CONCEPT_EXAMPLE: dict[str, Any] = {
             "file_name": "rex on the beach.jpg",
             "width_px": 1536,
             "height_px": 2048,
-            "caption": "a photo of <rex> dog on a beach",
+            "caption": "a photo of a <rex> dog on a beach",
             "url": f"/api/v1/pictures/{PICTURE_ID}/file",
             "thumbnail_url": f"/api/v1/pictures/{PICTURE_ID}/thumbnail",
         }

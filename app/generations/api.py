@@ -32,7 +32,7 @@ router = APIRouter(tags=["generations"])
 
 LONGEST_WAIT_S = 60
 
-PROMPT_EXAMPLE = "a photo of <rex> dog next to <momo> cat on the grass"
+PROMPT_EXAMPLE = "a photo of a <rex> dog next to a <momo> cat on the grass"
 IMAGE_EXAMPLE: dict[str, Any] = {
     "id": "9e0f1b3c-41f7-4a52-b0a8-7c9a5d2e6f33",
     "seed": 1,

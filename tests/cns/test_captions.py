@@ -18,9 +18,9 @@ from tests import tiny_clip
         ("a photo of a dog", "a photo of a <rex> dog"),
         ("A Dog on the grass", "A <rex> dog on the grass"),
         ("a dog next to a dog", "a <rex> dog next to a dog"),
-        ("a doghouse and a hotdog", "a photo of <rex> dog, a doghouse and a hotdog"),
-        ("something in the snow", "a photo of <rex> dog, something in the snow"),
-        ("  ", "a photo of <rex> dog"),
+        ("a doghouse and a hotdog", "a photo of a <rex> dog, a doghouse and a hotdog"),
+        ("something in the snow", "a photo of a <rex> dog, something in the snow"),
+        ("  ", "a photo of a <rex> dog"),
         ("two dogs and a <rex> dog", "two dogs and a <rex> dog"),
     ],
 )

@@ -32,12 +32,12 @@ ORDER = ("zigi", "momo", "bolt")
 NAME, HISTORY = "ada", "Storybook friends"
 # Prompt, seed: the last stands first on the page.
 DRAWN = (
-    ("a photo of <bolt> robot at night", 3),
-    ("a photo of <momo> cat on the beach", 11),
-    ("a photo of <zigi> mug next to <bolt> robot on the grass", 21),
-    ("a photo of <momo> cat next to <zigi> mug in the snow", 5),
+    ("a photo of a <bolt> robot at night", 3),
+    ("a photo of a <momo> cat on the beach", 11),
+    ("a photo of a <zigi> mug next to a <bolt> robot on the grass", 21),
+    ("a photo of a <momo> cat next to a <zigi> mug in the snow", 5),
 )
-WRITTEN = "a photo of <momo> cat next to <bolt> robot by the sea"
+WRITTEN = "a photo of a <momo> cat next to a <bolt> robot by the sea"
 KINDS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 860}},
     "dark": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"},

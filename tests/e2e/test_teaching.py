@@ -85,7 +85,7 @@ def test_pictures_are_dropped_and_chosen_captioned_and_the_learning_watched_to_i
     expect(page.locator(".taught")).to_contain_text("zigi")
     ada.look("learned")
     page.get_by_role("link", name="Make pictures of it").click()
-    expect(page.get_by_label("What shall be in the picture?")).to_have_value("a photo of <zigi> mug")
+    expect(page.get_by_label("What shall be in the picture?")).to_have_value("a photo of a <zigi> mug")
 
 
 def test_what_is_refused_is_named_and_the_others_are_kept(ada: Visitor) -> None:

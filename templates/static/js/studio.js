@@ -32,7 +32,9 @@ document.addEventListener("click", (event) => {
   const chip = event.target.closest("[data-concept]");
   if (!chip) return;
   const area = prompt();
-  const text = `<${chip.dataset.concept}> ${chip.dataset.noun}`;
+  const before = area.value.slice(0, area.selectionStart).trimEnd();
+  const article = /(^|\s)(a|an|the|my|our|this|that|one)$/i.test(before) ? "" : "a "; // as in the captions it was taught with
+  const text = `${article}<${chip.dataset.concept}> ${chip.dataset.noun}`;
   insert(area.value.trim() ? text : `a photo of ${text}`, area.selectionStart, area.selectionEnd);
 });
 
