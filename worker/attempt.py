@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import torch
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from structlog.contextvars import bound_contextvars
@@ -21,6 +20,7 @@ from worker.checkpoints import forget_checkpoint
 from worker.engine import EngineStopped
 from worker.errors import CancelAsked, ClaimGone, TookTooLong, WorkerStops
 from worker.hands import Hold
+from worker.memory import is_out_of_memory
 from worker.reports import others_with
 from worker.transactions import AWAY, transact
 
@@ -66,9 +66,6 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
             _end(worker, hold, JobState.CANCELLED)
         except (WorkerStops, EngineStopped):
             _give_back(worker, hold)
-        except torch.OutOfMemoryError:
-            log.exception("Out of memory.")
-            _end(worker, hold, JobState.FAILED, NO_MEMORY)
         except (DamagedBlob, AppError) as error:
             log.warning("Failed: %s", error)
             _end(worker, hold, JobState.FAILED, DAMAGED.format(error))
@@ -77,9 +74,9 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
             _end(worker, hold, JobState.FAILED, str(error))
     except AWAY:
         raise
-    except Exception:
+    except Exception as error:
         log.exception("Failed.")
-        _end(worker, hold, JobState.FAILED, OUR_FAULT)
+        _end(worker, hold, JobState.FAILED, NO_MEMORY if is_out_of_memory(error) else OUR_FAULT)
     finally:
         worker.hands.release(hold)
     return True

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import torch
 from PIL.Image import Image
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,6 +18,7 @@ from cns.errors import CnsError
 from cns.examination import Examination, StudiedConcept, examine
 from cns.history_folder import REFERENCE_PX
 from cns.teaching import Lesson
+from worker.errors import Dropped
 from worker.hands import Hold
 from worker.lessons import Task, pictures_of, read_picture
 from worker.transactions import transact
@@ -73,8 +73,10 @@ def examination_work(
                 made=worker.made,
                 on_step=step,
             )
-        except (CnsError, torch.OutOfMemoryError) as error:
-            log.warning("Nothing was measured: %s", error)
+        except Dropped:
+            raise
+        except Exception as error:
+            log.warning("Nothing was measured: %r", error, exc_info=not isinstance(error, CnsError))
             return None
 
     return work

@@ -10,6 +10,9 @@ from torch import Tensor
 from cns.compose import Version
 from cns.denoise import GenerationRequest, GenerationRun
 
+Size = tuple[int | None, int | None]
+"""Height and width of a picture in pixels; None for those of the base."""
+
 
 @dataclass(eq=False)
 class Row:
@@ -30,7 +33,7 @@ class Row:
         return self.order.owner
 
     @property
-    def size_px(self) -> tuple[int | None, int | None]:
+    def size_px(self) -> Size:
         """Pictures of one size can share a step."""
         return self.request.height_px, self.request.width_px
 

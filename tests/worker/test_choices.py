@@ -72,6 +72,30 @@ def test_one_size_at_a_time_the_oldest_first() -> None:
     assert choose_batch(rows(small, large, small_too), 16) == rows(small, small_too)
 
 
+def test_sizes_take_turns_between_owners() -> None:
+    """Ada has more of the small ones than ever end; Ben's large one has every other step."""
+    ada, ben = [order(1, owner="ada") for _ in range(40)], order(1, owner="ben", side=32)
+    served: dict[object, int] = {}
+    sizes = []
+    for step in range(1, 7):
+        chosen = choose_batch(rows(*ada, ben), 16, served=served)
+        served |= {row.owner: step for row in chosen}
+        sizes.append(chosen[0].size_px[0])
+    assert sizes == [16, 32, 16, 32, 16, 32]
+
+
+def test_owners_of_one_size_stay_together_whoever_was_served() -> None:
+    ada, ben = order(1, owner="ada"), order(1, owner="ben")
+    assert choose_batch(rows(ada, ben), 16, served={"ada": 7}) == rows(ada, ben)
+
+
+def test_a_size_that_needs_more_room_goes_in_smaller_batches() -> None:
+    small, large = order(4), order(4, side=32)
+    room: dict[tuple[int | None, int | None], int] = {(32, 32): 2}
+    assert len(choose_batch(rows(small), 16, room)) == 4
+    assert len(choose_batch(rows(large), 16, room)) == 1
+
+
 def test_a_picture_larger_than_the_batch_goes_alone() -> None:
     assert len(choose_batch(rows(order(3)), 1)) == 1
     assert choose_batch([], 16) == []

@@ -96,6 +96,20 @@ def test_pictures_of_other_sizes_take_turns(engine: Engine, base: BaseModel) -> 
     assert (one.shape, other.shape) == ((3, 16, 16), (3, 16, 32))
 
 
+def test_who_wants_another_size_does_not_wait_for_all_that_was_asked_for_before(
+    engine: Engine, base: BaseModel
+) -> None:
+    version = compose(base)
+    many = [order(version, request(seed=seed), owner="ada") for seed in range(20)]
+    other = order(version, request(width_px=32, height_px=16), owner="ben")
+    for one in (*many, other):
+        engine.ask(one)
+    engine.start()
+    finish(other)
+    assert sum(one.finished.is_set() for one in many) <= 8  # a batch or so, and not all twenty
+    finish(*many)
+
+
 def test_a_batch_is_never_larger_than_allowed_and_nobody_waits_for_all_of_anothers(base: BaseModel) -> None:
     engine = Engine(base, batch_rows=4)
     version = compose(base)
@@ -159,8 +173,80 @@ def test_too_little_memory_makes_smaller_batches(engine: Engine, base: BaseModel
         made = finish(all_of_them)[0]
     finally:
         handle.remove()
-    assert engine.batch_rows < 4
+    assert engine.room == {(None, None): 2}  # rows, of this size alone
     assert_close(made, generate(base, compose(base), asked))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_pictures_that_can_only_be_decoded_one_by_one_are(
+    engine: Engine, base: BaseModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """At the end of large pictures the autoencoder needs more memory than the UNet did."""
+    asked = [request(seed=seed) for seed in range(3)]
+    all_of_them = order(compose(base), *asked)
+    original = type(base).decode_latents
+
+    def decode(self: BaseModel, latents: Tensor) -> Tensor:
+        if len(latents) > 1:
+            raise error
+        return original(self, latents)
+
+    monkeypatch.setattr(type(base), "decode_latents", decode)
+    engine.ask(all_of_them)
+    engine.start()
+    made = finish(all_of_them)[0]
+    assert engine.turn(lambda: 42).result(PATIENCE_S) == 42
+    monkeypatch.undo()
+    assert_close(made, generate(base, compose(base), asked))
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"), [(torch.OutOfMemoryError("no memory"), "make it smaller"), (KeyError("odd"), "odd")]
+)
+def test_a_picture_that_cannot_be_decoded_fails_alone(
+    engine: Engine, base: BaseModel, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+) -> None:
+    good, bad = order(compose(base), request(seed=1)), order(compose(base), request(seed=2))
+    original = type(base).decode_latents
+
+    def decode(self: BaseModel, latents: Tensor) -> Tensor:
+        if any(torch.equal(latents[place : place + 1], bad.rows[0].run.latents) for place in range(len(latents))):  # type: ignore[union-attr]
+            raise error
+        return original(self, latents)
+
+    monkeypatch.setattr(type(base), "decode_latents", decode)
+    engine.ask(good)
+    engine.ask(bad)
+    engine.start()
+    pictures = finish(good)[0]
+    with pytest.raises(Exception, match=sentence):
+        finish(bad)
+    assert engine.turn(lambda: 42).result(PATIENCE_S) == 42
+    monkeypatch.undo()
+    assert_close(pictures, generate(base, compose(base), [request(seed=1)]))
+
+
+def test_a_look_that_cannot_be_had_costs_no_picture(
+    engine: Engine, base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = order(compose(base), request(steps=3))
+    one.preview_wanted = True
+    original, calls = type(base).decode_latents, []
+
+    def decode(self: BaseModel, latents: Tensor) -> Tensor:
+        calls.append(len(latents))
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("no memory")
+        return original(self, latents)
+
+    monkeypatch.setattr(type(base), "decode_latents", decode)
+    engine.ask(one)
+    engine.start()
+    assert len(finish(one)[0]) == 1
+    assert one.take_preview() is None
+    assert calls == [1, 1]
 
 
 def test_a_picture_too_large_for_the_memory_fails_with_a_sentence(engine: Engine, base: BaseModel) -> None:

@@ -333,9 +333,14 @@ def test_a_picture_that_is_missing_fails_with_a_sentence(worker: Worker, world: 
     assert "missing or damaged" in failure(worker, world, job)
 
 
-def test_too_little_memory_fails_with_a_remedy(worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_little_memory_fails_with_a_remedy(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def exhaust() -> None:
-        raise torch.OutOfMemoryError("no memory")
+        raise error
 
     at_step(monkeypatch, 1, exhaust)
     assert "smaller batch" in failure(worker, world, world.learning(world.history()))
@@ -360,14 +365,15 @@ def test_a_history_of_another_base_fails_with_a_sentence(worker: Worker, world: 
     assert "no worker has that one loaded" in failure(worker, world, job)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory"), KeyError("a mistake of ours")])
 def test_an_examination_that_fails_costs_no_learning(
-    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     judge = worker.equipment.judge
     assert judge is not None
 
     def exhaust(*_: object) -> None:
-        raise torch.OutOfMemoryError("no memory")
+        raise error
 
     history = world.history()
     job = world.learning(history, captions=["a dog", "a dog", "a dog"])
