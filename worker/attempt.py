@@ -11,7 +11,7 @@ from structlog.contextvars import bound_contextvars
 
 from app.errors import AppError
 from app.histories.models import BaseModelRow, History
-from app.jobs.claims import LostClaim, end, hand_back
+from app.jobs.claims import CancelCameFirst, LostClaim, end, hand_back
 from app.jobs.models import Job, JobKind, JobState
 from app.queue import TASK_OF
 from app.storage import DamagedBlob
@@ -21,7 +21,7 @@ from worker.engine import EngineStopped
 from worker.errors import CancelAsked, ClaimGone, TookTooLong, WorkerStops
 from worker.hands import Hold
 from worker.memory import is_out_of_memory
-from worker.reports import others_with
+from worker.reports import bases_to_serve
 from worker.transactions import AWAY, transact
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
             log.info("Done.")
         except (ClaimGone, LostClaim):
             log.warning("Attempt %d is over; what it made is dropped.", hold.claim.attempt)
-        except CancelAsked:
+        except (CancelAsked, CancelCameFirst):
             log.info("Cancelled.")
             _end(worker, hold, JobState.CANCELLED)
         except (WorkerStops, EngineStopped):
@@ -83,15 +83,11 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
 
 
 def _is_ours(worker: "Worker", job_id: UUID) -> bool:
-    """Whether this worker's base is the one of the job's history, or nobody else could do it either."""
+    """Whether this worker's base is the one of the job's history, or nobody else will do it either."""
     with worker.sessions() as session:
         job = session.get(Job, job_id)
         history = session.get(History, job.history_id) if job is not None else None
-        if history is None:
-            return False
-        if history.base_id == worker.equipment.base.id:
-            return True
-        return not others_with(worker, session, history.base_id)
+        return history is not None and history.base_id in bases_to_serve(worker, session)
 
 
 def check_base(worker: "Worker", history: History, base: BaseModelRow | None) -> None:
@@ -126,6 +122,10 @@ def _give_back(worker: "Worker", hold: Hold) -> None:
     """Back into the queue, and ring for it, so that another worker need not wait for its sweep."""
     try:
         transact(worker.sessions, lambda session: hand_back(session, hold.claim), patience_s=5)
+    except CancelCameFirst:
+        log.info("Cancelled.")
+        _end(worker, hold, JobState.CANCELLED)
+        return
     except LostClaim:
         log.warning("It was no longer ours to hand back.")
         return

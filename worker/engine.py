@@ -16,7 +16,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
-from uuid import UUID
 
 import torch
 from torch import Tensor
@@ -84,7 +83,7 @@ class Engine:
         self.row_pace = Pace()
         self.room: dict[Size, int] = {}
         self._steps = 0
-        self._served: dict[UUID | None, int] = {}  # owner -> the last step that they had a picture in
+        self._served: dict[object, int] = {}  # owner -> the last step that they had a picture in
         self._on_death = on_death
         self._orders: list[Order] = []
         self._turns: deque[Turns[object]] = deque()

@@ -113,8 +113,8 @@ class Hands:
         while not self._ended.wait(look_s):
             try:
                 if time.monotonic() >= next_beat:
+                    self.beat()  # one that fails is tried again at the next look
                     next_beat = time.monotonic() + self._heartbeat_s
-                    self.beat()
                     self.on_beat()
                 else:
                     self.look()

@@ -112,8 +112,9 @@ class Worker:
         return loss
 
     def _beat(self) -> None:
-        report_worker(self)
-        report_base(self)
+        """Without patience, as leases wait for the same thread."""
+        report_worker(self, patience_s=0)
+        report_base(self, patience_s=0)
 
 
 def end_at_once() -> None:

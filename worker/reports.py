@@ -6,22 +6,24 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.histories.models import BaseModelRow
 from app.jobs.models import JobKind, WorkerRow
-from worker.transactions import transact
+from worker.transactions import PATIENCE_S, transact
 
 if TYPE_CHECKING:
     from worker.process import Worker
 
-ALIVE_BEATS = 4  # heartbeats without a word after which a worker does not count any more
 FORGOTTEN_AFTER = timedelta(hours=1)
+# A base that no worker has reported for so long will not come back soon. A worker that was only started anew is there
+# by then, though its base may be a large one.
+BASE_GONE = timedelta(minutes=5)
 
 
-def report_base(worker: "Worker") -> None:
+def report_base(worker: "Worker", patience_s: float = PATIENCE_S) -> None:
     """The base's row: what pages show of it, and how long its steps take on this worker.
 
     seconds_per_step: "generating", a denoising step of one guided picture; "learning", a step with the default batch.
@@ -42,10 +44,10 @@ def report_base(worker: "Worker") -> None:
         update = {"facts": made.excluded.facts, "source": made.excluded.source, "seen_at": func.now()}
         session.execute(made.on_conflict_do_update(index_elements=[BaseModelRow.id], set_=update))
 
-    transact(worker.sessions, write)
+    transact(worker.sessions, write, patience_s)
 
 
-def report_worker(worker: "Worker") -> None:
+def report_worker(worker: "Worker", patience_s: float = PATIENCE_S) -> None:
     made = insert(WorkerRow).values(
         id=worker.id,
         base_id=worker.equipment.base.id,
@@ -56,6 +58,7 @@ def report_worker(worker: "Worker") -> None:
     transact(
         worker.sessions,
         lambda session: session.execute(made.on_conflict_do_update(index_elements=[WorkerRow.id], set_=update)),
+        patience_s,
     )
 
 
@@ -73,10 +76,10 @@ def forget_silent_workers(session: Session) -> None:
     session.execute(delete(WorkerRow).where(WorkerRow.seen_at < func.now() - FORGOTTEN_AFTER))
 
 
-def others_with(worker: "Worker", session: Session, base_id: str) -> bool:
-    """Whether another worker with that base is alive."""
-    lately = func.now() - timedelta(seconds=ALIVE_BEATS * worker.settings.heartbeat_s)
-    return bool(session.scalar(select(exists().where(WorkerRow.base_id == base_id, WorkerRow.seen_at > lately))))
+def bases_to_serve(worker: "Worker", session: Session) -> set[str]:
+    """This worker's base, and those that nobody has any more: somebody must tell whoever asks for them."""
+    gone = select(BaseModelRow.id).where(BaseModelRow.seen_at < func.now() - BASE_GONE)
+    return {worker.equipment.base.id, *session.scalars(gone)}
 
 
 def holds(worker: "Worker") -> dict[str, Any]:

@@ -6,13 +6,14 @@ worker is alive.
 
 import logging
 import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from app.jobs.claims import ready, take_back_expired
 from app.jobs.models import JobKind
 from app.queue import TASK_OF
-from worker.reports import forget_silent_workers
+from worker.reports import bases_to_serve, forget_silent_workers
 from worker.transactions import AWAY, transact
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Sweep:
 
     def __init__(self, worker: "Worker"):
         self._worker = worker
+        self._patient_until = float("-inf")
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -48,14 +50,20 @@ class Sweep:
                 self.once(older_than)
                 older_than = timedelta(seconds=every_s)
             except AWAY as error:
+                self.be_patient()
                 log.warning("The database is away; the sweep waits: %s", str(error).splitlines()[0])
             except Exception:
                 log.exception("A sweep failed.")
             self._stopped.wait(every_s)
 
+    def be_patient(self) -> None:
+        """The database is away, so that nobody can renew a lease: whoever is alive does so first when it is back."""
+        self._patient_until = time.monotonic() + self._worker.settings.lease_s
+
     def once(self, older_than: timedelta = timedelta(0)) -> None:
-        transact(self._worker.sessions, take_back_expired)
-        transact(self._worker.sessions, forget_silent_workers)
+        if time.monotonic() >= self._patient_until:
+            transact(self._worker.sessions, take_back_expired, patience_s=0)
+        transact(self._worker.sessions, forget_silent_workers, patience_s=0)
         self.ring(older_than)
 
     def ring(self, older_than: timedelta = timedelta(0), kind: JobKind | None = None) -> None:
@@ -66,7 +74,7 @@ class Sweep:
         """
         worker = self._worker
         with worker.sessions() as session:
-            waiting = ready(session, older_than)
+            waiting = ready(session, older_than, bases_to_serve(worker, session))
         hands = worker.settings.worker_threads - len(worker.hands.held())
         learnings = worker.free_learning_slots
         for job_id, task in waiting:

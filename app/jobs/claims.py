@@ -4,6 +4,7 @@ Every write but the claim carries the attempt that the claim gave. A worker that
 more: its attempt no longer matches, and `LostClaim` tells it to drop what it holds.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session, aliased
 
+from app.histories.models import History
 from app.jobs.models import OPEN, Job, JobEvent, JobKind, JobState
 from app.queue import TASK_OF
 
@@ -21,6 +23,10 @@ GIVEN_UP = "The worker was lost %s times while it ran this job. Try again; if it
 
 class LostClaim(Exception):
     """Somebody else has this job now, or it was ended: drop it."""
+
+
+class CancelCameFirst(Exception):
+    """Its user asked to cancel it before it was done: what was made of it is not published."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,12 @@ def keep_checkpoint(session: Session, claim: Claim, sha256: str) -> None:
 
 
 def end(session: Session, claim: Claim, state: JobState, error: str | None = None) -> None:
-    """Done, failed or cancelled: in the same transaction as what was published, or alone."""
+    """Done, failed or cancelled: in the same transaction as what was published, or alone.
+
+    Done is refused by CancelCameFirst when its user wants it cancelled, though nobody has looked at the flag yet.
+    """
+    if state is JobState.DONE and _cancel_asked(session, claim):
+        raise CancelCameFirst
     _change(
         session,
         claim,
@@ -144,8 +155,18 @@ def end(session: Session, claim: Claim, state: JobState, error: str | None = Non
     _tell(session, claim.job_id, "state", state=state.value, error=error)
 
 
+def _cancel_asked(session: Session, claim: Claim) -> bool:
+    """As it is until the end of the transaction: whoever cancels now waits for that."""
+    return bool(session.scalar(select(Job.cancel_requested).where(_held(claim)).with_for_update()))
+
+
 def hand_back(session: Session, claim: Claim) -> None:
-    """A worker that stops gives its job back; nothing went wrong, so nothing is counted. The checkpoint stays."""
+    """A worker that stops gives its job back; nothing went wrong, so nothing is counted. The checkpoint stays.
+
+    CancelCameFirst for one that is to be cancelled: it might wait in the queue for long, and then begin again.
+    """
+    if _cancel_asked(session, claim):
+        raise CancelCameFirst
     _change(session, claim, state=JobState.QUEUED.value, lease_until=None, worker=None)
     _tell(session, claim.job_id, "state", state=JobState.QUEUED.value)
 
@@ -175,18 +196,21 @@ def take_back_expired(session: Session) -> None:
             _tell(session, job_id, "state", state=state, error=error)
 
 
-def ready(session: Session, older_than: timedelta = timedelta(0)) -> list[tuple[UUID, str]]:
-    """Queued jobs that could be claimed now and were asked for at least `older_than` ago, with their task's name."""
-    rows = session.execute(
-        select(Job.id, Job.kind)
-        .where(
-            Job.state == JobState.QUEUED.value,
-            Job.created_at <= func.now() - older_than,
-            ~_waits_for_another(),
-        )
-        .order_by(Job.sequence)
-        .limit(1000)
-    ).all()
+def ready(
+    session: Session, older_than: timedelta = timedelta(0), bases: Collection[str] | None = None
+) -> list[tuple[UUID, str]]:
+    """Queued jobs that could be claimed now and were asked for at least `older_than` ago, with their task's name.
+
+    bases: those of histories on these base models alone; None for all.
+    """
+    asked = select(Job.id, Job.kind).where(
+        Job.state == JobState.QUEUED.value,
+        Job.created_at <= func.now() - older_than,
+        ~_waits_for_another(),
+    )
+    if bases is not None:
+        asked = asked.join(History, Job.history_id == History.id).where(History.base_id.in_(bases))
+    rows = session.execute(asked.order_by(Job.sequence).limit(1000)).all()
     return [(job_id, TASK_OF[kind]) for job_id, kind in rows]
 
 

@@ -3,16 +3,17 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import torch
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from app.blobs import Blob
 from app.concepts.models import ConceptPicture
-from app.histories.models import HeadMove
+from app.histories.models import BaseModelRow, HeadMove
 from app.jobs.claims import claim, take_back_expired
 from app.jobs.models import Job, JobState
 from cns.learning import LearningRun
@@ -296,6 +297,17 @@ def test_a_history_that_is_deleted_under_it_ends_it(
     assert world.versions(history) == []
 
 
+def another_base(world: World, seen_ago: timedelta) -> str:
+    """The id of a base that some other worker reported, and no more since then."""
+    other = replace(world, base_id="f" * 64)
+    other.base()
+    with world.sessions.begin() as session:
+        session.execute(
+            update(BaseModelRow).where(BaseModelRow.id == other.base_id).values(seen_at=func.now() - seen_ago)
+        )
+    return other.base_id
+
+
 # --- what cannot be done ----------------------------------------------------------------------------------------------
 
 
@@ -359,10 +371,21 @@ def test_whatever_else_goes_wrong_fails_without_its_innards(
 
 
 def test_a_history_of_another_base_fails_with_a_sentence(worker: Worker, world: World) -> None:
-    other = replace(world, base_id="f" * 64)
-    other.base()
-    job = world.learning(world.history(base_id=other.base_id))
+    job = world.learning(world.history(base_id=another_base(world, timedelta(hours=1))))
     assert "no worker has that one loaded" in failure(worker, world, job)
+
+
+def test_a_job_on_a_base_whose_worker_was_there_a_moment_ago_waits_for_it(
+    worker: Worker, world: World, rung: list[tuple[str, str]]
+) -> None:
+    """It may only have been started anew, with this very job handed back."""
+    worker.sweep.end()
+    job = world.learning(world.history(base_id=another_base(world, timedelta(minutes=1))))
+    rung.clear()
+    worker.sweep.once()
+    assert rung == []
+    assert not learn(worker, job)
+    assert world.job(job).state == JobState.QUEUED
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory"), KeyError("a mistake of ours")])
