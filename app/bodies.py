@@ -1,15 +1,19 @@
 """How much a request may bring. Decided before anything of it is kept, and counted while it comes."""
 
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import MEGABYTE, Settings
-from app.deps import SESSION_COOKIE
-from app.problems import answer
+from app.deps import SESSION_COOKIE, caller_if_any, state_of
+from app.errors import AppError, TooLarge, Unauthorized
+from app.problems import refuse
 
 STRANGERS_BYTES = 64_000
 """Whoever shows neither a cookie nor a key has nothing to send but a name and a password."""
+STRANGERS_PATHS = ("/login", "/first-run")
 FORM_BYTES = MEGABYTE
 """Everything but pictures: fields of a form, JSON."""
 
@@ -26,10 +30,10 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        most = self._most(request)
-        announced = request.headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced) > most:
-            await answer(request, 413, "too-large", _sentence(most))(scope, receive, send)
+        announced = _announced(request)
+        most = await self._most(request, announced)
+        if announced is not None and announced > most:
+            await refuse(request, _too_much(request, most))(scope, receive, send)
             return
         came = 0
 
@@ -43,11 +47,34 @@ class BodyLimit:
 
         await self.app(scope, counted, send)
 
-    def _most(self, request: Request) -> int:
+    async def _most(self, request: Request, announced: int | None) -> int:
         if "authorization" not in request.headers and SESSION_COOKIE not in request.cookies:
             return STRANGERS_BYTES
-        kind = request.headers.get("content-type", "")
-        return self.upload_bytes if kind.startswith("multipart/form-data") else FORM_BYTES
+        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+            return FORM_BYTES
+        if announced is not None and announced <= FORM_BYTES:
+            return FORM_BYTES
+        # Anybody can write a cookie of that name, so for this much it has to be one that opens.
+        return self.upload_bytes if await run_in_threadpool(_is_known, request) else STRANGERS_BYTES
+
+
+def _announced(request: Request) -> int | None:
+    """The length that the request says it has; None for one that comes in pieces."""
+    length = request.headers.get("content-length", "" if "transfer-encoding" in request.headers else "0")
+    return int(length) if length.isdecimal() and len(length) < 19 else None
+
+
+def _is_known(request: Request) -> bool:
+    try:
+        return caller_if_any(request, state_of(request)) is not None
+    except SQLAlchemyError:
+        return True  # the route will say that the database is away
+
+
+def _too_much(request: Request, most: int) -> AppError:
+    if most == STRANGERS_BYTES and request.url.path not in STRANGERS_PATHS:
+        return Unauthorized("Log in first, or send an API key as `Authorization: Bearer pk_...`.")
+    return TooLarge(_sentence(most))
 
 
 def _sentence(most: int) -> str:

@@ -36,7 +36,7 @@ class Typed:
         try:
             return int(text)
         except ValueError:
-            raise Invalid(f"{label} must be a whole number, and {text!r} is none.", field=name) from None
+            raise Invalid(f"{label} must be a whole number, and {_shortened(text)} is none.", field=name) from None
 
     def decimal(self, name: str, label: str) -> float | None:
         """A number, with a point or a comma; None for an empty field."""
@@ -46,7 +46,7 @@ class Typed:
         try:
             value = float(text.replace(",", "."))
         except ValueError:
-            raise Invalid(f"{label} must be a number, and {text!r} is none.", field=name) from None
+            raise Invalid(f"{label} must be a number, and {_shortened(text)} is none.", field=name) from None
         if value != value or value in (float("inf"), float("-inf")):
             raise Invalid(f"{label} must be an ordinary number.", field=name)
         return value
@@ -74,6 +74,11 @@ class Typed:
         content = json.dumps([what, asked, {**self.values, "once": ""}], sort_keys=True, default=str)
         digest = hashlib.sha256(content.encode()).hexdigest()
         return make_once(user_id, f"form-{token[:40]}-{digest[:32]}", what, digest)
+
+
+def _shortened(text: str) -> str:
+    """What was typed, in quotes, as far as a sentence can bear."""
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 def new_once() -> str:

@@ -11,9 +11,14 @@ from app.errors import TooMany
 from app.logs import log
 from app.state import State
 
+PATIENCE_S = 1.0  # with a broker that takes the line and says nothing; every request waits this long then
+
 
 def make_limiter(redis_url: str) -> MovingWindowRateLimiter:
-    return MovingWindowRateLimiter(storage_from_string(redis_url.replace("unix://", "redis+unix://", 1)))
+    address = redis_url.replace("unix://", "redis+unix://", 1)
+    return MovingWindowRateLimiter(
+        storage_from_string(address, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S)
+    )
 
 
 def spend(state: State, rate: str, what: str, whose: str) -> None:

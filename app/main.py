@@ -37,7 +37,7 @@ def make_state(config: Settings, send: Send | None = None) -> State:
         settings=config,
         sessions=make_sessions(make_engine(config.database_url)),
         store=BlobStore(config.blob_folder),
-        redis=redis.Redis.from_url(config.redis_url, socket_timeout=5, socket_connect_timeout=2),
+        redis=redis.Redis.from_url(config.redis_url, socket_timeout=2, socket_connect_timeout=1),
         send=send or make_sender(config.redis_url),
         limiter=make_limiter(config.redis_url),
     )

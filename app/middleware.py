@@ -14,6 +14,8 @@ from app.metrics import REQUESTS, SECONDS
 from app.problems import our_mistake
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # a client may make up any other word
+REST = "/api/v1"
 QUIET = ("/healthz", "/readyz", "/metrics", "/static/")
 HEADERS = {
     # Scripts and styles from our own files only; pictures also from memory, for previews of files to be uploaded.
@@ -24,6 +26,14 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+
+def _pattern(scope: Scope) -> str:
+    """The route's address with the names of its ids, so that ids make no new series. What the route is told of itself
+    lacks the prefix that tells REST from pages.
+    """
+    path = getattr(scope.get("route"), "path", "none")
+    return f"{REST}{path}" if scope["path"].startswith(f"{REST}/") and path != "none" else path
 
 
 class Surroundings:
@@ -68,8 +78,8 @@ class Surroundings:
             await our_mistake(Request(scope))(scope, receive, send_with_headers)
         finally:
             seconds = time.monotonic() - started
-            route = getattr(scope.get("route"), "path", "none")  # the pattern, so that ids make no new series
-            REQUESTS.labels(scope["method"], route, status).inc()
+            route = _pattern(scope)
+            REQUESTS.labels(scope["method"] if scope["method"] in METHODS else "other", route, status).inc()
             SECONDS.labels(route).observe(seconds)
             if not scope["path"].startswith(QUIET):
                 log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000))

@@ -7,7 +7,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, NoResultFound, OperationalError
+from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
 from app.errors import AppError, TooMany, Unauthorized
@@ -141,6 +142,19 @@ def to_the_door(request: Request) -> Response:
     return answer(request, 401, Unauthorized.kind, sentence)
 
 
+def refuse(request: Request, error: AppError) -> Response:
+    """The answer to what cannot be done."""
+    if isinstance(error, Unauthorized) and (wants_page(request) or _is_part(request)):
+        return to_the_door(request)
+    errors = [{"field": field, "message": message} for field, message in error.errors]
+    headers = {}
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return answer(request, error.status, error.kind, error.message, errors, headers)
+
+
 def our_mistake(request: Request) -> Response:
     """What nobody foresaw. The log has the rest, under the same number."""
     request_id = getattr(request.state, "request_id", "")
@@ -150,17 +164,7 @@ def our_mistake(request: Request) -> Response:
 def install(app: FastAPI) -> None:
     """One handler for each family of errors."""
 
-    @app.exception_handler(AppError)
-    def refused(request: Request, error: AppError) -> Response:
-        if isinstance(error, Unauthorized) and (wants_page(request) or _is_part(request)):
-            return to_the_door(request)
-        errors = [{"field": field, "message": message} for field, message in error.errors]
-        headers = {}
-        if isinstance(error, TooMany):
-            headers["Retry-After"] = str(error.retry_after_s)
-        if isinstance(error, Unauthorized):
-            headers["WWW-Authenticate"] = "Bearer"
-        return answer(request, error.status, error.kind, error.message, errors, headers)
+    app.add_exception_handler(AppError, refuse)  # type: ignore[arg-type]  # its own kind of exception, not any
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -186,6 +190,16 @@ def install(app: FastAPI) -> None:
         """Whatever the services let through that the database cannot hold, such as a number of thirty digits."""
         log.warning("not_storable", error=type(error.orig).__name__)  # its text would show the value
         return answer(request, 422, "invalid", "One of the values is none that can be stored.")
+
+    @app.exception_handler(IntegrityError)
+    @app.exception_handler(StaleDataError)
+    @app.exception_handler(NoResultFound)
+    def overtaken(request: Request, error: Exception) -> Response:
+        """Two changes met: what one of them builds on was deleted by the other between its look and its commit."""
+        log.warning("overtaken", error=type(error).__name__)
+        return answer(
+            request, 409, "conflict", "This was changed or deleted at the same moment. Look again, then retry."
+        )
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)

@@ -5,6 +5,7 @@ import hmac
 import secrets
 
 from pwdlib import PasswordHash
+from pwdlib.exceptions import UnknownHashError
 
 from app.errors import Invalid
 
@@ -27,7 +28,10 @@ def hash_password(password: str) -> str:
 
 def password_fits(password: str, hashed: str | None) -> bool:
     """Whether it is that password. Without a hash it takes as long and is never right."""
-    fits = _hasher.verify(password[:LONGEST_PASSWORD], hashed or _NOBODY)
+    try:
+        fits = _hasher.verify(password[:LONGEST_PASSWORD], hashed or _NOBODY)
+    except UnknownHashError:  # no password opens an account that was made without one
+        return False
     return fits and hashed is not None
 
 

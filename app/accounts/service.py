@@ -16,9 +16,11 @@ from app.accounts.models import ApiKey, LoginSession, SetupLink, User
 from app.db import UnitOfWork
 from app.errors import Conflict, Invalid, NotFound, Unauthorized
 from app.security import KEY_PREFIX, digest_of, hash_password, new_api_key, new_token, password_fits, same
+from app.texts import one_line
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,59}")
 LARGEST_QUOTA_BYTES = 2**62
+LONGEST_KEY_NAME = 60
 SEEN_EVERY = timedelta(minutes=1)  # a session's "last seen" is no finer, so that reading does not write each time
 
 
@@ -166,9 +168,9 @@ def revoke_session(uow: UnitOfWork, user_id: UUID, session_id: UUID) -> None:
 
 def make_api_key(uow: UnitOfWork, user_id: UUID, name: str) -> tuple[ApiKey, str]:
     """A new key: its row, and the key itself, which is never seen again."""
-    name = name.strip()
-    if not 1 <= len(name) <= 60:
-        raise Invalid("A key needs a name of 1 to 60 characters, so that you know it again.", field="name")
+    name = one_line(name, "name", LONGEST_KEY_NAME, "A key's name")
+    if not name:
+        raise Invalid("A key needs a name, so that you know it again.", field="name")
     with uow:
         key = new_api_key()
         row = ApiKey(user_id=user_id, name=name, prefix=key[:10], key_sha256=digest_of(key))

@@ -24,7 +24,7 @@ from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations.studio import known_of
 from app.histories.service import base_of, get_history, lineage
 from app.jobs.models import Job
-from app.pictures import check_picture
+from app.pictures import check_picture, shown_name
 from app.state import State
 from app.templating import render
 
@@ -117,7 +117,9 @@ def _keep(uow: UnitOfWork, state: State, caller: Caller, file: UploadFile) -> Up
     limits = state.settings
     with state.sessions() as session:
         if len(waiting_uploads(session, caller.id)) >= limits.max_files:
-            raise TooLarge(f"{file.filename}: {limits.max_files} pictures are the most that one concept takes.")
+            raise TooLarge(
+                f"{shown_name(file.filename or '')}: {limits.max_files} pictures are the most that one concept takes."
+            )
     data = file.file.read(limits.max_file_bytes + 1)
     return service.keep_upload(uow, state.store, caller.id, check_picture(data, file.filename or "", limits))
 

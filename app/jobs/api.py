@@ -164,7 +164,7 @@ async def stream_events(
     `state`, `progress` and `sample` are kept: they have ids, and a stream that was broken off goes on after
     `Last-Event-ID`. `progress` without an id and `preview` are fleeting.
     """
-    if last_event_id and last_event_id.isdigit():  # a stream that was broken off knows better than its address
+    if last_event_id and last_event_id.isdecimal():  # a stream that was broken off knows better than its address
         after = int(last_event_id)
     async for event in follow(state, job_id, after):
         if event is None:

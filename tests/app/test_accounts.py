@@ -8,6 +8,7 @@ from sqlalchemy import text
 from app.accounts import service
 from app.db import Sessions, UnitOfWork
 from app.errors import Conflict, Invalid, NotFound, Unauthorized
+from tests.app import make
 from tests.app.person import Person
 
 OPENS = "a long enough one"
@@ -56,6 +57,14 @@ def test_a_wrong_password_and_a_wrong_name_are_answered_in_the_same_words(uow: U
             service.log_in(uow, name, password, days=1)
         said.add(refused.value.message)
     assert len(said) == 1
+
+
+def test_no_password_opens_an_account_that_was_made_without_one(uow: UnitOfWork, sessions: Sessions) -> None:
+    with sessions() as session:
+        make.user(session, "reader")
+    for password in ("-", "", OPENS):
+        with pytest.raises(Unauthorized):
+            service.log_in(uow, "reader", password, days=1)
 
 
 def test_changing_the_password_ends_every_other_session(uow: UnitOfWork, sessions: Sessions) -> None:

@@ -171,6 +171,9 @@ def test_the_events_of_an_ended_job_are_streamed_with_ids_and_go_on_after_the_la
     rest = ada.ask("GET", f"/jobs/{job['id']}/events", headers={"Last-Event-ID": first_id})
     assert "queued" not in rest.text
     assert "cancelled" in rest.text
+    for rubbish in ("²".encode("latin-1"), b"-1", b"x"):
+        begun_anew = ada.ask("GET", f"/jobs/{job['id']}/events", headers={"Last-Event-ID": rubbish})
+        assert "queued" in begun_anew.text
 
 
 def test_lists_come_by_pages_without_gaps_or_repeats(ada: Person) -> None:

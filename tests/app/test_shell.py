@@ -1,14 +1,23 @@
 """What surrounds every request: health, headers, limits, numbers, and no weight."""
 
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
+import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import delete, text
+from sqlalchemy.exc import DBAPIError
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from app.config import Settings, with_secret_files
 from app.db import Sessions
+from app.generations import service as generations
+from app.histories.models import History
 from app.logs import hide_secrets
 from app.main import create_app
 from tests.app.person import Person, make_person
@@ -49,6 +58,18 @@ def test_a_learning_is_taken_while_the_broker_is_away(config: Settings, sessions
         assert time.monotonic() - started < 20
 
 
+def test_a_broker_that_takes_the_line_and_says_nothing_holds_nobody_up_for_long(
+    config: Settings, sessions: Sessions
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mute = config.model_copy(update={"redis_url": f"redis://127.0.0.1:{silent.getsockname()[1]}/0"})
+        with TestClient(create_app(mute, lambda *_args, **_kwargs: None)) as client:
+            person = make_person(client, sessions, "ada")
+            started = time.monotonic()
+            assert person.ask("GET", "/me").status_code == 200
+            assert time.monotonic() - started < 4
+
+
 def test_a_database_that_is_away_is_a_sentence_with_503(config: Settings) -> None:
     away = config.model_copy(update={"database_url": "postgresql+psycopg://nobody@127.0.0.1:1/nothing"})
     with TestClient(create_app(away, lambda *_args, **_kwargs: None), raise_server_exceptions=False) as client:
@@ -73,10 +94,48 @@ def test_a_number_given_by_a_proxy_is_kept_when_it_is_sane(client: TestClient) -
 def test_metrics_count_requests_by_pattern_and_jobs_by_state(ada: Person) -> None:
     ada.teach("rex")
     ada.ask("GET", f"/histories/{ada.history_id}")
-    text = ada.client.get("/metrics").text
-    assert 'palimpsest_jobs{kind="learn",state="queued"} 1.0' in text
-    assert str(ada.history_id) not in text
-    assert "/histories/{history_id}" in text
+    numbers = ada.client.get("/metrics").text
+    assert 'palimpsest_jobs{kind="learn",state="queued"} 1.0' in numbers
+    assert str(ada.history_id) not in numbers
+    assert 'route="/api/v1/histories/{history_id}"' in numbers
+    assert 'route="/histories/{history_id}"' not in numbers  # which is a page
+
+
+def test_a_method_that_somebody_made_up_makes_no_new_series(client: TestClient) -> None:
+    for method in ("BREW", "WHEN"):
+        assert client.request(method, "/healthz").status_code == 405
+    numbers = client.get("/metrics").text
+    assert 'method="other",route="/healthz"' in numbers
+    assert "BREW" not in numbers
+
+
+def test_the_log_ties_a_job_to_the_request_that_asked_for_it(config: Settings, sessions: Sessions) -> None:
+    app = create_app(config.model_copy(update={"log_level": "INFO"}), lambda *_args, **_kwargs: None)
+    with TestClient(app) as client, capture_logs([merge_contextvars]) as lines:
+        answer = make_person(client, sessions, "ada").teach("rex")
+    [rang] = [line for line in lines if line["event"] == "rang"]
+    assert rang["job_id"] == answer.json()["job"]["id"]
+    assert rang["request_id"] == answer.headers["x-request-id"]
+
+
+def test_errors_of_the_database_do_not_tell_what_was_sent_to_it(sessions: Sessions) -> None:
+    with sessions() as session, pytest.raises(DBAPIError) as broken:
+        session.execute(text("SELECT 1 / length(:secret) - length(:secret) / 0"), {"secret": "a prompt of mine"})
+    assert "a prompt of mine" not in str(broken.value)
+
+
+def test_two_changes_that_meet_are_told_apart(ada: Person, sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history is deleted between the look at it and the commit of what was to go into it."""
+
+    def deleted_meanwhile(*_args: object) -> None:
+        with sessions() as other:
+            other.execute(delete(History).where(History.id == ada.history_id))
+            other.commit()
+
+    monkeypatch.setattr(generations, "check_open_jobs", deleted_meanwhile)
+    answer = ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": "a mug"})
+    assert (answer.status_code, answer.json()["type"]) == (409, "about:blank#conflict")
+    assert "at the same moment" in answer.json()["detail"]
 
 
 def test_asking_too_often_is_429_with_the_time_to_wait(config: Settings, sessions: Sessions) -> None:
@@ -111,6 +170,17 @@ def test_a_stranger_cannot_fill_the_disk(client: TestClient) -> None:
     assert in_pieces.status_code == 413
     assert "64 kB" in in_pieces.json()["detail"]
     assert client.post("/api/v1/histories", content=big, headers={"Authorization": "Bearer x"}).status_code == 401
+
+
+def test_a_cookie_or_key_that_opens_nothing_lets_nobody_send_more(client: TestClient) -> None:
+    files = {"pictures": ("x.png", b"x" * 2_000_000, "image/png")}
+    client.cookies.set("palimpsest_session", "made up")
+    asked = client.post("/uploads", files=files, headers={"HX-Request": "true"})
+    assert (asked.status_code, asked.json()["detail"]) == (401, "You are logged out. Log in again.")
+    client.cookies.clear()
+    for headers in ({}, {"Authorization": "Bearer pk_made_up"}):
+        refused = client.post(f"/api/v1/histories/{uuid4()}/concepts", files=files, headers=headers)
+        assert (refused.status_code, refused.json()["title"]) == (401, "Not logged in")
 
 
 def test_a_request_of_somebody_known_has_its_limit_too(config: Settings, sessions: Sessions) -> None:
