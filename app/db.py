@@ -36,8 +36,17 @@ class Base(DeclarativeBase):
 
 
 def make_engine(url: str) -> Engine:
-    """A pool of connections that notices when the database was started anew."""
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args={"connect_timeout": 5})
+    """A pool of connections that notices when the database was started anew. Its errors, which are logged, do not tell
+    the values that were sent: prompts, and hashes of passwords.
+    """
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        hide_parameters=True,
+        connect_args={"connect_timeout": 5},
+    )
 
 
 def make_sessions(engine: Engine) -> Sessions:
@@ -58,7 +67,7 @@ class UnitOfWork:
         self,
         sessions: Sessions,
         send: Send,
-        on_lost: Callable[[str, Exception], None] | None = None,
+        on_lost: Callable[[str, dict[str, str], Exception], None] | None = None,
         wake: Callable[[UUID], None] | None = None,
     ):
         self._sessions, self._send, self._on_lost, self._wake = sessions, send, on_lost, wake
@@ -96,7 +105,7 @@ class UnitOfWork:
                 self._send(task, kwargs=kwargs)
             except Exception as error:  # the broker may be away; whatever it raises, the sweep rings again
                 if self._on_lost:
-                    self._on_lost(task, error)
+                    self._on_lost(task, kwargs, error)
         for job_id in changed:
             if self._wake:
                 self._wake(job_id)

@@ -27,7 +27,12 @@ class State:
         """One transaction. A lost message is logged and no more: the sweep rings again."""
         return UnitOfWork(
             self.sessions,
-            self.send,
-            lambda task, error: log.warning("message_not_sent", task=task, error=type(error).__name__),
+            self._ring,
+            lambda task, kwargs, error: log.warning("not_rung", task=task, error=type(error).__name__, **kwargs),
             lambda job_id: wake(self.redis, job_id),
         )
+
+    def _ring(self, task: str, *, kwargs: dict[str, str]) -> None:
+        """Ring the worker, and write down which request its job came of."""
+        self.send(task, kwargs=kwargs)
+        log.info("rang", task=task, **kwargs)

@@ -29,7 +29,7 @@ class History(Base):
     """One person's line of learning on one base model. head_id: the version in use; NULL is the bare base."""
 
     __tablename__ = "histories"
-    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+    __table_args__ = (UniqueConstraint("owner_id", "name"), Index(None, "head_id"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
@@ -75,7 +75,7 @@ class HeadMove(Base):
     """One step of a head: who, when, from where, to where, why."""
 
     __tablename__ = "head_moves"
-    __table_args__ = (Index(None, "history_id"), Index(None, "from_id"), Index(None, "to_id"))
+    __table_args__ = (Index(None, "history_id"), Index(None, "from_id"), Index(None, "to_id"), Index(None, "user_id"))
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     history_id: Mapped[UUID] = mapped_column(ForeignKey("histories.id", ondelete="CASCADE"))
