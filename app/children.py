@@ -13,10 +13,15 @@ Say = Callable[[str, str], None]
 """Called with who speaks and what it says."""
 US = "palimpsest"
 RESTARTS, RESTARTS_WITHIN_S = 5, 600.0
+LONGEST_PAUSE_S = 60.0
 
 
 class Child:
-    """One program. stop_s: how long it may take to end before it is killed. sockets: numbers of sockets it inherits."""
+    """One program. stop_s: how long it may take to end before it is killed. sockets: numbers of sockets it inherits.
+
+    has_come_up: set by whoever sees that it works. From then on it is never given up: what kills it may be one job, or
+    one request, and must not take everything else along.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class Child:
         self.stop_s, self.sockets = stop_s, sockets
         self._deaths: deque[float] = deque()
         self._passing_on: threading.Thread | None = None
+        self._start_at: float | None = None  # when it is to be started again
+        self.has_come_up = False
         self.process: Process | None = None
 
     def start(self) -> None:
@@ -62,20 +69,30 @@ class Child:
         return self.process.pid if self.process else None
 
     def revive(self) -> bool:
-        """Start it again if it has died, and say so. False when that happened too often, and it stays dead."""
+        """Start it again if it has died, and say so: at once, or after a growing pause when it dies again and again.
+
+        False when it never came up however often it was started: it stays dead.
+        """
         if self.alive or self.process is None:
             return True
-        code = self.process.returncode
-        how = f"was ended by signal {-code}" if code < 0 else f"ended by itself with status {code}"
         now = time.monotonic()
-        self._deaths.append(now)
-        while now - self._deaths[0] > RESTARTS_WITHIN_S:
-            self._deaths.popleft()
-        if len(self._deaths) > RESTARTS:
-            self.say(US, f"The {self.name} process {how}, {len(self._deaths)} times within a short while. Giving up.")
-            return False
-        self.say(US, f"The {self.name} process {how}. Starting it again.")
-        self.start()
+        if self._start_at is None:
+            code = self.process.returncode
+            how = f"was ended by signal {-code}" if code < 0 else f"ended by itself with status {code}"
+            self._deaths.append(now)
+            while now - self._deaths[0] > RESTARTS_WITHIN_S:
+                self._deaths.popleft()
+            times = len(self._deaths)
+            if times > RESTARTS and not self.has_come_up:
+                self.say(US, f"The {self.name} process {how}, {times} times within a short while. Giving up.")
+                return False
+            pause_s = min(2.0 ** (times - 2), LONGEST_PAUSE_S) if times > 1 else 0.0
+            when = f" in {pause_s:.0f} s" if pause_s else ""
+            self.say(US, f"The {self.name} process {how}. Starting it again{when}.")
+            self._start_at = now + pause_s
+        if now >= self._start_at:
+            self._start_at = None
+            self.start()
         return True
 
     def stop(self) -> None:

@@ -104,11 +104,16 @@ def administrator(caller: CurrentUser) -> Caller:
 AdminUser = Annotated[Caller, Depends(administrator)]
 
 
-def starts_work(state: AppState, caller: CurrentUser) -> Caller:
-    """A caller who asks for a learning or for pictures: counted by itself, and only while they may keep more."""
+def check_may_start(state: State, caller: Caller) -> None:
+    """Learnings and generations are counted by themselves, and started only while their user may keep more."""
     spend(state, state.settings.start_rate, "start", str(caller.id))
     with state.sessions() as session:
         check_room(session, caller.id, state.settings.user_quota_bytes)
+
+
+def starts_work(state: AppState, caller: CurrentUser) -> Caller:
+    """A caller who may start something now. Forms ask by themselves, so that they keep what was typed."""
+    check_may_start(state, caller)
     return caller
 
 

@@ -37,6 +37,12 @@ class Forbidden(AppError):
     kind = "forbidden"
 
 
+class OverQuota(Forbidden):
+    """This user keeps as many bytes as they may."""
+
+    kind = "over-quota"
+
+
 class NotFound(AppError):
     """There is no such thing, or it belongs to somebody else: the answer is the same, so that nothing is told."""
 

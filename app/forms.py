@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
-from app.errors import AppError, Conflict, Invalid, NotFound, TooLarge, TooMany, Unavailable
+from app.errors import AppError, Conflict, Invalid, NotFound, OverQuota, TooLarge, TooMany, Unavailable
 from app.idempotency import Once, make_once
 
-AnswerableError = (Conflict, Invalid, TooLarge, TooMany, Unavailable)
+AnswerableError = (Conflict, Invalid, OverQuota, TooLarge, TooMany, Unavailable)
 """Errors that are shown in the form that was sent. The others are pages of their own."""
 
 

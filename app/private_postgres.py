@@ -6,7 +6,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from app.private_sockets import make_socket_folder
 from app.private_valkey import ServerNotStarted
 from app.processes import Process, child_options, end_left_over, end_process
 
@@ -42,7 +42,7 @@ class Postgres:
         self.durable = durable
         self.log = self.folder.with_name("postgres.log")
         self._user = _unprivileged_user() if os.geteuid() == 0 else None
-        self._socket_folder = Path(tempfile.mkdtemp(prefix="palimpsest-"))
+        self._socket_folder = make_socket_folder()
         self.process: Process | None = None
 
     @property

@@ -5,13 +5,13 @@ import platform
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import redis
 
+from app.private_sockets import make_socket_folder
 from app.processes import Process, child_options, end_left_over, end_process
 
 START_S, STOP_S = 60, 10
@@ -32,8 +32,7 @@ class Valkey:
     def __init__(self, folder: Path):
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Not in `folder`: the address of a socket may be 107 bytes long at most, and people have long paths.
-        self._socket_folder = Path(tempfile.mkdtemp(prefix="palimpsest-"))
+        self._socket_folder = make_socket_folder()
         self.url = f"unix://{self._socket_folder / 'valkey.sock'}"
         self.log = self.folder / "valkey.log"
         self._pid_file = self.folder / "valkey.pid"
@@ -41,9 +40,8 @@ class Valkey:
 
     def start(self) -> None:
         """Start and wait until it answers. Raises ServerNotStarted."""
-        end_left_over(
-            self._pid_file, self.folder, signal.SIGTERM, STOP_S
-        )  # it would write the file that this one reads
+        # It would write the file that this one reads.
+        end_left_over(self._pid_file, self.folder, signal.SIGTERM, STOP_S)
         options = {
             "port": "0",
             "unixsocket": str(self._socket_folder / "valkey.sock"),

@@ -1,5 +1,6 @@
 """Every error as an answer: problem details (RFC 9457) for programs, a page for people."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -55,6 +56,7 @@ class Problem(BaseModel):
 
 _DESCRIBED = {
     401: ("unauthorized", "Log in first, or send an API key as `Authorization: Bearer pk_...`."),
+    403: ("over-quota", "You keep 20 GB of the 20 GB that you may keep. Delete pictures or a history."),
     404: ("not-found", "There is no such history."),
     409: ("conflict", "<rex> is being learned already."),
     413: ("too-large", "garden.jpg has more than 50 megapixels. Send a smaller one."),
@@ -64,8 +66,14 @@ _DESCRIBED = {
 }
 
 
-def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These errors as the description of the REST interface shows them, each with an example."""
+OF_ADMINISTRATORS = {
+    403: ("forbidden", "Only an administrator may do that."),
+    409: ("conflict", "There is a user named grace already."),
+}
+
+
+def described(*statuses: int, examples: Mapping[int, tuple[str, str]] = _DESCRIBED) -> dict[int | str, dict[str, Any]]:
+    """These errors as the description of the REST interface shows them, each with an example: its kind and sentence."""
     return {
         status: {
             "model": Problem,
@@ -73,10 +81,10 @@ def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "content": {
                 MEDIA_TYPE: {
                     "example": {
-                        "type": f"about:blank#{_DESCRIBED[status][0]}",
+                        "type": f"about:blank#{examples[status][0]}",
                         "title": TITLES[status],
                         "status": status,
-                        "detail": _DESCRIBED[status][1],
+                        "detail": examples[status][1],
                         "request_id": "0f2f3a1c9c114a9e8f3a6f6f7f0e37a1",
                     }
                 }

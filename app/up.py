@@ -14,9 +14,10 @@ from types import FrameType
 
 from app.children import US
 from app.first_run import NOBODY_YET
-from app.instance import NotStarted, running
+from app.instance import PORTS_TRIED, NotStarted, running
 
 LOOK_EVERY_S = 0.5
+LAST_PORT = 65535
 _terminal = threading.Lock()
 
 
@@ -25,7 +26,8 @@ class Told(threading.Event):
 
     def listen(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._hear)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+                signal.signal(number, self._hear)
 
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
         self.set()
@@ -50,13 +52,14 @@ def run(folder: Path, host: str, port: int) -> int:
                     say(US, NOBODY_YET)
                     say(US, instance.first_run)
                 say(US, "The worker is loading its base model. Ctrl-C stops everything.")
-            loading = True
+            instance.web.has_come_up = True  # it has answered
+            ready: int | None = None
             while not told.wait(LOOK_EVERY_S):
                 if not instance.keep_alive():
                     say(US, "Stopping the rest.")
                     return 1
-                if loading and instance.worker_is_ready():
-                    loading = False
+                if instance.worker.pid != ready and instance.worker_is_ready():
+                    ready, instance.worker.has_come_up = instance.worker.pid, True
                     say(US, f"Ready: {instance.address}")
             say(US, "Stopping. What is being learned is put down and goes on at the next start.")
     except NotStarted as error:
@@ -66,11 +69,19 @@ def run(folder: Path, host: str, port: int) -> int:
     return 0
 
 
+def port_number(word: str) -> int:
+    """A number that the ports after it may be tried from, too. 0: any that is free."""
+    number = int(word)
+    if not 0 <= number <= LAST_PORT - PORTS_TRIED:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to {LAST_PORT - PORTS_TRIED}, not {number}")
+    return number
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Everything on this machine: database, broker, web, worker.")
     parser.add_argument("--folder", type=Path, default=Path("var"), help="where the data is kept")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in")
-    parser.add_argument("--port", type=int, default=8000, help="the first to try")
+    parser.add_argument("--port", type=port_number, default=8000, help="the first to try")
     options = parser.parse_args()
     sys.exit(run(options.folder, options.host, options.port))
 

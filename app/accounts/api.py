@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.accounts import service
 from app.accounts.usage import usage_of
 from app.deps import AdminUser, AppState, CurrentUser, Reading, Uow
+from app.problems import OF_ADMINISTRATORS, described
 
 router = APIRouter(tags=["account"])
 
@@ -122,19 +123,21 @@ def revoke_api_key(key_id: UUID, caller: CurrentUser, uow: Uow) -> None:
     service.revoke_api_key(uow, caller.id, key_id)
 
 
-@router.get("/users")
+@router.get("/users", responses=described(403, examples=OF_ADMINISTRATORS))
 def list_users(caller: AdminUser, session: Reading) -> Users:
     """Everybody. For administrators."""
     return Users(items=[UserShown.model_validate(row) for row in service.list_users(session)])
 
 
-@router.post("/users", status_code=201)
+@router.post(
+    "/users", status_code=201, summary="Let somebody in", responses=described(403, 409, examples=OF_ADMINISTRATORS)
+)
 def create_user(new: NewUser, caller: AdminUser, uow: Uow) -> UserShown:
     """Let somebody in. For administrators."""
     return UserShown.model_validate(service.create_user(uow, new.name, new.password, is_admin=new.is_admin))
 
 
-@router.patch("/users/{user_id}")
+@router.patch("/users/{user_id}", responses=described(403, 409, examples=OF_ADMINISTRATORS))
 def change_user(user_id: UUID, change: UserChange, caller: AdminUser, uow: Uow) -> UserShown:
     """Lock somebody out or let them in again, set how much they may keep, give them a new password. For
     administrators.

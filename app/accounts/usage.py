@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.accounts.models import User
 from app.blobs import Blob
 from app.concepts.models import Concept, ConceptPicture, Upload
-from app.errors import Forbidden
+from app.errors import OverQuota
 from app.generations.models import Generation, Image
 from app.histories.models import History, Version
 from app.jobs.models import OPEN, Job, JobSample
@@ -80,13 +80,13 @@ def quota_of(session: Session, user_id: UUID, default_bytes: int) -> int | None:
 
 
 def check_room(session: Session, user_id: UUID, default_quota_bytes: int) -> None:
-    """Raise Forbidden when the user keeps as much as they may. What they have stays usable, and can be deleted."""
+    """Raise OverQuota when the user keeps as much as they may. What they have stays usable, and can be deleted."""
     quota = quota_of(session, user_id, default_quota_bytes)
     if quota is None:
         return
     kept = bytes_of(session, user_id)
     if kept >= quota:
-        raise Forbidden(
+        raise OverQuota(
             f"You keep {in_bytes(kept)} of the {in_bytes(quota)} that you may keep. Delete pictures or a history, or "
             "ask an administrator for more."
         )

@@ -134,7 +134,12 @@ def read_captions(text: str) -> list[str]:
     return captions
 
 
-@router.post("/histories/{history_id}/concepts", status_code=202, responses=described(409, 413))
+@router.post(
+    "/histories/{history_id}/concepts",
+    status_code=202,
+    summary="Teach a concept",
+    responses=described(403, 409, 413),
+)
 def teach(
     history_id: UUID,
     caller: StartingUser,

@@ -17,7 +17,7 @@ from app.concepts.remarks import remarks_on, remarks_on_all
 from app.concepts.sample_concepts import sample_concept, sample_concepts
 from app.concepts.settings_form import FIELDS, read_settings_form
 from app.db import UnitOfWork
-from app.deps import AppState, Caller, CurrentUser, Reading, StartingUser, Uow
+from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start
 from app.errors import AppError, Invalid, TooLarge
 from app.files import IfNoneMatch, thumbnail_response
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
@@ -50,7 +50,7 @@ def show_teach(
 def teach(
     request: Request,
     history_id: UUID,
-    caller: StartingUser,
+    caller: CurrentUser,
     session: Reading,
     uow: Uow,
     state: AppState,
@@ -85,6 +85,7 @@ def _start(
     chosen: Sequence[Upload],
     wanted: set[UUID],
 ) -> Job:
+    check_may_start(state, caller)
     lost = wanted - {upload.id for upload in chosen}
     once = form.once(caller.id, "teach", history_id, sorted(str(one) for one in wanted))
     return service.start_learning(

@@ -26,6 +26,7 @@ from app.jobs.models import OPEN, Job
 from app.jobs.schemas import GENERATE_EXAMPLE, JobShown, show_jobs
 from app.jobs.stream import wait_until_ended
 from app.paging import Page, moment_after, moment_key, number_after, read_moment_key, split_page
+from app.problems import described
 from app.state import State
 
 router = APIRouter(tags=["generations"])
@@ -206,7 +207,11 @@ def seconds_to_wait(prefer: str | None) -> float:
 @router.post(
     "/histories/{history_id}/generations",
     status_code=202,
-    responses={200: {"model": GenerationShown, "description": "Finished within the time of `Prefer: wait`."}},
+    summary="Ask for pictures",
+    responses={
+        200: {"model": GenerationShown, "description": "Finished within the time of `Prefer: wait`."},
+        **described(403),
+    },
 )
 async def ask(
     history_id: UUID,
@@ -346,7 +351,12 @@ def get_thumbnail(
     return thumbnail_response(state, image.blob_sha256, size, if_none_match)
 
 
-@router.get("/images.zip", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
+@router.get(
+    "/images.zip",
+    summary="Download several pictures",
+    response_class=Response,
+    responses={200: {"content": {"application/zip": {}}}},
+)
 def download_zip(
     caller: CurrentUser,
     session: Reading,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.calls import Call, json_call
 from app.config import Settings
 from app.db import UnitOfWork
-from app.deps import AppState, Caller, CurrentUser, Reading, StartingUser, Uow
+from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start
 from app.errors import AppError
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations import service, studio
@@ -53,7 +53,7 @@ def show_studio(
 def ask(
     request: Request,
     history_id: UUID,
-    caller: StartingUser,
+    caller: CurrentUser,
     session: Reading,
     uow: Uow,
     state: AppState,
@@ -61,6 +61,7 @@ def ask(
 ) -> Response:
     """Ask for pictures: the card that shows them on their way, or the form again with what is to be changed."""
     try:
+        check_may_start(state, caller)
         generation, _ = _ask(uow, state.settings, caller, history_id, form)
     except AnswerableError as error:
         return _refuse(request, caller, session, history_id, form, error)

@@ -242,7 +242,7 @@ def list_histories(caller: CurrentUser, session: Reading, page: Page) -> Histori
     return Histories(items=[show_history(session, row) for row in rows], next=cursor)
 
 
-@router.post("/histories", status_code=201, responses=described(409, 503))
+@router.post("/histories", status_code=201, summary="Begin a history", responses=described(409, 503))
 def create_history(new: NewHistory, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
     """Begin a history on the bare base."""
     return show_history(session, service.create_history(uow, caller.id, new.name, new.base_id))
@@ -316,13 +316,13 @@ def download_delta(
     return blob_response(state, version.delta_sha256, "application/octet-stream", if_none_match, name)
 
 
-@router.post("/histories/{history_id}/head")
+@router.post("/histories/{history_id}/head", summary="Roll back, or go forward")
 def move_head(history_id: UUID, change: HeadChange, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
     """Roll back, or go forward. Instant, deletes nothing, can be undone."""
     return show_history(session, service.move_head(uow, caller.id, history_id, change.version))
 
 
-@router.post("/histories/{history_id}/head/undo", responses=described(409))
+@router.post("/histories/{history_id}/head/undo", summary="Undo the last move of the head", responses=described(409))
 def undo_head_move(history_id: UUID, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
     """Put head where it was before its last move."""
     return show_history(session, service.undo_head_move(uow, caller.id, history_id))

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
 from app.calls import json_call
-from app.deps import AppState, Caller, CurrentUser, Reading, StartingUser, Uow
+from app.deps import AppState, Caller, CurrentUser, Reading, StartingUser, Uow, check_may_start
 from app.errors import AppError, NotFound
 from app.forms import AnswerableError, TypedForm, errors_of
 from app.generations import service as generations
@@ -168,7 +168,7 @@ def _compare(
 def draw_both(
     request: Request,
     history_id: UUID,
-    caller: StartingUser,
+    caller: CurrentUser,
     session: Reading,
     uow: Uow,
     state: AppState,
@@ -178,6 +178,7 @@ def draw_both(
     history = service.get_history(session, caller.id, history_id)
     numbers = [form.whole("left", "The version") or 0, form.whole("right", "The version") or 0]
     try:
+        check_may_start(state, caller)
         prompt, seed = form.text("prompt"), form.whole("seed", "The seed")
         count = form.whole("count", "The number of pictures") or 2
         for number in numbers:

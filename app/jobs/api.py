@@ -49,7 +49,9 @@ data: {"state": "done", "error": null, "at": "2026-11-23T10:00:31+00:00"}
 IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
-        alias="Idempotency-Key", description="Send the same key again and nothing is started twice.", max_length=200
+        alias="Idempotency-Key",
+        description="Send the same key again within a day, and nothing is started twice.",
+        max_length=200,
     ),
 ]
 
@@ -96,13 +98,13 @@ def get_job(job_id: UUID, caller: CurrentUser, session: Reading) -> JobShown:
     return show_job(session, service.get_job(session, caller.id, job_id))
 
 
-@router.post("/jobs/{job_id}/cancel", responses=described(409))
+@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", responses=described(409))
 def cancel(job_id: UUID, caller: CurrentUser, uow: Uow, session: Reading) -> JobShown:
     """End it: at once when it waits, at its next step when it runs."""
     return show_job(session, service.cancel(uow, caller.id, job_id))
 
 
-@router.post("/jobs/{job_id}/retry", status_code=202, responses=described(409))
+@router.post("/jobs/{job_id}/retry", status_code=202, summary="Try a job again", responses=described(403, 409))
 def retry(
     job_id: UUID, caller: StartingUser, uow: Uow, session: Reading, idempotency_key: IdempotencyKeyHeader = None
 ) -> JobShown:
@@ -150,6 +152,7 @@ def _own_job(job_id: UUID, caller: CurrentUser, session: Reading) -> UUID:
 
 @router.get(
     "/jobs/{job_id}/events",
+    summary="Follow a job",
     response_class=EventSourceResponse,
     responses={200: {"content": {"text/event-stream": {"example": EVENTS_EXAMPLE}}}},
 )

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from app import blobs
+from app.accounts.models import User
 from app.concepts.models import ConceptPicture, Upload
 from app.db import Sessions
 from app.generations.models import Generation, Image
@@ -122,6 +123,26 @@ def test_a_script_gets_the_card_alone_or_the_form_alone(ask: Ask, tree: History)
     refused = ask("POST", path, data={"prompt": ""}, fragment=True)
     assert (refused.status_code, refused.headers["hx-retarget"]) == (422, "#ask")
     assert "<html" not in refused.text
+
+
+def test_whoever_may_start_nothing_more_is_told_so_in_the_form_that_keeps_what_was_typed(
+    ask: Ask, ada: Person, tree: History, picture: Image, sessions: Sessions
+) -> None:
+    with sessions() as session:
+        session.get_one(User, ada.id).quota_bytes = 1
+        session.commit()
+    said = "of the 1 byte that you may keep. Delete pictures or a history"
+    home = f"/histories/{tree.id}"
+    typed = {"prompt": "a <rex> dog under a tree", "seed": "41"}
+    for fragment in (False, True):
+        answer = ask("POST", f"{home}/generations", data=typed, fragment=fragment)
+        assert (answer.status_code, said in words(answer)) == (403, True)
+        assert "a &lt;rex&gt; dog under a tree</textarea>" in answer.text
+    ask("POST", "/uploads", files={"pictures": ("dog.png", png(), "image/png")})
+    taught = ask("POST", f"{home}/teach", data={"name": "bolt", "class_noun": "robot"})
+    assert (taught.status_code, said in words(taught), 'value="bolt"' in taught.text) == (403, True, True)
+    drawn = ask("POST", f"{home}/compare", data={"left": "1", "right": "2", "prompt": "a <rex> dog in the sun"})
+    assert (drawn.status_code, said in words(drawn), "dog in the sun" in drawn.text) == (403, True, True)
 
 
 def test_all_settings_of_a_picture_can_be_used_again_also_at_another_version(
@@ -323,8 +344,6 @@ def test_the_list_of_jobs_is_sent_again_only_when_it_changed(ask: Ask, ada: Pers
 def test_an_administrator_sees_everybodys_jobs_but_not_what_they_are_about(
     ask: Ask, ada: Person, bob: Person, sessions: Sessions
 ) -> None:
-    from app.accounts.models import User
-
     bob.teach("secret")
     assert "bob" not in words(ask("GET", "/jobs?everybody=true"))
     with sessions() as session:

@@ -90,6 +90,13 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// An error that comes as a part of the page is the form with its sentence, and takes its place; any other is told.
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr } = event.detail;
+  if (xhr.status < 400 || !xhr.getResponseHeader("content-type")?.startsWith("text/html")) return;
+  event.detail.shouldSwap = true;
+  event.detail.isError = false;
+});
 document.body.addEventListener("htmx:responseError", (event) => notify(sentenceOf(event.detail.xhr.responseText)));
 document.body.addEventListener("htmx:sendError", () => notify(sentenceOf("")));
 

@@ -120,7 +120,7 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
 });
 
 document.body.addEventListener("htmx:afterRequest", (event) => {
-  if (event.target !== form() || !event.detail.successful) return;
+  if (event.target !== form() || !event.detail.successful || event.detail.xhr.status >= 400) return;
   form().elements.once.value = fresh(); // the next press asks for more pictures, even of the same prompt
   document.querySelector("[data-empty]")?.remove();
   document.getElementById("results").firstElementChild?.scrollIntoView({ block: "nearest", behavior: gently() });
