@@ -10,9 +10,11 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.platforms import signals as process_signals
 from kombu import Queue
 from sqlalchemy.exc import OperationalError
@@ -21,6 +23,11 @@ from app.config import Settings, settings
 from app.logs import set_up_logs
 from app.queue import GENERATE_QUEUE, LEARN_QUEUE, QUEUE_OF
 from app.servers import broker_url
+
+# Celery warns whoever is root, for the sake of pickles, which are not accepted here, and whoever lets tasks outlive a
+# lost connection, which is meant.
+warnings.filterwarnings("ignore", category=SecurityWarning)
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 log = logging.getLogger(__name__)
 STOP_WITHIN_S = 18.0  # from SIGTERM on; whatever hangs longer than that is left to its lease

@@ -1,0 +1,174 @@
+"""`make up` as people use it: started, started twice, killed in parts and as a whole, and started again."""
+
+import argparse
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.instance import NotStarted, listen
+from app.up import Told, port_number
+from demo.rest import become_administrator
+from tests.faults.house import House
+from tests.worker.processes import ROOT, wait_until
+
+HEALTHY_WITHIN_S = 3.0
+
+
+@pytest.fixture
+def house(sd1_folder: Path, tmp_path: Path) -> Iterator[House]:
+    """Over a folder whose path is longer than the address of a socket may be."""
+    folder = tmp_path / ("a folder with a long name " * 4) / ("and in it another " * 4) / "var"
+    folder.parent.mkdir(parents=True)
+    made = House(folder, sd1_folder, tmp_path / "up.log")
+    yield made
+    made.close()
+
+
+def test_it_starts_stops_and_has_everything_when_it_starts_again(house: House) -> None:
+    address = house.start(r"Open (\S+)")[1]
+    assert httpx.get(f"{address}/healthz", trust_env=False).text == "ok"
+    key = become_administrator(house.wait_for(r"(http\S+first-run\?token=\S+)")[1], "ada", "long enough a word", "key")
+    house.wait_for(r"Ready: (\S+)")
+    assert "absolutely not recommended" not in house.said
+    assert "Traceback" not in house.said
+
+    again = subprocess.run(
+        [sys.executable, "-m", "app.up", "--folder", str(house.folder)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert again.returncode == 1
+    assert f"is in use already: {address}" in again.stdout
+
+    assert house.stop(signal.SIGINT) == 0
+    assert "Stopped." in house.said
+    assert house.is_empty()
+
+    address = house.start()[1]
+    assert "first-run" not in house.said
+    who = httpx.get(f"{address}/api/v1/me", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+    assert who.json()["name"] == "ada"
+    assert house.stop(signal.SIGTERM) == 0
+    assert house.is_empty()
+
+
+def test_what_dies_is_started_again_and_what_is_killed_leaves_nothing_in_the_way(house: House, tmp_path: Path) -> None:
+    address = house.start()[1]
+    for words, pattern in (
+        (("-m worker",), r"The worker process was ended by signal 9\. Starting it again\.\n[\s\S]*Ready: "),
+        (("app.serve",), r"The web process was ended by signal 9\. Starting it again"),
+        (("valkey-server",), r"The private Valkey died\. Starting it again"),
+        (("postgres -D",), r"The private PostgreSQL died\. Starting it again"),
+    ):
+        os.kill(house.pid_of(*words), signal.SIGKILL)
+        house.wait_for(pattern)
+    wait_until(lambda: is_ready(address), "all of it is there again")
+
+    assert house.process is not None
+    house.process.kill()  # and nothing else: the others see that it is gone
+    house.process.wait()
+    wait_until(house.is_empty, "nothing outlives it")
+    house.start(r"Open (\S+)")
+    house.kill_everything()
+    long = tmp_path / ("temporary " * 12)  # which is no place for sockets
+    long.mkdir()
+    house.start(TMPDIR=str(long))
+    assert "Traceback" not in house.said
+    assert house.stop() == 0
+
+
+def is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/readyz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_worker_that_cannot_start_leaves_its_sentence(house: House, tmp_path: Path) -> None:
+    house.start(r"There is no base model at", BASE_MODEL=str(tmp_path / "nowhere"))
+    house.wait_for(r"The worker process ended by itself with status 1\. Starting it again\.")
+    assert house.stop() == 0
+
+
+def test_settings_that_cannot_be_used_are_named_at_once(house: House) -> None:
+    house.start("HEARTBEAT_S", HEARTBEAT_S="-1")
+    wait_until(lambda: not house.alive, "it has ended")
+    assert house.process is not None
+    assert house.process.returncode == 1
+    assert "Traceback" not in house.said
+
+
+def test_any_other_port_is_one() -> None:
+    assert (port_number("0"), port_number("8000"), port_number("65515")) == (0, 8000, 65515)
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "65535"])
+def test_a_port_that_is_none_is_refused_with_a_sentence(port: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"a port is a number from 1 to 65515, not {port}"):
+        port_number(port)
+
+
+def test_a_port_that_is_taken_is_said_and_the_next_one_used() -> None:
+    lines: list[str] = []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        if port > 65000:
+            pytest.skip("the system gave a port that has too few after it")
+        with listen("127.0.0.1", port, lambda _, line: lines.append(line)) as made:
+            assert made.getsockname()[1] > port
+            assert lines == [f"Port {port} is taken; using {made.getsockname()[1]}."]
+
+
+def test_an_address_of_another_machine_is_refused_with_a_sentence() -> None:
+    with pytest.raises(NotStarted, match=r"Nobody can listen on 192\.0\.2\.1"):
+        listen("192.0.2.1", 8000, lambda *_: None)
+
+
+def test_who_was_told_to_outlive_the_terminal_does() -> None:
+    """`nohup make up`: the signal that a closing terminal sends is ignored from the start, and stays so."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        Told().listen()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        told = Told()
+        told.listen()
+        signal.raise_signal(signal.SIGHUP)
+        assert told.is_set()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_the_web_process_is_healthy_within_three_seconds_and_without_torch(tmp_path: Path) -> None:
+    """Seconds of its own work: on a machine that is busy with something else the clock on the wall says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/healthz"
+        number = listening.fileno()
+        environment = {**os.environ, "BLOB_FOLDER": str(tmp_path), "DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/x"}
+        with subprocess.Popen(
+            [sys.executable, "-m", "app.serve", "--fd", str(number)], cwd=ROOT, env=environment, pass_fds=[number]
+        ) as process:
+            try:
+                assert httpx.get(address, timeout=120, trust_env=False).text == "ok"
+                used_s = seconds_used(process.pid)
+                loaded = Path(f"/proc/{process.pid}/maps").read_text()
+            finally:
+                process.terminate()
+    assert used_s < HEALTHY_WITHIN_S
+    assert not re.search(r"/torch/", loaded)
+
+
+def seconds_used(pid: int) -> float:
+    """Of a processor, by that process, since it began."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
