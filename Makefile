@@ -36,7 +36,8 @@ demo-library: $(VENV)/installed ## The same straight on the library, without the
 	$(BIN)/python -m storybook.demo --out demo-out
 
 test: $(VENV)/installed ## Run every test
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m tests.bring_chromium
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 lint: $(VENV)/installed ## Check style, formatting and types
 	$(BIN)/ruff check .
