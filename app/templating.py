@@ -60,6 +60,7 @@ def make_environment() -> Environment:
         "percent": words.percent,
         "prompt": words.prompt,
         "slug": words.slug,
+        "with_article": words.with_article,
     }
     return environment
 
@@ -111,11 +112,14 @@ def render_error(request: Request, problem: dict[str, Any]) -> HTMLResponse:
 
 
 class StaticForEver(StaticFiles):
-    """Files whose address names their content may be kept; the others are asked about each time."""
+    """Files whose address names their content may be kept, and so may fonts: a new one would get a new name. The others
+    are asked about each time.
+    """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        response.headers["Cache-Control"] = FOR_EVER if b"v=" in scope.get("query_string", b"") else "no-cache"
+        lasts = b"v=" in scope.get("query_string", b"") or path.startswith("fonts/")
+        response.headers["Cache-Control"] = FOR_EVER if lasts else "no-cache"
         return response
 
 

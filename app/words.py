@@ -14,6 +14,11 @@ def amount(count: int, noun: str, nouns: str | None = None) -> str:
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
+def with_article(noun: str) -> str:
+    """ "dog" -> "a dog", "umbrella" -> "an umbrella"; by its first letter, which is right nearly always."""
+    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
+
+
 def relative(then: datetime, now: datetime | None = None) -> str:
     """ "3 minutes ago", "just now", "in 2 days"."""
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import FileResponse, RedirectResponse, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.datastructures import UploadFile
@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile
 from app.concepts import service
 from app.concepts.models import Upload
 from app.concepts.remarks import remarks_on, remarks_on_all
-from app.concepts.sample_concepts import sample_concept, sample_concepts
+from app.concepts.sample_concepts import EMBEDDED, sample_concept, sample_concepts
 from app.concepts.settings_form import FIELDS, read_settings_form
 from app.db import UnitOfWork
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start
@@ -214,6 +214,13 @@ def show_upload(
 
 
 # --- samples -------------------------------------------------------------------------------------------------------
+
+
+@router.get("/samples/{name}/picture")
+def show_sample(name: str, caller: CurrentUser) -> Response:
+    """What a sample concept looks like: the first of its pictures."""
+    kept = {"Cache-Control": "private, max-age=86400"}
+    return FileResponse(sample_concept(EMBEDDED, name).pictures[0], media_type="image/png", headers=kept)
 
 
 @router.post("/histories/{history_id}/samples/{name}")

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.calls import Call, json_call
 from app.config import Settings
 from app.db import UnitOfWork
-from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start
+from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start, state_of
 from app.errors import AppError
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations import service, studio
@@ -125,6 +125,7 @@ def _studio(
         is_first=before is None,
         errors=errors,
         once=new_once(),
+        limits=state_of(request).settings,
         calls=_calls(request),
     )
 
@@ -145,6 +146,7 @@ def _refuse(
         desk=desk,
         errors=errors_of(error),
         once=new_once(),
+        limits=state_of(request).settings,
     )
     answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#ask", "outerHTML"
     return answer

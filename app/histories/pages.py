@@ -12,6 +12,7 @@ from app.concepts.pages import keep_path
 from app.concepts.sample_concepts import sample_concept, sample_concepts
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow
 from app.forms import AnswerableError, TypedForm, errors_of
+from app.generations import service as generations
 from app.generations.models import Generation, Image
 from app.generations.studio import known_of
 from app.histories import service
@@ -21,6 +22,8 @@ from app.shelf import shelf_of
 from app.templating import render
 
 router = APIRouter()
+
+LATEST_SHOWN = 4
 
 
 @router.get("/")
@@ -73,6 +76,7 @@ def _shelf(
         line = service.lineage(session, history, history.head_id)
         counted = select(func.count()).select_from(Version).where(Version.history_id == history.id)
         pictured = select(func.count()).select_from(Image).join(Generation, Generation.id == Image.generation_id)
+        latest = generations.list_images(session, caller.id, LATEST_SHOWN, history_id=history.id)
         shown.append(
             {
                 "history": history,
@@ -81,6 +85,7 @@ def _shelf(
                 "head": line[-1].version.number if line else 0,
                 "versions": session.scalar(counted),
                 "images": session.scalar(pictured.where(Generation.history_id == history.id)),
+                "latest": latest,
             }
         )
     return render(

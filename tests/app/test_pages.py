@@ -8,19 +8,22 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from app import blobs
 from app.accounts.models import User
 from app.concepts.models import ConceptPicture, Upload
+from app.config import Settings
 from app.db import Sessions
 from app.generations.models import Generation, Image
 from app.histories.models import History
 from app.jobs.models import Job
+from app.main import create_app
 from app.queue import GENERATE, LEARN
 from app.storage import BlobStore
 from tests.app import make
-from tests.app.person import Person, png
+from tests.app.person import Person, make_person, png
 
 Ask = Callable[..., httpx.Response]
 
@@ -447,11 +450,46 @@ def test_a_history_is_begun_renamed_and_deleted_only_by_its_name(ask: Ask, ada: 
     assert ask("GET", begun).status_code == 404
 
 
+def test_empty_pages_say_what_to_do_next(ask: Ask) -> None:
+    for path, said in (("/gallery", "Every picture you make"), ("/jobs", "Start one in the studio")):
+        page = ask("GET", path)
+        assert said in words(page)
+        assert '<svg class="icon big" viewBox' in page.text
+
+
 def test_somebody_new_is_shown_how_to_begin(ask: Ask, ada: Person) -> None:
     ask("POST", f"/histories/{ada.history_id}/delete", data={"name": "pets"})
     welcome = ask("GET", "/")
     assert welcome.status_code == 200
     assert "Begin a history" in words(welcome)
+
+
+def test_histories_show_their_latest_pictures(ask: Ask, picture: Image) -> None:
+    assert f"/api/v1/images/{picture.id}/file" in ask("GET", "/histories").text
+
+
+def test_samples_are_shown_before_they_are_chosen(ask: Ask, ada: Person, sessions: Sessions) -> None:
+    with sessions() as session:
+        make.base_model(session).facts = {**make.FACTS, "name": "storybook"}
+        session.commit()
+    teach = ask("GET", f"/histories/{ada.history_id}/teach")
+    ask("POST", f"/histories/{ada.history_id}/delete", data={"name": "pets"})
+    welcome = ask("GET", "/")
+    for page in (teach, welcome):
+        assert len(set(re.findall(r'src="(/samples/\w+/picture)"', page.text))) == 3
+    shown = ask("GET", re.findall(r'src="(/samples/\w+/picture)"', welcome.text)[0])
+    assert shown.headers["content-type"] == "image/png"
+    assert ask("GET", "/samples/..%2f..%2fmodel/picture").status_code == 404
+    assert ask("GET", "/samples/nobody/picture").status_code == 404
+
+
+def test_the_form_takes_no_more_than_the_settings_say(config: Settings, sessions: Sessions) -> None:
+    small = config.model_copy(update={"max_images": 2, "max_side_px": 128})
+    with TestClient(create_app(small, lambda *_args, **_kwargs: None)) as client:
+        person = make_person(client, sessions, "ada")
+        page = client.get(f"/histories/{person.history_id}", headers={"Authorization": f"Bearer {person.key}"})
+        assert re.search(r'name="count" type="number" min="1" max="2"[^>]* value="2"', page.text)
+        assert re.search(r'name="width_px"[^>]* max="128"', page.text)
 
 
 def test_errors_of_pages_are_pages(ask: Ask) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.words import ago, amount, duration, in_bytes, number, percent, prompt, relative, slug
+from app.words import ago, amount, duration, in_bytes, number, percent, prompt, relative, slug, with_article
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -62,6 +62,10 @@ def test_durations_have_units(seconds: float | None, said: str) -> None:
 )
 def test_sizes_have_units(count: int, said: str) -> None:
     assert in_bytes(count) == said
+
+
+def test_nouns_have_their_article() -> None:
+    assert [with_article(noun) for noun in ("dog", "umbrella", "Owl", "")] == ["a dog", "an umbrella", "an Owl", "a "]
 
 
 def test_counts_know_one_from_many() -> None:

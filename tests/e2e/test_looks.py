@@ -107,6 +107,30 @@ def test_forms_work_without_scripts_too(site: Site) -> None:
     expect(page.get_by_role("heading", name="a photo of <momo> cat by the sea")).to_be_visible()
 
 
+def test_empty_pages_stand_too(site: Site) -> None:
+    visitor = site.visit(logged_in="new")
+    for name in ("gallery", "jobs"):
+        page = visitor.go(f"/{name}")
+        box = page.locator("svg.big").bounding_box()
+        assert box is not None
+        assert box["width"] < 120
+        visitor.look(f"empty-{name}")
+
+
+def test_a_press_that_may_start_nothing_more_says_why_in_the_form(reader: tuple[Visitor, Story]) -> None:
+    visitor, story = reader
+    with visitor.site.sessions() as session:
+        session.get_one(User, visitor.user_id).quota_bytes = 1
+        session.commit()
+    page = visitor.go(f"/histories/{story.history_id}")
+    prompt = page.get_by_label("What shall be in the picture?")
+    prompt.fill("a photo of <momo> cat by the sea")
+    page.get_by_role("button", name="Generate").click()
+    expect(page.locator("#ask .problem.general")).to_contain_text("of the 1 byte that you may keep")
+    expect(prompt).to_have_value("a photo of <momo> cat by the sea")
+    expect(page.locator(".notice")).to_have_count(0)
+
+
 def test_the_light_is_changed_by_a_button_and_stays_so(reader: tuple[Visitor, Story]) -> None:
     visitor, _ = reader
     page = visitor.go("/gallery")

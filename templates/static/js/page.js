@@ -82,9 +82,15 @@ document.addEventListener("click", async (event) => {
   const text = document.getElementById(button.dataset.copy).textContent;
   try {
     await navigator.clipboard.writeText(text);
+    if (button.dataset.copied) return; // pressed twice: what it said before is known already
     const before = button.innerHTML;
+    button.dataset.copied = "yes";
     button.textContent = "Copied";
-    setTimeout(() => (button.innerHTML = before), 1500);
+    announce("Copied.");
+    setTimeout(() => {
+      button.innerHTML = before;
+      delete button.dataset.copied;
+    }, 1500);
   } catch {
     notify("Your browser does not let us copy here. Select the text and copy it yourself.");
   }
