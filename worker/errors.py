@@ -17,5 +17,9 @@ class WorkerStops(Dropped):
     """This worker was told to stop: the job goes back into the queue."""
 
 
+class StepHangs(WorkerStops):
+    """It stops while the device does not come to the end of a step: nothing more may be asked of the device."""
+
+
 class TookTooLong(Exception):
     """The job ran into its time limit; the message is for its user."""

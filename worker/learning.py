@@ -21,7 +21,7 @@ from cns.teaching import Lesson, write_captions
 from worker.attempt import attempt
 from worker.checkpoints import forget_checkpoint, load_checkpoint, store_checkpoint
 from worker.equipment import merge_settings
-from worker.errors import TookTooLong, WorkerStops
+from worker.errors import StepHangs, TookTooLong, WorkerStops
 from worker.examining import examination_work
 from worker.hands import Hold
 from worker.lessons import LEARNED_ON, Task, read_lesson, read_task
@@ -70,6 +70,8 @@ class Teaching:
         with self._stage("learning", run.settings.steps, run.steps_done):
             try:
                 self._take_all_steps(run)
+            except StepHangs:
+                raise  # a checkpoint would wait for the same step, and then there is no time to hand the job back
             except WorkerStops:
                 self._keep(run)
                 raise
@@ -207,7 +209,7 @@ class Teaching:
             if self.hold.stopping:
                 give_up = min(give_up, now + STOPPING_S)
                 if now > give_up:
-                    raise WorkerStops
+                    raise StepHangs
             tell()
         tell()
         return future.result()
