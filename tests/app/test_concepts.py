@@ -1,5 +1,6 @@
 """Pictures become a learning: what is taken, what is refused and with which sentence."""
 
+import html
 import json
 import threading
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import func, select, update
 
@@ -20,12 +22,14 @@ from app.errors import AppError, Conflict, Invalid, NotFound, TooMany
 from app.histories.models import History
 from app.histories.service import move_head
 from app.jobs.models import Job, JobEvent
+from app.main import create_app
 from app.pictures import CheckedPicture, check_picture
 from app.queue import LEARN
 from app.storage import BlobStore
 from app.thumbnails import make_thumbnail, thumbnail_path
 from tests.app import make
-from tests.app.person import Person, png
+from tests.app.person import Person, make_person, png
+from tests.app.test_pictures import animated, bomb
 
 LIMITS = Settings(max_open_jobs=3, max_files=4)
 
@@ -204,6 +208,43 @@ def test_every_file_that_cannot_be_used_is_named_and_nothing_is_started(ada: Per
     said = [error["message"] for error in answer.json()["errors"]]
     assert [one.partition(" ")[0] for one in said] == ["drawing.svg", "cut.jpg"]
     assert count(sessions, ConceptPicture) == count(sessions, Job) == 0
+
+
+RUBBISH = {
+    "drawing.svg": (
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "is a text with markup (SVG, HTML), not a photograph.",
+    ),
+    "page.jpg": (b"<!DOCTYPE html><html><script>alert(1)</script>", "is a text with markup (SVG, HTML)"),
+    "cut.jpg": (png(format_="JPEG", size=(400, 400))[:3000], "is damaged or cut off"),
+    "film.webp": (animated("WEBP"), "is animated (2 frames). Send a still picture."),
+    "moving.gif": (animated("GIF"), "is not a picture we can read."),
+    "empty.jpg": (b"", "is empty."),
+    "bomb.png": (bomb(), "has more than 50 megapixels."),
+    "song.mp3": (b"ID3\x04" + bytes(300), "is not a picture we can read."),
+    "large.png": (png() + bytes(1_000_000), "is too large: a file may have at most 1 MB."),
+}
+
+
+def test_every_kind_of_rubbish_answers_with_its_sentence(config: Settings, sessions: Sessions) -> None:
+    """To a program all at once; on the page each beside the others, which are kept."""
+    small = config.model_copy(update={"max_file_bytes": 1_000_000})
+    with TestClient(create_app(small, lambda *_args, **_kwargs: None)) as client:
+        person = make_person(client, sessions, "ada")
+        files: Sequence[Any] = [("pictures", (name, data, "image/png")) for name, (data, _) in RUBBISH.items()]
+        files = [*files, ("pictures", ("good.png", png(), "image/png"))]
+        about = {"name": "rex", "class_noun": "dog"}
+        refused = person.ask("POST", f"/histories/{person.history_id}/concepts", data=about, files=files)
+        assert refused.status_code == 422
+        said = [error["message"] for error in refused.json()["errors"]]
+        headers = {"Authorization": f"Bearer {person.key}", "Accept": "text/html"}
+        page = client.post(f"/histories/{person.history_id}/teach", data=about, files=files, headers=headers)
+        assert page.status_code == 422
+        for (name, (_, sentence)), told in zip(RUBBISH.items(), said, strict=True):
+            assert told.startswith(f"{name} {sentence}"), told
+            assert html.escape(told) in page.text
+        assert page.text.count("data-upload=") == 1
+    assert count(sessions, Job) == 0
 
 
 def test_every_setting_that_cannot_be_is_named(ada: Person) -> None:

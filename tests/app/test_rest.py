@@ -64,6 +64,25 @@ def test_a_request_sent_twice_with_one_key_starts_one_job(ada: Person, sent: lis
     assert "Idempotency-Key came with another request" in other.json()["detail"]
 
 
+def test_whatever_starts_work_takes_a_key_which_is_each_users_own(
+    ada: Person, bob: Person, sent: list[tuple[str, dict[str, str]]]
+) -> None:
+    headers = {"Idempotency-Key": "k"}
+    path = f"/histories/{ada.history_id}/generations"
+    first, second = (ada.ask("POST", path, json={"prompt": "a mug"}, headers=headers).json() for _ in range(2))
+    assert (first["id"], first["seed"]) == (second["id"], second["seed"])
+    assert ada.ask("POST", path, json={"prompt": "a cup"}, headers=headers).status_code == 422
+    his = bob.ask("POST", f"/histories/{bob.history_id}/generations", json={"prompt": "a cup"}, headers=headers)
+    assert his.status_code == 202
+    job = first["job"]["id"]
+    ada.ask("POST", f"/jobs/{job}/cancel")
+    for _ in range(2):
+        again = ada.ask("POST", f"/jobs/{job}/retry", headers={"Idempotency-Key": "try again"})
+        assert (again.status_code, again.json()["state"]) == (202, "queued")
+    assert [kwargs["job_id"] for _, kwargs in sent] == [job, his.json()["job"]["id"], job]
+    assert ada.ask("POST", path, json={"prompt": "a mug"}, headers={"Idempotency-Key": "x" * 201}).status_code == 422
+
+
 def test_settings_that_do_not_exist_or_are_out_of_range_are_named(ada: Person) -> None:
     for text, said in (
         ('{"stesp": 3}', "stesp"),
