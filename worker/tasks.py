@@ -1,18 +1,27 @@
-"""The two tasks. Thin: find the worker, call the use case. Safe to be delivered twice, or for a job that is gone."""
+"""The two tasks. Thin: find the worker, call the use case. Safe to be delivered twice, or for a job that is gone.
 
+A message says that a job waits. Which one is done is decided when a hand is free for it: each message still gets one
+job done, but people take turns, however many of the messages in the queue are those of one of them.
+"""
+
+from collections.abc import Callable
 from uuid import UUID
 
+from app.jobs.claims import whose_turn
 from app.jobs.models import JobKind
 from app.queue import GENERATE, LEARN
 from worker import current
 from worker.celery_app import celery
 from worker.generating import generate
 from worker.learning import learn
+from worker.process import Worker
+from worker.reports import bases_to_serve
+from worker.transactions import AWAY
 
 
 @celery.task(name=GENERATE)
 def generate_pictures(job_id: str) -> None:
-    generate(current.worker(), UUID(job_id))
+    do_next(current.worker(), JobKind.GENERATE, UUID(job_id), generate)
 
 
 @celery.task(name=LEARN)
@@ -22,8 +31,23 @@ def learn_concept(job_id: str) -> None:
     if not worker.learning_slots.acquire(blocking=False):
         return
     try:
-        worked = learn(worker, UUID(job_id))
+        worked = do_next(worker, JobKind.LEARN, UUID(job_id), learn)
     finally:
         worker.learning_slots.release()
     if worked and not worker.hands.stopping.is_set():
         worker.sweep.ring(kind=JobKind.LEARN)  # the next one of this history may begin now
+
+
+def do_next(worker: Worker, kind: JobKind, job_id: UUID, do: Callable[[Worker, UUID], bool]) -> bool:
+    """Do the job whose turn it is; returns whether there was one. job_id: the one that the message is about."""
+    for _ in range(worker.settings.worker_threads):  # other hands may take the same one in the same moment
+        try:
+            with worker.sessions() as session:
+                chosen = whose_turn(session, kind, bases_to_serve(worker, session))
+        except AWAY:
+            break  # the attempt says so
+        if chosen is None or worker.hands.stopping.is_set():
+            return False
+        if do(worker, chosen):
+            return True
+    return do(worker, job_id)

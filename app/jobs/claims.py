@@ -214,6 +214,32 @@ def ready(
     return [(job_id, TASK_OF[kind]) for job_id, kind in rows]
 
 
+def whose_turn(session: Session, kind: JobKind, bases: Collection[str]) -> UUID | None:
+    """The job of that kind to be claimed next: of whoever has the fewest in hand now, the one asked for first.
+
+    So that one who asked for two hundred does not make everybody else wait for all of them.
+    """
+    in_hand = (
+        select(Job.owner_id, func.count().label("jobs"))
+        .where(Job.state == JobState.RUNNING.value, Job.kind == kind.value)
+        .group_by(Job.owner_id)
+        .subquery()
+    )
+    return session.scalar(
+        select(Job.id)
+        .join(History, Job.history_id == History.id)
+        .outerjoin(in_hand, in_hand.c.owner_id == Job.owner_id)
+        .where(
+            Job.state == JobState.QUEUED.value,
+            Job.kind == kind.value,
+            History.base_id.in_(bases),
+            ~_waits_for_another(),
+        )
+        .order_by(func.coalesce(in_hand.c.jobs, 0), Job.sequence)
+        .limit(1)
+    )
+
+
 def open_jobs_of(session: Session, owner_id: UUID) -> int:
     """How many jobs of a user wait or run."""
     counted = session.scalar(
