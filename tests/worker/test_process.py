@@ -137,6 +137,47 @@ def test_a_broker_that_is_killed_and_comes_back_costs_a_delay_and_nothing_else(
     assert world.job(job).attempt == 1
 
 
+def test_of_two_workers_the_one_that_is_killed_leaves_its_job_to_the_other(
+    program: WorkerProcess, world: World, tmp_path: Path
+) -> None:
+    """Both take jobs of one database; each job is done once, and the killed one's by the one that is left."""
+    program.settings = program.settings.model_copy(update={"lease_s": 3.0})
+    (tmp_path / "second").mkdir()
+    second = WorkerProcess(program.settings, tmp_path / "second")
+    try:
+        program.start()
+        second.start()
+        history = world.history()
+        job, after = world.learning(history, steps=LONG), world.learning(history, "mugsy", "mug")
+        wait_until(is_well_under_way(world, job), "the learning is well under way")
+        assert world.job(after).state == JobState.QUEUED  # no worker is free for the second of one history
+        owner = world.job(job).worker or ""
+        first = program.process is not None and f":{program.process.pid}:" in owner
+        dead, alive = (program, second) if first else (second, program)
+        pictures = [world.generation(world.history(f"user {place}"), "a dog", steps=20) for place in range(6)]
+        dead.kill()
+        for waited in (job, after, *pictures):
+            wait_until(is_done(world, waited), "all is done by the one that is left")
+        assert alive.process is not None
+        assert f":{alive.process.pid}:" in (world.job(job).worker or "")
+        assert [version.number for version in world.versions(history)] == [1, 2]
+        assert [len(world.pngs(one)) for one in pictures] == [1] * 6
+    finally:
+        second.close()
+
+
+def test_a_worker_without_its_broker_stops_in_time_and_hands_its_jobs_back(
+    program: WorkerProcess, world: World, broker: Valkey
+) -> None:
+    job = world.learning(world.history(), steps=100_000)
+    program.start()
+    wait_until(is_well_under_way(world, job), "the learning is well under way")
+    broker.kill()
+    assert program.stop() < 20
+    assert (world.job(job).state, world.job(job).times_lost) == (JobState.QUEUED, 0)
+    assert world.job(job).checkpoint_sha256 is not None
+
+
 def test_a_worker_without_a_base_says_so_and_ends(program: WorkerProcess, world: World, tmp_path: Path) -> None:
     program.settings = program.settings.model_copy(update={"base_model": str(tmp_path / "nowhere")})
     program.start(ready=False)
