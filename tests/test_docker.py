@@ -1,5 +1,6 @@
 """The images and the compose file, as far as they can be held to their word without a container engine."""
 
+import json
 import re
 import shlex
 import shutil
@@ -164,6 +165,24 @@ def test_every_setting_that_the_compose_file_sets_exists() -> None:
     for name in ("migrate", "web", "worker", "collect"):
         variables = {variable.removesuffix("_FILE") for variable in compose()["services"][name]["environment"]}
         assert variables <= known, name
+
+
+def test_a_client_that_is_at_hand_takes_both_compose_files() -> None:
+    """The plugin needs no engine for that. What it makes of them shows how it has put them together."""
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("there is no `docker compose` on this machine, which would check the compose files")
+    for names, reserves_a_gpu in (
+        (["docker-compose.yml"], True),
+        (["docker-compose.yml", "docker-compose.cpu.yml"], False),
+    ):
+        files = [word for name in names for word in ("-f", name)]
+        done = subprocess.run(
+            [docker, "compose", *files, "config", "--format", "json"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        worker = json.loads(done.stdout)["services"]["worker"]
+        assert ("nvidia" in json.dumps(worker.get("deploy") or {})) is reserves_a_gpu
 
 
 # --- the install commands, in clean environments -------------------------------------------------------------------
