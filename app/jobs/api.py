@@ -46,6 +46,17 @@ event: state
 data: {"state": "done", "error": null, "at": "2026-11-23T10:00:31+00:00"}
 """
 
+SEVERAL_EXAMPLE = """id: 41.0
+event: state
+data: {"state": "running", "attempt": 1, "at": "2026-11-23T10:00:01+00:00", "job_id": "b9f1c1de-21b5-4f6f-9a3c-0e6f1f6a7c55"}
+
+id: 41.42
+event: state
+data: {"state": "done", "error": null, "at": "2026-11-23T10:00:02+00:00", "job_id": "5f0c9a57-5b0e-4a86-8d8c-2a55a6a1b1f0"}
+"""  # noqa: E501 - as it is sent
+MOST_FOLLOWED = 20
+LONGEST_POSITION = 20 * MOST_FOLLOWED
+
 IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
@@ -169,9 +180,51 @@ async def stream_events(
     """
     if last_event_id and last_event_id.isdecimal():  # a stream that was broken off knows better than its address
         after = int(last_event_id)
-    async for event in follow(state, job_id, after):
+    async for event in follow(state, {job_id: after}):
         if event is None:
             yield ServerSentEvent(comment="still here")
         else:
-            kind, data, event_id = event
-            yield ServerSentEvent(event=kind, data=data, id=str(event_id) if event_id is not None else None)
+            event_id = str(event.id) if event.id is not None else None
+            yield ServerSentEvent(event=event.kind, data=event.data, id=event_id)
+
+
+def _own_jobs(
+    caller: CurrentUser,
+    session: Reading,
+    job: Annotated[list[UUID], Query(min_length=1, max_length=MOST_FOLLOWED, description="Their ids.")],
+) -> list[UUID]:
+    return [service.get_job(session, caller.id, job_id).id for job_id in dict.fromkeys(job)]
+
+
+@router.get(
+    "/events",
+    summary="Follow several jobs",
+    response_class=EventSourceResponse,
+    responses={200: {"content": {"text/event-stream": {"example": SEVERAL_EXAMPLE}}}},
+)
+async def stream_several(
+    jobs: Annotated[list[UUID], Depends(_own_jobs, scope="function")],
+    state: AppState,
+    after: Annotated[str, Query(max_length=LONGEST_POSITION, description="As `Last-Event-ID`.")] = "",
+    last_event_id: Annotated[str, Header(alias="Last-Event-ID", max_length=LONGEST_POSITION)] = "",
+) -> AsyncIterator[ServerSentEvent]:
+    """What happens to several jobs, in one stream, until all have ended. A browser opens only six at a time.
+
+    Each event is as in the stream of one job, and says its `job_id`. An id is the newest event of each job, in the
+    order they were asked for: `41.57`.
+    """
+    told = dict(zip(jobs, _read_position(last_event_id or after, len(jobs)), strict=True))
+    async for event in follow(state, told):
+        if event is None:
+            yield ServerSentEvent(comment="still here")
+            continue
+        if event.id is not None:
+            told[event.job_id] = event.id
+        position = ".".join(map(str, told.values())) if event.id is not None else None
+        yield ServerSentEvent(event=event.kind, data={**event.data, "job_id": str(event.job_id)}, id=position)
+
+
+def _read_position(text: str, count: int) -> list[int]:
+    """The newest event of each job; from the beginning where it is none of ours."""
+    parts = text.split(".")
+    return [int(part) for part in parts] if len(parts) == count and all(map(str.isdecimal, parts)) else [0] * count

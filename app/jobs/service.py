@@ -1,10 +1,10 @@
 """The user's side of a job: look, cancel, try again, follow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.concepts.models import Concept
@@ -135,13 +135,19 @@ def last_event_ids(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]
     return dict(rows.all())
 
 
-def events_after(session: Session, job_id: UUID, event_id: int, limit: int = 500) -> Sequence[JobEvent]:
-    return session.scalars(
-        select(JobEvent)
-        .where(JobEvent.job_id == job_id, JobEvent.id > min(event_id, LARGEST_SEQUENCE))
-        .order_by(JobEvent.id)
-        .limit(limit)
-    ).all()
+def events_after(session: Session, told: Mapping[UUID, int], limit: int = 500) -> Sequence[JobEvent]:
+    """told: job -> its newest event that is known already."""
+    newer = [
+        (JobEvent.job_id == job_id) & (JobEvent.id > min(event_id, LARGEST_SEQUENCE))
+        for job_id, event_id in told.items()
+    ]
+    return session.scalars(select(JobEvent).where(or_(*newer)).order_by(JobEvent.id).limit(limit)).all()
+
+
+def open_among(session: Session, job_ids: Sequence[UUID]) -> set[UUID]:
+    """Those that wait or run."""
+    asked = select(Job.id).where(Job.id.in_(job_ids), Job.state.in_([state.value for state in OPEN]))
+    return set(session.scalars(asked))
 
 
 def drop_old_progress(session: Session) -> None:

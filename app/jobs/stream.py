@@ -1,4 +1,4 @@
-"""The events of a job as they happen. What is kept has an id and is never missed; what is fleeting has none.
+"""The events of jobs as they happen. What is kept has an id and is never missed; what is fleeting has none.
 
 PostgreSQL is asked for what is kept, whenever Redis says there is more, and every few seconds in case it says nothing.
 """
@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import redis.asyncio
@@ -15,74 +17,80 @@ from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from app.jobs.channel import channel_of
-from app.jobs.models import OPEN, Job, JobEvent
-from app.jobs.service import events_after
+from app.jobs.models import JobEvent
+from app.jobs.service import events_after, open_among
 from app.state import State
 
 ASK_EVERY_S = 2.0
 ALIVE_EVERY_S = 15.0
 
 
-async def follow(
-    state: State, job_id: UUID, after: int
-) -> AsyncGenerator[tuple[str, dict[str, object], int | None] | None, None]:
-    """(kind, data, id) of each event after `after`, until the job has ended; None now and then to say: still there.
+@dataclass(frozen=True)
+class Happened:
+    """One event of one job. id: None for what is not kept (progress finer than a second, previews)."""
 
-    id: None for what is not kept (progress finer than a second, previews).
+    job_id: UUID
+    kind: str
+    data: dict[str, Any]
+    id: int | None
+
+
+async def follow(state: State, told: Mapping[UUID, int]) -> AsyncGenerator[Happened | None, None]:
+    """What happens to these jobs until all of them have ended; None now and then to say: still there.
+
+    told: job -> its newest event that is known already. Each job goes on after its own: events of two jobs may be
+    committed in another order than they were numbered in.
     """
-    told_at = time.monotonic()
-    async with _Channel(state, job_id) as channel:
-        while True:
-            events, is_open = await run_in_threadpool(_look, state, job_id, after)
+    position = dict(told)
+    said_at = time.monotonic()
+    async with _Channels(state, list(position)) as channels:
+        while position:
+            events, still_open = await run_in_threadpool(_look, state, position)
             for event in events:
-                after, told_at = event.id, time.monotonic()
-                yield event.kind, {**event.data, "at": event.at.isoformat()}, event.id
+                position[event.job_id], said_at = event.id, time.monotonic()
+                yield Happened(event.job_id, event.kind, {**event.data, "at": event.at.isoformat()}, event.id)
             if events:
                 continue  # there may be more of them than one look takes in
-            if not is_open:
-                return
+            position = {job_id: newest for job_id, newest in position.items() if job_id in still_open}
             deadline = time.monotonic() + ASK_EVERY_S
-            while (left := deadline - time.monotonic()) > 0:
-                message = await channel.next(left)
-                if message is None:
+            while position and (left := deadline - time.monotonic()) > 0:
+                message = await channels.next(left)
+                if message is None or message.kind == "wake":
                     break
-                if message.get("kind") == "wake":
-                    break
-                told_at = time.monotonic()
-                yield str(message.pop("kind")), message, None
-            if time.monotonic() - told_at > ALIVE_EVERY_S:
-                told_at = time.monotonic()
+                said_at = time.monotonic()
+                yield message
+            if position and time.monotonic() - said_at > ALIVE_EVERY_S:
+                said_at = time.monotonic()
                 yield None
 
 
 async def wait_until_ended(state: State, job_id: UUID, seconds: float) -> None:
     """Until the job has ended, or that time is over."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds), contextlib.aclosing(follow(state, job_id, 0)) as events:
+        async with asyncio.timeout(seconds), contextlib.aclosing(follow(state, {job_id: 0})) as events:
             async for _ in events:
                 pass
 
 
-def _look(state: State, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
-    """New events, and whether there may be more. Asked in that order, an ended job's last event is always seen."""
+def _look(state: State, told: Mapping[UUID, int]) -> tuple[list[JobEvent], set[UUID]]:
+    """New events, and the jobs of which there may be more. Asked in that order, a job's last event is always seen."""
     with state.sessions() as session:
-        job = session.get(Job, job_id)
-        is_open = job is not None and job.state in [one.value for one in OPEN]
-        return list(events_after(session, job_id, after)), is_open
+        still_open = open_among(session, list(told))
+        return list(events_after(session, told)), still_open
 
 
-class _Channel:
-    """Messages of one job over Redis. Without Redis it is silent, and the database is asked on time all the same."""
+class _Channels:
+    """Messages of some jobs over Redis. Without Redis they are silent, and the database is asked on time as well."""
 
-    def __init__(self, state: State, job_id: UUID):
-        self.name = channel_of(job_id)
+    def __init__(self, state: State, job_ids: list[UUID]):
+        self.job_of = {channel_of(job_id): job_id for job_id in job_ids}
         self.client = redis.asyncio.Redis.from_url(state.settings.redis_url, socket_connect_timeout=2)
         self.subscription = self.client.pubsub(ignore_subscribe_messages=True)
         self.is_up = False
 
-    async def __aenter__(self) -> "_Channel":
+    async def __aenter__(self) -> "_Channels":
         with contextlib.suppress(RedisError, OSError):
-            await self.subscription.subscribe(self.name)
+            await self.subscription.subscribe(*self.job_of)
             self.is_up = True
         return self
 
@@ -91,7 +99,7 @@ class _Channel:
             await self.subscription.aclose()
         await self.client.aclose()
 
-    async def next(self, wait_s: float) -> dict[str, object] | None:
+    async def next(self, wait_s: float) -> Happened | None:
         """The next message, or None when there was none in time."""
         if self.is_up:
             try:
@@ -99,15 +107,17 @@ class _Channel:
             except (RedisError, OSError):
                 self.is_up = False
             else:
-                return _read(message["data"]) if message else None
+                return _read(self.job_of[message["channel"].decode()], message["data"]) if message else None
         await asyncio.sleep(wait_s)
         return None
 
 
-def _read(data: bytes) -> dict[str, object]:
+def _read(job_id: UUID, data: bytes) -> Happened:
     """A message as it was published; one that is none of ours wakes, which does no harm."""
     try:
         message = json.loads(data)
     except ValueError:
         message = None
-    return message if isinstance(message, dict) and "kind" in message else {"kind": "wake"}
+    if not isinstance(message, dict) or "kind" not in message:
+        message = {"kind": "wake"}
+    return Happened(job_id, str(message.pop("kind")), message, None)

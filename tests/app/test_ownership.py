@@ -28,14 +28,23 @@ BODIES = {
     },
     "/users/{user_id}": {"json": {"disabled": True}},
 }
+IN_QUERY = {
+    "/api/v1/images.zip": ("id", "image_id"),
+    "/api/v1/events": ("job", "job_id"),
+}  # ids that are no part of a path
 ADMINISTRATORS = ("/users/{user_id}",)  # 403 to everybody else, whether there is such a user or not
 
 
 def routes_with_ids(app: FastAPI) -> Iterator[tuple[str, str]]:
     for path, methods in app.openapi()["paths"].items():
-        if "{" in path or path.endswith(".zip"):
+        if "{" in path or path in IN_QUERY:
             for method in methods:
                 yield method.upper(), path.removeprefix("/api/v1")
+
+
+def query_of(path: str, things: dict[str, str]) -> dict[str, dict[str, str]]:
+    name, thing = IN_QUERY.get(f"/api/v1{path}", ("", ""))
+    return {"params": {name: things[thing]}} if name else {}
 
 
 @pytest.fixture
@@ -73,8 +82,7 @@ def test_a_second_user_finds_nothing_of_the_first(ada: Person, bob: Person, thin
     for method, path in routes:
         address = re.sub(r"\{(\w+)\}", lambda found: things[found[1]], path)
         options = {} if method == "GET" else BODIES.get(path, {})
-        if path.endswith(".zip"):
-            options = {"params": {"id": things["image_id"]}}
+        options |= query_of(path, things)
         answer = bob.ask(method, address, **options)
         wanted = 403 if path in ADMINISTRATORS else 404
         assert answer.status_code == wanted, f"{method} {path}: {answer.status_code} {answer.text[:200]}"
@@ -89,8 +97,7 @@ def test_their_owner_finds_them_all(ada: Person, things: dict[str, str]) -> None
         if method != "GET" or path.endswith(("/delta", "/events")):
             continue  # a delta without bytes behind it, and a stream that lasts as long as its job
         address = re.sub(r"\{(\w+)\}", lambda found: things[found[1]], path)
-        options = {"params": {"id": things["image_id"]}} if path.endswith(".zip") else {}
-        answer = ada.ask(method, address, **options)
+        answer = ada.ask(method, address, **query_of(path, things))
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:200]}"
 
 
@@ -98,6 +105,5 @@ def test_nobody_gets_anything_without_logging_in(ada: Person, things: dict[str, 
     for method, path in routes_with_ids(ada.client.app):  # type: ignore[arg-type]
         address = re.sub(r"\{(\w+)\}", lambda found: things[found[1]], path)
         options = {} if method == "GET" else BODIES.get(path, {})
-        if path.endswith(".zip"):
-            options = {"params": {"id": things["image_id"]}}
+        options |= query_of(path, things)
         assert ada.client.request(method, f"/api/v1{address}", **options).status_code == 401, f"{method} {path}"

@@ -195,6 +195,43 @@ def test_the_events_of_an_ended_job_are_streamed_with_ids_and_go_on_after_the_la
         assert "queued" in begun_anew.text
 
 
+def test_several_jobs_are_followed_in_one_stream_and_each_goes_on_after_its_own_events(ada: Person) -> None:
+    jobs = [ada.teach(name).json()["job"]["id"] for name in ("rex", "momo")]
+    for job in jobs:
+        ada.ask("POST", f"/jobs/{job}/cancel")
+    whole = events_of(ada.ask("GET", "/events", params={"job": jobs}).text)
+    assert [(one["job_id"], one["state"]) for _, one in whole] == [
+        (jobs[0], "queued"),
+        (jobs[1], "queued"),
+        (jobs[0], "cancelled"),
+        (jobs[1], "cancelled"),
+    ]
+    third = whole[2][0]
+    rest = events_of(ada.ask("GET", "/events", params={"job": jobs}, headers={"Last-Event-ID": third}).text)
+    assert [(one["job_id"], one["state"]) for _, one in rest] == [(jobs[1], "cancelled")]
+    assert events_of(ada.ask("GET", "/events", params={"job": jobs, "after": third}).text) == rest
+    late = (
+        f"{third.partition('.')[0]}.0"  # as if the other job's events had been committed later than they were numbered
+    )
+    rest = events_of(ada.ask("GET", "/events", params={"job": jobs, "after": late}).text)
+    assert [one["state"] for _, one in rest] == ["queued", "cancelled"]
+    for rubbish in ("x", "1", "1.2.3", "-1.2", "."):
+        assert events_of(ada.ask("GET", "/events", params={"job": jobs, "after": rubbish}).text) == whole
+    assert ada.ask("GET", "/events", params={"job": [*jobs, str(uuid4())]}).status_code == 404
+    assert ada.ask("GET", "/events", params={"job": [str(uuid4()) for _ in range(21)]}).status_code == 422
+    assert ada.ask("GET", "/events").status_code == 422
+
+
+def events_of(text: str) -> list[tuple[str, dict[str, str]]]:
+    """(id, data) of each event of a stream that has ended."""
+    found = []
+    for block in text.replace("\r\n", "\n").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
+        if "data" in fields:
+            found.append((fields["id"], json.loads(fields["data"])))
+    return found
+
+
 def test_lists_come_by_pages_without_gaps_or_repeats(ada: Person) -> None:
     for number in range(5):
         ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": f"mug {number}"})

@@ -1,12 +1,16 @@
 """How pages look and read: without scripts, on a phone, in the dark, by keyboard. A story is told already."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
 
 from app.accounts.models import User
+from app.generations.models import Generation, Image
+from app.jobs.models import Job, JobEvent, JobState
 from tests.e2e.site import Site, Visitor
 from tests.e2e.story import Story, tell
 
@@ -129,6 +133,30 @@ def test_a_press_that_may_start_nothing_more_says_why_in_the_form(reader: tuple[
     expect(page.locator("#ask .problem.general")).to_contain_text("of the 1 byte that you may keep")
     expect(prompt).to_have_value("a photo of <momo> cat by the sea")
     expect(page.locator(".notice")).to_have_count(0)
+
+
+def test_pictures_are_shown_when_they_are_done_whoever_was_asked_for_first(reader: tuple[Visitor, Story]) -> None:
+    visitor, story = reader
+    page = visitor.go(f"/histories/{story.history_id}")
+    earlier = page.locator(".generation").filter(has_text="cat next to <zigi>")
+    later = page.locator(".generation").filter(has_text="in front of bricks")
+    expect(earlier.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(later.get_by_role("button", name="Cancel")).to_be_visible()
+    with visitor.site.sessions() as session:
+        own = select(Generation).where(Generation.history_id == story.history_id)
+        made = session.scalars(own.where(Generation.prompt.contains("bricks"))).one()
+        some = session.scalars(
+            select(Image).where(Image.generation_id.in_(own.with_only_columns(Generation.id)))
+        ).first()
+        assert some is not None
+        facts = {"blob_sha256": some.blob_sha256, "width_px": 64, "height_px": 64}
+        session.add(Image(generation_id=made.id, position=0, seed=made.seed, **facts))
+        job = session.get_one(Job, made.job_id)
+        job.state, job.finished_at = JobState.DONE.value, datetime.now(UTC)
+        session.add(JobEvent(job_id=job.id, kind="state", data={"state": "done"}))
+        session.commit()
+    expect(later.locator("a[data-picture] img")).to_have_count(1)
+    expect(earlier.get_by_role("button", name="Cancel")).to_be_visible()
 
 
 def test_the_light_is_changed_by_a_button_and_stays_so(reader: tuple[Visitor, Story]) -> None:

@@ -1,56 +1,60 @@
-// Follows the jobs of a page, one at a time: one event stream is open, for the first job on the page that is.
+// Follows the jobs of a page: one event stream is open, for all of them that are.
 
 import { announce } from "./page.js";
 import { duration } from "./words.js";
 
 const ends = { done: "is done", failed: "has failed", cancelled: "was cancelled" };
+const MOST = 20; // that one stream takes
 const FIRST_WAIT_S = 2;
 const LONGEST_WAIT_S = 60;
 let stream = null;
-let followed = null;
+let followed = [];
 let wait = FIRST_WAIT_S;
 
-// The oldest of those that run is the one that changes; on pages with the newest first it stands last.
-function next() {
-  const open = [...document.querySelectorAll("[data-job]")];
-  return open.at(-1) ?? null;
-}
+// With the newest first on a page, the last ones are those that were asked for first.
+const openJobs = () => [...document.querySelectorAll("[data-job]")].slice(-MOST).map((element) => element.dataset.job);
+const elementOf = (job) => document.querySelector(`[data-job="${job}"]`);
 
 function follow() {
-  const element = next();
-  if (followed && document.contains(followed) && element === followed) return;
+  const jobs = openJobs();
+  if (stream && jobs.length && jobs.every((job) => followed.includes(job))) return;
   stream?.close();
   stream = null;
-  followed = element;
-  if (element) listen(element);
+  if (jobs.length) listen(jobs);
 }
 
-function listen(element) {
-  const source = new EventSource(`/api/v1/jobs/${element.dataset.job}/events?after=${element.dataset.after ?? 0}`);
+function listen(jobs) {
+  const told = jobs.map((job) => elementOf(job).dataset.after ?? 0);
+  const source = new EventSource(`/api/v1/events?${jobs.map((job) => `job=${job}`).join("&")}&after=${told.join(".")}`);
   stream = source;
+  followed = jobs;
   source.addEventListener("open", () => (wait = FIRST_WAIT_S));
   for (const kind of ["state", "progress", "preview", "sample"]) {
     source.addEventListener(kind, (event) => {
       const data = JSON.parse(event.data);
-      if (event.lastEventId) element.dataset.after = event.lastEventId;
+      const element = elementOf(data.job_id);
+      if (!element) return;
+      if (event.lastEventId) element.dataset.after = event.lastEventId.split(".")[jobs.indexOf(data.job_id)];
       element.dispatchEvent(new CustomEvent(`job:${kind}`, { bubbles: true, detail: data }));
-      if (kind === "state" && ends[data.state]) {
-        source.close();
-        ended(element, data.state);
-      }
+      if (kind === "state" && ends[data.state]) ended(element, data.state);
     });
   }
   // A browser tries again by itself when a line breaks, but never after an answer that is an error, such as the one of a
   // proxy whose service is being started anew.
   source.addEventListener("error", () => {
     if (source.readyState !== EventSource.CLOSED || stream !== source) return;
-    setTimeout(() => stream === source && listen(element), wait * 1000);
+    setTimeout(() => {
+      if (stream !== source) return;
+      stream = null;
+      follow();
+    }, wait * 1000);
     wait = Math.min(2 * wait, LONGEST_WAIT_S);
   });
 }
 
 async function ended(element, state) {
   element.removeAttribute("data-job");
+  if (!openJobs().length) stream?.close(); // the server is about to end it, and a browser would ask again
   if (element.dataset.said) announce(`${element.dataset.said} ${ends[state]}.`);
   if (await refresh(element)) document.getElementById(element.id)?.classList.add("arrived");
   if (document.contains(element)) element.dispatchEvent(new CustomEvent("job:ended", { bubbles: true }));
@@ -106,5 +110,5 @@ document.addEventListener("job:preview", (event) => {
 
 document.body.addEventListener("htmx:afterSettle", follow);
 window.addEventListener("pagehide", () => stream?.close());
-window.addEventListener("pageshow", (event) => event.persisted && ((followed = null), follow()));
+window.addEventListener("pageshow", (event) => event.persisted && ((stream = null), follow()));
 follow();
