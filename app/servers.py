@@ -63,10 +63,13 @@ def servers_for(config: Settings, folder: Path, *, durable: bool = True, join: b
     if {"database_url", "redis_url"} <= named:
         yield Servers(config.database_url, config.redis_url)
         return
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(sole_use(folder))
+        except OSError as error:
+            owner = " Who began it, perhaps as root, can go on with it." if isinstance(error, PermissionError) else ""
+            raise ServerNotStarted(f"Nothing can be kept in {folder}: {error.strerror or error}.{owner}") from None
         except FolderInUse as error:
             if not join or not {"DATABASE_URL", "REDIS_URL"} <= error.note.keys():
                 raise

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from app.instance import NotStarted, listen
+from app.servers import ServerNotStarted, private_servers
 from app.up import Told, port_number
 from demo.rest import become_administrator
 from tests.faults.house import House
@@ -125,6 +126,16 @@ def test_a_port_that_is_taken_is_said_and_the_next_one_used() -> None:
         with listen("127.0.0.1", port, lambda _, line: lines.append(line)) as made:
             assert made.getsockname()[1] > port
             assert lines == [f"Port {port} is taken; using {made.getsockname()[1]}."]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    """As when it was begun by root. A file in its place does the same for whoever may write everywhere."""
+    (tmp_path / "var").write_text("")
+    with (
+        pytest.raises(ServerNotStarted, match=r"Nothing can be kept in .*/var/inside"),
+        private_servers(tmp_path / "var" / "inside"),
+    ):
+        pass
 
 
 def test_an_address_of_another_machine_is_refused_with_a_sentence() -> None:
