@@ -32,7 +32,9 @@ class BlobStore:
         if path.exists():
             os.utime(path)  # young again, so that the collector leaves it for its new owner
             return digest
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sync_folder(self.folder)  # or a power cut takes the new folder along, with the file in it
         temporary = path.with_name(f".{digest}.{secrets.token_hex(8)}.part")
         try:
             with temporary.open("xb") as file:

@@ -74,7 +74,7 @@ def test_a_file_has_its_name_only_when_all_of_it_is_on_the_disk(
 
     monkeypatch.setattr(os, "fsync", look)
     store.put(b"whole")
-    assert synced == [False, True]  # the file before its name, then the folder with the name
+    assert synced == [False, False, True]  # the new folder, the file before its name, then the name
 
 
 def test_many_may_store_the_same_at_once(store: BlobStore) -> None:

@@ -1,6 +1,6 @@
 // The studio's form: concepts by chip and by completion, what the chosen version knows, one job a press.
 
-import { gently } from "./page.js";
+import { announce, gently } from "./page.js";
 
 const form = () => document.querySelector("[data-studio]");
 const prompt = () => document.getElementById("prompt");
@@ -68,6 +68,7 @@ function complete() {
       return item;
     }),
   );
+  if (list().hidden) announce(`${fitting.length} ${fitting.length === 1 ? "concept" : "concepts"}; arrows choose, Enter takes.`);
   list().hidden = false;
   prompt().setAttribute("aria-activedescendant", "completion-0");
 }
