@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from app.calls import Call, json_call, learning_call
 from app.interface.schema import operations
@@ -36,6 +37,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """An error that may come instead. said: what its `detail` says, for example."""
+
+    status: str
+    title: str
+    said: str
+
+
+@dataclass(frozen=True)
 class Operation:
     """One thing that can be asked for."""
 
@@ -46,6 +56,7 @@ class Operation:
     said: str
     fields: Sequence[Field]
     answers: Sequence[Answer]
+    refusals: Sequence[Refusal]
     call: Call
 
 
@@ -71,6 +82,7 @@ def _operation(schema: Schema, site: str, path: str, method: str, operation: Sch
         said=operation.get("description", ""),
         fields=fields,
         answers=answers,
+        refusals=[_refusal(status, one) for status, one in operation["responses"].items() if status[0] == "4"],
         call=_call(schema, site, path, method, operation, kind, body),
     )
 
@@ -85,13 +97,23 @@ def _call(schema: Schema, site: str, path: str, method: str, operation: Schema, 
     for one in operation.get("parameters", ()):
         if one["in"] == "path":
             path = path.replace("{" + one["name"] + "}", str(example_of(schema, one["schema"])))
-    path = path.removeprefix(PREFIX)
+    path = path.removeprefix(PREFIX) + _query(schema, operation)
     if kind == "multipart/form-data" and body:
         needed = [name for name in body["required"] if body["properties"][name].get("type") == "string"]
         fields = {name: str(example_of(schema, body["properties"][name])) for name in needed}
         return learning_call(site, path, fields, ["first.jpg", "second.jpg", "third.jpg"])
     example = example_of(schema, body) if body else None
     return json_call(_title(operation), site, method.upper(), path, example if isinstance(example, Mapping) else None)
+
+
+def _query(schema: Schema, operation: Schema) -> str:
+    """What cannot be left out of the address."""
+    needed = {
+        one["name"]: example_of(schema, one["schema"])
+        for one in operation.get("parameters", ())
+        if one["in"] == "query" and one.get("required")
+    }
+    return f"?{urlencode(needed, doseq=True)}" if needed else ""
 
 
 def _title(operation: Schema) -> str:
@@ -121,6 +143,12 @@ def _answer(schema: Schema, status: str, response: Schema) -> Answer:
         said = response["description"]
         return Answer(status, "" if said == "Successful Response" else said, media_type, example)
     return Answer(status, "Nothing to read.", "", "")
+
+
+def _refusal(status: str, response: Schema) -> Refusal:
+    contents: list[Schema] = list(response.get("content", {}).values())
+    example = contents[0].get("example", {}) if contents else {}
+    return Refusal(status, response["description"], example.get("detail", ""))
 
 
 # --- schemas -------------------------------------------------------------------------------------------------------

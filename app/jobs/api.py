@@ -171,7 +171,9 @@ async def stream_events(
     job_id: Annotated[UUID, Depends(_own_job, scope="function")],
     state: AppState,
     after: Annotated[int, Query(ge=0, description="As `Last-Event-ID`, for who cannot send it.")] = 0,
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)] = None,
+    last_event_id: Annotated[
+        str | None, Header(alias="Last-Event-ID", max_length=20, description="The last id that came.")
+    ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens to it, as server-sent events, until it has ended.
 
@@ -206,7 +208,9 @@ async def stream_several(
     jobs: Annotated[list[UUID], Depends(_own_jobs, scope="function")],
     state: AppState,
     after: Annotated[str, Query(max_length=LONGEST_POSITION, description="As `Last-Event-ID`.")] = "",
-    last_event_id: Annotated[str, Header(alias="Last-Event-ID", max_length=LONGEST_POSITION)] = "",
+    last_event_id: Annotated[
+        str, Header(alias="Last-Event-ID", max_length=LONGEST_POSITION, description="The last id that came.")
+    ] = "",
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens to several jobs, in one stream, until all have ended. A browser opens only six at a time.
 
