@@ -40,6 +40,10 @@ class Settings(BaseSettings):
 
     public_url: str = Field("", description="The address people type; empty takes the one of each request.")
     behind_tls: bool = Field(False, description="Cookies travel over HTTPS only, and browsers are told so.")
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1",
+        description="Addresses of proxies, with commas, that are believed about who asks and by which scheme; `*` for any.",
+    )
     session_days: int = Field(30, ge=1, description="Days after which a browser must log in again.")
     login_rate: str = Field("10/minute", description="Log-in attempts from one address, and for one name.")
     api_rate: str = Field("600/minute", description="Requests of one user over REST.")

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def make_server(config: Settings, host: str, port: int) -> uvicorn.Server:
-    """The lines of uvicorn go through our own log. Behind a proxy, FORWARDED_ALLOW_IPS says whose headers count."""
+    """The lines of uvicorn go through our own log."""
     return uvicorn.Server(
         uvicorn.Config(
             create_app(config),
@@ -42,6 +42,7 @@ def make_server(config: Settings, host: str, port: int) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            forwarded_allow_ips=config.forwarded_allow_ips,  # or log-in attempts would be counted for all of a proxy's
             timeout_graceful_shutdown=STREAMS_END_WITHIN_S,
         )
     )

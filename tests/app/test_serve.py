@@ -1,0 +1,46 @@
+"""The web process as it is served: behind a proxy, it knows people apart, and believes nobody else about them."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.config import Settings
+from app.db import Sessions
+from app.serve import make_server
+
+PROXY = "10.0.0.7"
+
+
+@pytest.fixture
+def served(config: Settings, sessions: Sessions) -> Iterator[TestClient]:
+    """Reached through a proxy at that address; two log-in attempts a minute."""
+    behind = config.model_copy(update={"forwarded_allow_ips": PROXY, "login_rate": "2/minute"})
+    server = make_server(behind, "127.0.0.1", 0)
+    server.config.load()
+    with TestClient(server.config.loaded_app, client=(PROXY, 1)) as client:
+        yield client
+
+
+def attempt(client: TestClient, name: str, address: str) -> int:
+    headers = {"X-Forwarded-For": address, "Accept": "text/html"}
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/login", headers=headers).text)
+    assert found
+    data = {"csrf_token": found[1], "name": name, "password": "a long enough one"}
+    return client.post("/login", data=data, headers=headers).status_code
+
+
+def test_attempts_are_counted_for_whoever_is_behind_the_proxy(served: TestClient) -> None:
+    assert [attempt(served, f"guess-{number}", "192.0.2.1") for number in range(3)] == [401, 401, 429]
+    assert attempt(served, "ada", "192.0.2.2") == 401
+
+
+def test_whoever_is_no_proxy_is_not_believed(served: TestClient) -> None:
+    eve = TestClient(served.app, client=("192.0.2.9", 1))
+    assert [attempt(eve, f"guess-{number}", f"192.0.2.{number}") for number in range(3)] == [401, 401, 429]
+
+
+def test_addresses_to_copy_have_the_scheme_that_people_use(served: TestClient) -> None:
+    asked = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1", "Host": "pictures.example"}
+    assert "https://pictures.example/api/v1/histories" in served.get("/api/docs", headers=asked).text
