@@ -65,7 +65,7 @@ def servers_for(config: Settings, folder: Path, *, durable: bool = True, join: b
         return
     with ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people keep here is nobody else's to look at
             stack.enter_context(sole_use(folder))
         except OSError as error:
             owner = " Who began it, perhaps as root, can go on with it." if isinstance(error, PermissionError) else ""

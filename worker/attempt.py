@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 OUR_FAULT = "Something went wrong in the worker. Try again; if it happens again, tell an administrator this job's id."
 NO_MEMORY = "The device's memory does not suffice for this learning: choose a smaller batch or gradient checkpointing."
+NO_STORAGE = "The server cannot use its storage ({}). Try again when an administrator has seen to it."
 DAMAGED = "A stored file of this job is missing or damaged, so it cannot be done: {}"
 
 
@@ -69,6 +70,9 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
         except (DamagedBlob, AppError) as error:
             log.warning("Failed: %s", error)
             _end(worker, hold, JobState.FAILED, DAMAGED.format(error))
+        except OSError as error:
+            log.exception("The storage cannot be used.")
+            _end(worker, hold, JobState.FAILED, NO_STORAGE.format(error.strerror or type(error).__name__))
         except (CnsError, TookTooLong) as error:
             log.info("Failed: %s", error)
             _end(worker, hold, JobState.FAILED, str(error))

@@ -1,5 +1,6 @@
 """A learning from its row to its version, in a worker without Celery."""
 
+import errno
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -356,6 +357,18 @@ def test_too_little_memory_fails_with_a_remedy(
 
     at_step(monkeypatch, 1, exhaust)
     assert "smaller batch" in failure(worker, world, world.learning(world.history()))
+
+
+def test_a_disk_that_is_full_is_named(worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_the_disk() -> None:
+        monkeypatch.setattr(worker.store, "put", put)
+
+    def put(_data: bytes) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    job = world.learning(world.history())
+    at_step(monkeypatch, 1, fill_the_disk)
+    assert "No space left on device" in failure(worker, world, job)
 
 
 def test_whatever_else_goes_wrong_fails_without_its_innards(
