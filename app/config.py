@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     behind_tls: bool = Field(False, description="Cookies travel over HTTPS only, and browsers are told so.")
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
-        description="Addresses of proxies, with commas, that are believed about who asks and by which scheme; `*` for any.",
+        description="Proxies, by their addresses with commas, that are believed about who asks and how; `*` for any.",
     )
     session_days: int = Field(30, ge=1, description="Days after which a browser must log in again.")
     login_rate: str = Field("10/minute", description="Log-in attempts from one address, and for one name.")
