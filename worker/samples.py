@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from app.blobs import keep
+from app.jobs.claims import check_held
 from app.jobs.models import JobEvent, JobSample
 from cns.denoise import GenerationRequest, GenerationRun, denoise_step, to_pictures
 from cns.kv import handed_attention
@@ -61,9 +62,10 @@ def png_of(pixels: Tensor) -> bytes:
 
 
 def keep_sample(worker: "Worker", hold: Hold, step: int, png: bytes) -> None:
-    """Store a sample and tell of it, once, however often it is made."""
+    """Store a sample and tell of it, once, however often it is made. LostClaim for an attempt that is over."""
 
     def write(session: Session) -> None:
+        check_held(session, hold.claim)
         digest = keep(session, worker.store, png, "image/png")
         made = insert(JobSample).values(job_id=hold.job_id, step=step, blob_sha256=digest)
         made = made.on_conflict_do_update(  # that of an attempt before gives way, unless it is the same

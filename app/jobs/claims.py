@@ -119,6 +119,12 @@ def renew(session: Session, claim: Claim, lease: timedelta) -> bool:
     return asked
 
 
+def check_held(session: Session, claim: Claim) -> None:
+    """For writes beside the job: LostClaim when it is ours no more. It stays so until the end of the transaction."""
+    if session.scalar(select(Job.id).where(_held(claim)).with_for_update(read=True)) is None:
+        raise LostClaim(f"Attempt {claim.attempt} of job {claim.job_id} is over.")
+
+
 def report(
     session: Session, claim: Claim, *, stage: str, step: int, steps_total: int, progress: dict[str, Any] | None = None
 ) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from app.blobs import Blob
 from app.concepts.models import ConceptPicture
 from app.histories.models import BaseModelRow, HeadMove
-from app.jobs.claims import claim, take_back_expired
+from app.jobs.claims import LostClaim, claim, take_back_expired
 from app.jobs.models import Job, JobState
 from cns.learning import LearningRun
 from tests.tiny_clip import random_pictures
@@ -25,6 +25,7 @@ from tests.worker.world import QUICK, World
 from worker.equipment import merge_settings
 from worker.learning import learn
 from worker.process import Worker
+from worker.samples import keep_sample
 
 
 def digest_of(worker: Worker, name: str, noun: str, *before: str, **changes: Any) -> str:
@@ -159,6 +160,18 @@ def test_a_worker_that_lost_its_job_publishes_nothing(
     learn(worker, job)
     assert (world.job(job).worker, world.job(job).state) == ("another worker", JobState.RUNNING)
     assert world.versions(history) == []
+
+
+def test_a_worker_that_lost_its_job_tells_no_more_of_it(worker: Worker, world: World) -> None:
+    job = world.learning(world.history())
+    hold = worker.hands.take(job, "learn")
+    assert hold is not None
+    keep_sample(worker, hold, 0, b"a picture")
+    expire(world, job)
+    with pytest.raises(LostClaim):
+        keep_sample(worker, hold, 2, b"a late picture")
+    assert list(world.samples(job)) == [0]
+    worker.hands.release(hold)
 
 
 def test_an_interrupted_learning_goes_on_and_ends_as_if_nothing_had_been(
