@@ -1,6 +1,7 @@
 """The images and the compose file, as far as they can be held to their word without a container engine."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -236,6 +237,20 @@ def test_the_web_image_installs_and_its_service_starts_in_it(clean: Path) -> Non
 def test_what_the_worker_image_installs_can_be_had_together(clean: Path, number: int) -> None:
     """Resolved, not fetched: its torch alone may be larger than everything else on this machine."""
     run_install(clean, installs("worker")[number], "--dry-run", "--quiet")
+
+
+@pytest.mark.skipif("WHOLE_IMAGES" not in os.environ, reason="WHOLE_IMAGES=1 installs torch once more, gigabytes of it")
+def test_the_worker_image_installs_and_its_worker_can_load_the_base(clean: Path) -> None:
+    for command in installs("worker"):
+        run_install(clean, command)
+    for name in ("app", "cns", "storybook", "worker"):
+        shutil.copytree(ROOT / name, clean / name, ignore=shutil.ignore_patterns("__pycache__", "checkpoints"))
+    program = (
+        "import worker.celery_app, worker.tasks, app.worker_alive; from app.config import Settings; "
+        "from worker.equipment import load_equipment; load_equipment(Settings(device='cpu'))"
+    )
+    done = subprocess.run([python(clean), "-c", program], cwd=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_these_tests_run_on_the_python_of_the_images() -> None:

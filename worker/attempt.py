@@ -17,10 +17,10 @@ from app.queue import TASK_OF
 from app.storage import DamagedBlob
 from cns.errors import CnsError
 from worker.checkpoints import forget_checkpoint
+from worker.device import is_out_of_memory
 from worker.engine import EngineStopped
 from worker.errors import CancelAsked, ClaimGone, TookTooLong, WorkerStops
 from worker.hands import Hold
-from worker.memory import is_out_of_memory
 from worker.reports import bases_to_serve
 from worker.transactions import AWAY, transact
 

@@ -17,9 +17,10 @@ from app.jobs.models import JobKind
 from app.queue import QUEUE_OF
 from app.storage import BlobStore
 from worker.bell import Bell
-from worker.engine import Engine, Pace
+from worker.engine import Engine
 from worker.equipment import Equipment, load_equipment
 from worker.hands import Hands
+from worker.pace import Pace
 from worker.recent import Recent
 from worker.reports import forget_worker, report_base, report_worker
 from worker.sweep import Sweep

@@ -30,7 +30,7 @@ def report_base(worker: "Worker", patience_s: float = PATIENCE_S) -> None:
     """
     base, facts = worker.equipment.base, worker.equipment.facts()
     rows = {
-        "generating": (worker.engine.row_pace, 2),
+        "generating": (worker.engine.painter.row_pace, 2),
         "learning": (worker.learning_pace, worker.equipment.learning.batch),
     }
     measured = {

@@ -173,7 +173,7 @@ def test_too_little_memory_makes_smaller_batches(engine: Engine, base: BaseModel
         made = finish(all_of_them)[0]
     finally:
         handle.remove()
-    assert engine.room == {(None, None): 2}  # rows, of this size alone
+    assert engine.painter.room == {(None, None): 2}  # rows, of this size alone
     assert_close(made, generate(base, compose(base), asked))
 
 

@@ -1,10 +1,14 @@
-"""Too little memory: how to recognise it, and what to say of it."""
+"""When the device fails: too little memory, or broken for good."""
 
 import torch
 
 from cns.errors import CnsError
 
 CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch has a class of error for GPUs alone
+
+
+class DeviceLost(BaseException):
+    """The device is broken for this process. No job's fault that could be told, so nobody is to catch it."""
 
 
 class PictureTooLarge(CnsError):
@@ -24,3 +28,14 @@ def give_memory_back(device: torch.device) -> None:
     """What torch keeps for later goes back to the device, so that pieces of another size find room."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def check_device(device: torch.device) -> None:
+    """After an error: one on a GPU may have broken it for the whole process, and every later job would fail."""
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+        except torch.OutOfMemoryError:
+            return
+        except RuntimeError as error:
+            raise DeviceLost("The device cannot be used any more.") from error
