@@ -58,10 +58,10 @@ def teach(
 ) -> Response:
     """Start, and follow it; or the form again. Files that came with the form are kept if they can be used."""
     get_history(session, caller.id, history_id)
+    refused = _keep_files(uow, state, caller, form.files)
     if drop := form.text("drop"):
         service.drop_upload(uow, caller.id, _id(drop))
-        return _teach(request, caller, session, state, history_id, form.values)
-    refused = _keep_files(uow, state, caller, form.files)
+        return _teach(request, caller, session, state, history_id, form.values, refused=refused)
     uploads = waiting_uploads(session, caller.id)
     wanted = set(form.ids("upload"))
     # Pictures that came with this very form have no number yet in its fields; all that wait belong to it then.

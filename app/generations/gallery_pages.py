@@ -79,6 +79,7 @@ def show_gallery(
         concepts=sorted({step.concept.name for step in steps}),
         versions=sorted({step.version.number for step in steps}),
         is_first=cursor is None,
+        most_at_once=MOST_AT_ONCE,
         **about,
     )
 

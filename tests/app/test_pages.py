@@ -305,10 +305,13 @@ def test_taking_a_picture_away_without_scripts_keeps_what_was_typed(ask: Ask, ad
     with sessions() as session:
         upload = session.scalars(select(Upload)).one()
     data = {"name": "rex", "class_noun": "", "drop": str(upload.id), "upload": str(upload.id)}
-    answer = ask("POST", f"/histories/{ada.history_id}/teach", data=data)
+    files = [("pictures", ("other.png", png(seed=2), "image/png")), ("pictures", ("empty.png", b"", "image/png"))]
+    answer = ask("POST", f"/histories/{ada.history_id}/teach", data=data, files=files)
     assert answer.status_code == 200
     assert 'value="rex"' in answer.text
-    assert 'data-upload="' not in answer.text
+    assert str(upload.id) not in answer.text
+    assert answer.text.count('data-upload="') == 1  # what was chosen meanwhile is kept as well
+    assert "empty.png is empty." in words(answer)
 
 
 # --- jobs ----------------------------------------------------------------------------------------------------------

@@ -159,6 +159,18 @@ def test_pictures_are_shown_when_they_are_done_whoever_was_asked_for_first(reade
     expect(earlier.get_by_role("button", name="Cancel")).to_be_visible()
 
 
+def test_deleting_a_picture_asks_first_and_leaves_one_where_one_was(reader: tuple[Visitor, Story]) -> None:
+    visitor, story = reader
+    page = visitor.go(f"/histories/{story.history_id}")
+    shown = page.locator("a[data-picture]").count()
+    page.locator("a[data-picture]").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("Delete this picture? This cannot be undone")).to_be_visible()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("heading", name="Studio")).to_be_visible()
+    expect(page.locator("a[data-picture]")).to_have_count(shown - 1)
+
+
 def test_the_light_is_changed_by_a_button_and_stays_so(reader: tuple[Visitor, Story]) -> None:
     visitor, _ = reader
     page = visitor.go("/gallery")

@@ -7,10 +7,12 @@ function count() {
   const chosen = wall.querySelectorAll(":checked").length;
   bar.classList.toggle("some", chosen > 0);
   wall.classList.toggle("choosing", chosen > 0);
-  bar.querySelector("[data-count]").textContent = chosen ? `${chosen} chosen` : "Tick pictures";
+  const most = Number(bar.dataset.most);
+  const tooMany = chosen > most ? `, and at most ${most} go at once` : "";
+  bar.querySelector("[data-count]").textContent = chosen ? `${chosen} chosen${tooMany}` : "Tick pictures";
   for (const button of bar.querySelectorAll("[data-needs-choice]")) {
-    button.disabled = !chosen;
-    button.toggleAttribute("data-stays-disabled", !chosen);
+    button.disabled = !chosen || Boolean(tooMany);
+    button.toggleAttribute("data-stays-disabled", button.disabled);
   }
 }
 

@@ -11,6 +11,8 @@ const placeOf = (links, link) => links.findIndex((one) => one.href === link.href
 async function show(link) {
   at = link;
   await htmx.ajax("GET", link.getAttribute("href"), { target: place, swap: "innerHTML" });
+  // Whoever deletes it stays on the page they look at.
+  for (const back of place.querySelectorAll('[name="back"]')) back.value = location.pathname + location.search;
   if (!viewer.open) viewer.showModal();
   viewer.scrollTop = 0;
   const links = all();
