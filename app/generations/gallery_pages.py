@@ -34,6 +34,11 @@ class Filter:
     concept: str | None
 
     @property
+    def rest(self) -> str:
+        """The same over REST."""
+        return address("/images", history_id=self.history_id, version=self.version, concept=self.concept)
+
+    @property
     def is_any(self) -> bool:
         return self.history_id is not None or self.version is not None or self.concept is not None
 
@@ -80,6 +85,7 @@ def show_gallery(
         versions=sorted({step.version.number for step in steps}),
         is_first=cursor is None,
         most_at_once=MOST_AT_ONCE,
+        call=json_call("List these pictures", address_of_site(request), "GET", wanted.rest),
         **about,
     )
 

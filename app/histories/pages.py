@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.calls import json_call
 from app.concepts import service as concepts
 from app.concepts.pages import keep_path
 from app.concepts.sample_concepts import sample_concept, sample_concepts
@@ -19,7 +20,7 @@ from app.histories import service
 from app.histories.models import Version
 from app.jobs.service import list_workers
 from app.shelf import shelf_of
-from app.templating import render
+from app.templating import address_of_site, render
 
 router = APIRouter()
 
@@ -94,6 +95,7 @@ def _shelf(
         caller,
         status=status,
         shown=shown,
+        call=json_call("Begin a history", address_of_site(request), "POST", "/histories", {"name": "pets"}),
         bases=service.base_models(session),
         values=values or {},
         errors=errors or {},

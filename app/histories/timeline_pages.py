@@ -1,6 +1,6 @@
 """Pages: the tree of versions, one version in plain words, going back and forth, two versions side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -146,6 +146,11 @@ def _compare(
 ) -> Response:
     versions = [service.get_version(session, history, number) for number in (left, right)]
     knows = [service.known_names(session, history, one.id if one else None) for one in versions]
+    pairs = pairs_of(session, history, versions[0], versions[1])
+    both_know = [(name, noun) for name, noun in knows[1].items() if name in knows[0]]
+    typed = (values or {}).get("prompt")
+    asked = {"prompt": typed or (pairs[0][0] if pairs else _suggestion(both_know)), "seed": FIXED_SEED, "count": 2}
+    site, path = address_of_site(request), f"/histories/{history.id}/generations"
     return render(
         request,
         "timeline/compare.html",
@@ -155,13 +160,22 @@ def _compare(
         timeline=timeline_of(session, history),
         left=left,
         right=right,
-        pairs=pairs_of(session, history, versions[0], versions[1]),
+        pairs=pairs,
         coming=open_generations(session, history, versions[0], versions[1]),
-        both_know=[(name, noun) for name, noun in knows[1].items() if name in knows[0]],
+        suggestion=_suggestion(both_know),
         seed=FIXED_SEED,
+        calls=[
+            json_call(f"Draw this at version {number}", site, "POST", path, {**asked, "version": number})
+            for number in (left, right)
+        ],
         values=values or {},
         errors=errors_of(error) if error else {},
     )
+
+
+def _suggestion(both_know: Sequence[tuple[str, str]]) -> str:
+    """A prompt that both versions can draw."""
+    return "a photo of a <{}> {}".format(*both_know[-1]) if both_know else "a photo of a red mug"
 
 
 @router.post("/histories/{history_id}/compare")

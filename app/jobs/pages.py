@@ -64,6 +64,12 @@ def show_jobs(
         cursor=cursor,
         more=more,
         digest=digest,
+        call=json_call(
+            "List these jobs",
+            address_of_site(request),
+            "GET",
+            address("/jobs", everybody="true" if all_of_them else None),
+        ),
     )
 
 

@@ -453,6 +453,20 @@ def test_a_history_is_begun_renamed_and_deleted_only_by_its_name(ask: Ask, ada: 
     assert ask("GET", begun).status_code == 404
 
 
+def test_every_place_has_the_call_of_what_it_shows(ask: Ask, tree: History, picture: Image) -> None:
+    home = f"/histories/{tree.id}"
+    for path, call in {
+        home: f"curl -X POST http://testserver/api/v1{home}/generations",
+        f"{home}/timeline": f"curl -X POST http://testserver/api/v1{home}/head",
+        f"{home}/compare?left=1&right=2": '"prompt": "a photo of a <rex> dog", "seed": 1, "count": 2, "version": 1',
+        "/gallery?concept=rex&version=2": "'http://testserver/api/v1/images?version=2&concept=rex'",
+        "/jobs": "curl -X GET http://testserver/api/v1/jobs",
+        "/histories": "curl -X POST http://testserver/api/v1/histories",
+        f"/images/{picture.id}": '"seed": 5',
+    }.items():
+        assert call in html.unescape(ask("GET", path).text), path
+
+
 def test_empty_pages_say_what_to_do_next(ask: Ask) -> None:
     for path, said in (("/gallery", "Every picture you make"), ("/jobs", "Start one in the studio")):
         page = ask("GET", path)
