@@ -41,7 +41,7 @@ class Finding:
 
     concept: whom it is about; None for what has to do with no concept.
     value, threshold: what was measured, and the limit that it crossed, or would have crossed first.
-    sentence, remedy: for people; the remedy is empty when nothing has to be done.
+    sentence, remedy: for people, with concepts named by their tokens; the remedy is empty when nothing has to be done.
     """
 
     signature: Signature
@@ -240,5 +240,5 @@ def _percent(share: float) -> str:
 
 
 def _named(concept: str) -> str:
-    """A concept's name as the first word of a sentence."""
-    return concept[:1].upper() + concept[1:]
+    """A concept as prompts name it, so that pages can set it apart."""
+    return f"<{concept}>"

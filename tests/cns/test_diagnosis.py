@@ -16,7 +16,7 @@ def test_a_concept_that_is_hardly_learned_is_told_with_what_to_change() -> None:
     finding = find_underfitting("rex", "dog", share=0.12, width=0.2, steps=150, pictures=3)
     assert finding.severity == "bad"
     assert (finding.value, finding.threshold) == (0.12, 0.2)
-    assert finding.sentence.startswith("Rex is hardly recognisable")
+    assert finding.sentence.startswith("<rex> is hardly recognisable")
     assert "12 % of the way from any dog to your pictures" in finding.sentence
     assert "300 steps instead of 150" in finding.remedy
     assert "add pictures (3 are few)" in finding.remedy
@@ -65,11 +65,11 @@ def test_better_alignment_than_the_bases_is_no_damage() -> None:
 @pytest.mark.parametrize(
     ("moved", "lost", "severity", "words"),
     [
-        (0.0, 0.0, "ok", "Rex has kept apart from Zigi"),
-        (0.2, 0.0, "warn", "Rex has begun to turn into Zigi"),
-        (0.5, 0.1, "bad", "Rex is turning into Zigi"),
-        (-0.3, 0.2, "warn", "Learning Zigi has touched Rex"),
-        (0.1, 0.4, "bad", "Learning Zigi has badly harmed Rex"),
+        (0.0, 0.0, "ok", "<rex> has kept apart from <zigi>"),
+        (0.2, 0.0, "warn", "<rex> has begun to turn into <zigi>"),
+        (0.5, 0.1, "bad", "<rex> is turning into <zigi>"),
+        (-0.3, 0.2, "warn", "Learning <zigi> has touched <rex>"),
+        (0.1, 0.4, "bad", "Learning <zigi> has badly harmed <rex>"),
     ],
 )
 def test_bleeding_is_movement_or_sudden_loss(moved: float, lost: float, severity: str, words: str) -> None:
@@ -84,6 +84,14 @@ def test_forgetting_is_measured_against_right_after_learning(now: float, severit
     assert finding.severity == severity
     assert finding.value == pytest.approx(0.8 - now)
     assert f"was 80 % of the way to your pictures when it was learned and is {100 * now:.0f} % now" in finding.sentence
+
+
+def test_whoever_is_meant_is_named_by_the_token_in_sentences_and_remedies_alike() -> None:
+    assert find_underfitting("zigi", "mug", share=3.0, width=0.01).sentence.startswith(
+        "Nobody can say by numbers how well <zigi> was learned"
+    )
+    assert "the version before <zigi> and learn" in find_bleeding("rex", "zigi", 0.5, 0.1).remedy
+    assert "in which <rex> was still right" in find_forgetting("rex", 0.3, 0.8).remedy
 
 
 def test_thresholds_are_settings() -> None:
