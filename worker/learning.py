@@ -24,7 +24,7 @@ from worker.equipment import merge_settings
 from worker.errors import StepHangs, TookTooLong, WorkerStops
 from worker.examining import examination_work
 from worker.hands import Hold
-from worker.lessons import LEARNED_ON, Task, read_lesson, read_task
+from worker.lessons import LEARNED_ON, Task, read_lesson, read_task, tell_captions
 from worker.progress import Progress, thinned
 from worker.publishing import Learned, publish
 from worker.samples import Sampler, keep_sample, marks
@@ -65,6 +65,7 @@ class Teaching:
         lesson = read_lesson(self.worker, task)
         with self._stage("captions"):
             concept = self._on_engine(partial(self._concept, lesson, task))
+            tell_captions(self.worker, self.hold, concept.captions)
         with self._stage("selection"):
             run = self._prepare(task, concept)
         with self._stage("learning", run.settings.steps, run.steps_done):

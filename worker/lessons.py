@@ -1,5 +1,6 @@
 """What a learning is about, read from the database and the store: its pictures, and what it is learned on top of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,18 @@ from sqlalchemy.orm import Session
 
 from app.concepts.models import Concept, ConceptPicture
 from app.histories.models import BaseModelRow, History
-from app.jobs.models import Job
+from app.jobs.claims import check_held
+from app.jobs.models import Job, JobEvent
+from app.jobs.service import captions_of
 from app.storage import BlobStore
 from cns.errors import CnsError
 from cns.pictures import flatten
 from cns.teaching import Lesson
 from worker.attempt import check_base
 from worker.errors import ClaimGone
+from worker.hands import Hold
 from worker.lineage import Ancestor, lineage
+from worker.transactions import transact
 
 if TYPE_CHECKING:
     from worker.process import Worker
@@ -104,3 +109,18 @@ def read_lesson(worker: "Worker", task: Task) -> Lesson:
     """What is to be taught, with the captions that people wrote; LessonRefused when it cannot be taught as it is."""
     pictures = tuple(read_picture(worker.store, digest) for digest, _ in task.pictures)
     return Lesson(task.name, task.class_noun, pictures)
+
+
+def tell_captions(worker: "Worker", hold: Hold, captions: Sequence[str]) -> None:
+    """Tell what the pictures are learned with, once, however often it is begun. LostClaim for an attempt that is over.
+
+    captions: one for each picture, with the token in it.
+    """
+
+    def write(session: Session) -> None:
+        check_held(session, hold.claim)
+        if captions_of(session, hold.job_id) != list(captions):
+            session.add(JobEvent(job_id=hold.job_id, kind="captions", data={"captions": list(captions)}))
+
+    transact(worker.sessions, write)
+    worker.bell.wake(hold.job_id)

@@ -34,10 +34,14 @@ id: 42
 event: progress
 data: {"stage": "learning", "step": 1, "steps_total": 200, "seconds_left": 29.8, "at": "2026-11-23T10:00:02+00:00"}
 
+id: 43
+event: captions
+data: {"captions": ["a photo of a <rex> dog on the beach"], "at": "2026-11-23T10:00:02+00:00"}
+
 event: progress
 data: {"stage": "learning", "step": 9, "steps_total": 200, "loss": 0.081, "seconds_left": 28.1}
 
-id: 43
+id: 44
 event: sample
 data: {"step": 50, "sha256": "5f1f...", "at": "2026-11-23T10:00:09+00:00"}
 
@@ -177,7 +181,7 @@ async def stream_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens to it, as server-sent events, until it has ended.
 
-    `state`, `progress` and `sample` are kept: they have ids, and a stream that was broken off goes on after
+    `state`, `progress`, `captions` and `sample` are kept: they have ids, and a stream that was broken off goes on after
     `Last-Event-ID`. `progress` without an id and `preview` are fleeting.
     """
     if last_event_id and last_event_id.isdecimal():  # a stream that was broken off knows better than its address

@@ -95,7 +95,7 @@ class JobEvent(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    kind: Mapped[str] = mapped_column(String(20))  # state progress sample
+    kind: Mapped[str] = mapped_column(String(20))  # state progress captions sample
     data: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 

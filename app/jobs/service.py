@@ -163,6 +163,17 @@ def samples_of(session: Session, job_id: UUID) -> Sequence[JobSample]:
     return session.scalars(select(JobSample).where(JobSample.job_id == job_id).order_by(JobSample.step)).all()
 
 
+def captions_of(session: Session, job_id: UUID) -> list[str]:
+    """Of a learning, as it uses them: one a picture, with the token in it. None before its worker has told them."""
+    told = session.scalar(
+        select(JobEvent.data)
+        .where(JobEvent.job_id == job_id, JobEvent.kind == "captions")
+        .order_by(JobEvent.id.desc())
+        .limit(1)
+    )
+    return list(told["captions"]) if told else []
+
+
 def list_workers(session: Session) -> Sequence[WorkerRow]:
     """Workers that reported within the last minute."""
     return session.scalars(

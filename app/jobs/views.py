@@ -12,7 +12,7 @@ from app.concepts.models import Concept, ConceptPicture
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
 from app.jobs.models import Job, JobSample, JobState
-from app.jobs.service import last_event_ids, queue_place, samples_of
+from app.jobs.service import captions_of, last_event_ids, queue_place, samples_of
 
 STAGES = (
     ("checking", "Checking the pictures"),
@@ -120,7 +120,7 @@ def learning_of(session: Session, job: Job) -> Learning:
         version=version,
         place=queue_place(session, job),
         pixelated=bool(facts.get("pixelated")),
-        captions=list(version.report.get("captions", [])) if version else [],
+        captions=list(version.report.get("captions", [])) if version else captions_of(session, job.id),
         settings=job.settings,
         told=told,
     )

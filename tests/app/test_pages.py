@@ -1,10 +1,11 @@
 """Pages as a browser without scripts gets them: what they show, and what becomes of their forms."""
 
 import html
+import json
 import re
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from app.config import Settings
 from app.db import Sessions
 from app.generations.models import Generation, Image
 from app.histories.models import History
-from app.jobs.models import Job
+from app.jobs.models import Job, JobEvent
 from app.main import create_app
 from app.queue import GENERATE, LEARN
 from app.storage import BlobStore
@@ -329,6 +330,22 @@ def test_a_learning_has_a_page_with_its_stages_and_can_be_cancelled_and_tried_ag
     assert "Try again" in ended.text
     assert "data-job=" not in ended.text
     assert ask("POST", f"/jobs/{job['id']}/retry", data={"back": "/jobs"}).headers["location"] == "/jobs"
+
+
+def test_the_page_of_a_learning_shows_its_captions_as_soon_as_its_worker_has_told_them(
+    ask: Ask, ada: Person, sessions: Sessions
+) -> None:
+    job = ada.teach("rex", data={"captions": json.dumps(["a dog at night", "", ""])}).json()["job"]["id"]
+    before = words(ask("GET", f"/jobs/{job}"))
+    assert "a dog at night" in before
+    assert before.count("its caption was left to us") == 2
+    told = [f"a <rex> dog {where}" for where in ("at night", "on the beach", "in the snow")]
+    with sessions.begin() as session:
+        session.add(JobEvent(job_id=UUID(job), kind="captions", data={"captions": told}))
+    after = ask("GET", f"/jobs/{job}")
+    assert all(caption in words(after) for caption in told)
+    assert 'a <span class="token">&lt;rex&gt;</span> dog on the beach' in after.text
+    assert "left to us" not in words(after)
 
 
 def test_the_job_of_pictures_is_shown_in_its_studio(ask: Ask, ada: Person) -> None:

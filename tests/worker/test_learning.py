@@ -83,6 +83,8 @@ def test_a_version_says_how_it_was_learned(worker: Worker, world: World) -> None
     assert [event["step"] for event in world.events(job, "sample")] == [0, 2, 4, 6, 8]
     stages = list(dict.fromkeys(event["stage"] for event in world.events(job, "progress")))
     assert stages == ["checking", "captions", "selection", "learning", "diagnosis", "publishing"]
+    (told,) = world.events(job, "captions")
+    assert told["captions"] == version.report["captions"]
     assert [step for step, _ in world.job(job).progress["losses"]] == list(range(1, QUICK["steps"] + 1))
     with world.sessions() as session:
         move = session.scalars(select(HeadMove)).one()
@@ -199,6 +201,7 @@ def test_an_interrupted_learning_goes_on_and_ends_as_if_nothing_had_been(
     version = world.version(history, 1)
     assert version.delta_sha256 == digest_of(worker, "rex", "dog")
     assert len(version.report["loss"]) == QUICK["steps"]
+    assert len(world.events(job, "captions")) == 1  # told once, though they were written twice
 
 
 def test_a_learning_goes_on_with_the_version_it_began_on(

@@ -1,7 +1,7 @@
 // One learning as it happens: the stage, the time left, the curve, the strip of samples.
 
 import { announce } from "./page.js";
-import { duration } from "./words.js";
+import { duration, prompt } from "./words.js";
 
 let chart = null;
 let points = [];
@@ -93,6 +93,11 @@ document.addEventListener("job:state", (event) => {
   if (!mark || event.detail.state !== "running") return;
   mark.className = "mark running";
   mark.textContent = "running";
+});
+
+document.addEventListener("job:captions", (event) => {
+  const places = article().querySelectorAll("[data-taught] [data-caption]");
+  places.forEach((place, at) => event.detail.captions[at] && place.replaceChildren(...prompt(event.detail.captions[at])));
 });
 
 document.addEventListener("job:sample", (event) => {

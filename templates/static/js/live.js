@@ -29,7 +29,7 @@ function listen(jobs) {
   stream = source;
   followed = jobs;
   source.addEventListener("open", () => (wait = FIRST_WAIT_S));
-  for (const kind of ["state", "progress", "preview", "sample"]) {
+  for (const kind of ["state", "progress", "preview", "captions", "sample"]) {
     source.addEventListener(kind, (event) => {
       const data = JSON.parse(event.data);
       const element = elementOf(data.job_id);

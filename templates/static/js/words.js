@@ -1,4 +1,4 @@
-// Numbers as people read them; the same words as the server's.
+// Numbers and prompts as people read them; the same words as the server's.
 
 const steps = [[60, "second"], [60, "minute"], [24, "hour"], [30, "day"], [12, "month"]];
 
@@ -15,6 +15,12 @@ export function relative(then, now = Date.now()) {
   if (unit === "second" && count < 10) return "just now";
   const said = `${Math.floor(count)} ${unit}${Math.floor(count) === 1 ? "" : "s"}`;
   return now >= then ? `${said} ago` : `in ${said}`;
+}
+
+// A prompt with its concepts set apart.
+export function prompt(text) {
+  const parts = text.split(/(<[A-Za-z0-9_-]{1,60}>)/);
+  return parts.map((part, place) => (place % 2 ? Object.assign(document.createElement("span"), { className: "token", textContent: part }) : part));
 }
 
 export function duration(seconds) {
