@@ -15,6 +15,7 @@ from cns.base_model import BaseModel
 from cns.compose import Version
 from cns.errors import CnsError
 from cns.kv import handed_attention, join_rows, keys_and_values, predict
+from cns.regions import Region, RegionalKV, check_regions
 from cns.samplers import SAMPLERS, build_sampler
 
 __all__ = [
@@ -37,7 +38,8 @@ class GenerationRequest:
     """What a picture is made from. The same request on the same version gives the same picture.
 
     guidance: scale of classifier-free guidance; 1 or less uses none and costs half. steps: 1 to 1000.
-    width_px, height_px: None for the size the base was trained on.
+    width_px, height_px: None for the size the base was trained on. regions: boxes with prompts of their own, in the
+    place of `prompt` there; what shall not be in the picture is the same everywhere.
     """
 
     prompt: str
@@ -48,18 +50,21 @@ class GenerationRequest:
     sampler: str = "ddim"
     width_px: int | None = None
     height_px: int | None = None
+    regions: tuple[Region, ...] = ()
 
 
 class GenerationRun:
     """One request on its way from noise to latents. Advanced from outside by `denoise_step`.
 
     latents: (1, channels, height, width) float32. steps_done: how many steps were taken. done: whether all were.
+    regional: K and V of its regions' prompts, None where it has no regions. (SDXL's pooled text is the whole prompt's.)
     """
 
     def __init__(self, base: BaseModel, version: Version, request: GenerationRequest):
         height, width = _size_px(base, request)
         if not 1 <= request.steps <= 1000:
             raise RequestRefused(f"A picture takes 1 to 1000 steps, not {request.steps}.")
+        check_regions(request.regions)
         self.request = request
         self.guided = request.guidance > 1
         with torch.no_grad():
@@ -70,6 +75,7 @@ class GenerationRun:
         self.scheduler = build_sampler(request.sampler, base.scheduler_config)
         self.scheduler.set_timesteps(request.steps, device=base.device)
         shape = (1, base.unet.config.in_channels, height // base.vae_scale, width // base.vae_scale)
+        self.regional = _regional(base, version, request.regions, *shape[2:]) if request.regions else None
         # Drawn on the CPU, so that a seed means the same picture whatever the device.
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(request.seed))
         self.latents: Tensor = noise.to(base.device) * self.scheduler.init_noise_sigma
@@ -104,6 +110,13 @@ class GenerationRun:
         self.steps_done += 1
 
 
+@torch.no_grad()
+def _regional(base: BaseModel, version: Version, regions: tuple[Region, ...], height: int, width: int) -> RegionalKV:
+    """What `regions` bring to attention under `version`, in a picture with latents of height x width."""
+    features = base.text_features([region.prompt for region in regions], version.tokens)
+    return RegionalKV(regions, keys_and_values(version.weights, features.hidden), height, width)
+
+
 def _size_px(base: BaseModel, request: GenerationRequest) -> tuple[int, int]:
     height, width = request.height_px or base.native_px, request.width_px or base.native_px
     step = base.vae_scale * 2 ** (len(base.unet.config.block_out_channels) - 1)
@@ -127,7 +140,12 @@ def denoise_step(base: BaseModel, runs: Sequence[GenerationRun]) -> None:
     if runs[0].added is not None:
         conditions = [run.added for run in runs if run.added is not None]
         added = {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
-    made = predict(base, inputs, times, join_rows([run.kv for run in runs]), added)
+    regions, row = {}, 0
+    for run in runs:
+        row += run.rows
+        if run.regional is not None:
+            regions[row - 1] = run.regional  # the row with the prompt is the run's last; the one without has no regions
+    made = predict(base, inputs, times, join_rows([run.kv for run in runs]), added, regions)
     for run, answer in zip(runs, made.split([run.rows for run in runs]), strict=True):
         run.advance(answer)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from cns.base_model import BaseModel
+from cns.regions import RegionsOfRows, mix_regions
 
 LayerKV = Mapping[str, tuple[Tensor, Tensor]]
 """Name of a cross-attention module ("... .attn2") -> its K and V, (batch, tokens, out) each."""
@@ -48,6 +49,7 @@ def join_rows(rows: Sequence[LayerKV]) -> LayerKV:
 class HandedAttention:
     """Attention whose text keys and values come with the batch, through `cross_attention_kwargs={"kv": ...}`.
 
+    regions: for the rows that have any, the keys and values of their regions' prompts, and where these apply.
     Self-attention is as it always was. With gradients on a CPU the product is written out: the fused kernel there is
     several times slower backwards than two matrix products at these sizes.
     """
@@ -63,6 +65,7 @@ class HandedAttention:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
         kv: LayerKV | None = None,
+        regions: RegionsOfRows | None = None,
     ) -> Tensor:
         residual, shape = hidden_states, hidden_states.shape
         if attn.spatial_norm is not None:
@@ -74,17 +77,29 @@ class HandedAttention:
         query = attn.to_q(hidden_states)
         if kv is not None and self.layer in kv:
             key, value = kv[self.layer]
-            key, value = key.to(query), value.to(query)
+            made = _attend(attn, query, key.to(query), value.to(query))
+            if regions:
+                made = mix_regions(made, self._attend_to_regions(attn, query, regions), regions)
         else:
             context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-            key, value = attn.to_k(context), attn.to_v(context)
-        made = _attend(attn, query, key, value)
+            made = _attend(attn, query, attn.to_k(context), attn.to_v(context))
         made = attn.to_out[1](attn.to_out[0](made))
         if len(shape) == 4:
             made = made.transpose(1, 2).reshape(shape)
         if attn.residual_connection:
             made = made + residual
         return made / attn.rescale_output_factor
+
+    def _attend_to_regions(self, attn: Any, query: Tensor, regions: RegionsOfRows) -> tuple[Tensor, ...]:
+        """Each row with regions, attending to all of its regions' prompts: (regions, positions, width) for each.
+
+        One call for all of them, each region a row of its own: however many there are, none needs padding.
+        """
+        found = [regional.kv[self.layer] for regional in regions.values()]
+        counts = [len(key) for key, _ in found]
+        queries = torch.cat([query[row].expand(count, -1, -1) for row, count in zip(regions, counts, strict=True)])
+        keys, values = (torch.cat([pair[place] for pair in found]).to(query) for place in (0, 1))
+        return _attend(attn, queries, keys, values).split(counts)
 
 
 def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -118,6 +133,7 @@ def predict(
     timesteps: Tensor,
     kv: LayerKV,
     added: Mapping[str, Tensor] | None = None,
+    regions: RegionsOfRows | None = None,
 ) -> Tensor:
     """One UNet call with K and V handed in. The UNet's own key and value projections of text are not used.
 
@@ -125,6 +141,7 @@ def predict(
     timesteps  (batch,) each row may stand at its own
     kv         every cross-attention layer's K and V, `batch` rows each
     added      SDXL's conditions, see `BaseModel.added_conditions`
+    regions    of the rows that have any: what else they attend to, and where
     returns    (batch, channels, height, width): noise or velocity, as the base predicts
     Call it inside `handed_attention(base.unet)`.
     """
@@ -135,7 +152,7 @@ def predict(
         latents,
         timesteps,
         encoder_hidden_states=unread,
-        cross_attention_kwargs={"kv": kv},
+        cross_attention_kwargs={"kv": kv, "regions": regions},
         added_cond_kwargs=dict(added) if added is not None else None,
         return_dict=False,
     )[0]

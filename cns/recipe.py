@@ -25,9 +25,15 @@ SAMPLER_NAMES = {"ddim": "DDIM", "euler": "Euler", "dpm++2m": "DPM++ 2M", "unipc
 def recipe_of(
     base: BaseModel, deltas: Sequence[Delta], request: GenerationRequest, version: int | None = None
 ) -> dict[str, Any]:
-    """Everything a picture depends on, as JSON. version: its number in a history, where there is one."""
+    """Everything a picture depends on, as JSON. version: its number in a history, where there is one.
+
+    regions: only where there are any, a list of their prompts and edges.
+    """
+    asked = asdict(request)
+    regions = list(asked.pop("regions"))
     return {
-        **asdict(request),
+        **asked,
+        **({"regions": regions} if regions else {}),
         "width_px": request.width_px or base.native_px,
         "height_px": request.height_px or base.native_px,
         "base_id": base.id,
@@ -52,6 +58,8 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         "Model hash": recipe["base_id"][:10],
         "Version": recipe["made_by"],
     }
+    if recipe.get("regions"):
+        settings["Regions"] = len(recipe["regions"])
     return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in settings.items())])
 
 
