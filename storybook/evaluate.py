@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
@@ -23,12 +23,12 @@ from storybook.attributes import HEADS, UNKNOWN, label_scenes
 from storybook.clip_stage import noun_accuracy, retrieval_accuracy
 from storybook.encoder import IndividualsEncoder, load_encoder
 from storybook.model_card import write_card
+from storybook.pipeline import generate_pictures, load_pipeline
 from storybook.pools import stack_pictures, to_pixels
 from storybook.sheets import contact_sheet
 from storybook.vae_stage import decibels
 from storybook.world import Scene, caption, draw, random_scene
 
-STEPS, GUIDANCE = 25, 4.0
 BARS = {
     "autoencoder_db": 28.0,
     "noun": 0.90,
@@ -69,21 +69,6 @@ def _names_everything(text: str, scene: Scene) -> bool:
     return named
 
 
-def generate_pictures(
-    pipeline: StableDiffusionPipeline, texts: Sequence[str], seed: int, batch: int = 50
-) -> list[np.ndarray]:
-    """One 64 px picture (64, 64, 3) uint8 for each text, picture i from seed + i."""
-    pictures: list[np.ndarray] = []
-    for start in range(0, len(texts), batch):
-        part = list(texts[start : start + batch])
-        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
-        made = pipeline(
-            part, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generators, output_type="np"
-        )
-        pictures += [(picture * 255).round().astype(np.uint8) for picture in made.images]
-    return pictures
-
-
 def judge_pictures(
     encoder: IndividualsEncoder, pictures: Sequence[np.ndarray], scenes: list[Scene]
 ) -> dict[str, float]:
@@ -117,16 +102,6 @@ def autoencoder_db(pipeline: StableDiffusionPipeline, seed: int = 55, count: int
     pixels = to_pixels(stack_pictures([draw(random_scene(rng)) for _ in range(count)]))
     made = torch.cat([pipeline.vae.decode(pipeline.vae.encode(p).latent_dist.mode()).sample for p in pixels.split(64)])
     return round(decibels(made, pixels), 2)
-
-
-def load_pipeline(folder: Path) -> StableDiffusionPipeline:
-    """The stock pipeline over the shipped folder, in float32, with DDIM."""
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, safety_checker=None, dtype=torch.float32, low_cpu_mem_usage=False
-    )
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def measure_base(folder: Path, count: int, seed: int = 2026) -> tuple[dict[str, float], list[np.ndarray], list[str]]:

@@ -44,8 +44,10 @@ All weights are half-precision safetensors, {megabytes:.1f} MB together.
 ## Training
 Pictures, captions and labels come from `storybook/world.py`; no photograph and no outside data was used. Faces,
 emblems, colours off the palette and
-unnamed patterns occur in about a third of the things and in no caption. Stages, each resumable, `make storybook` runs
-them all:
+unnamed patterns occur in about a third of the things and in no caption. The denoiser sees more of them, and mostly
+called by a name: a vector in the place
+of a word, made up anew each time, that nothing but `storybook/names.py` could say
+([why](../../docs/decisions/0011-names.md)). Stages, each resumable, `make storybook` runs them all:
 `python -m storybook.train --stage tokenizer|clip|vae|unet|encoder --minutes N --device cpu|cuda`.
 
 {training}

@@ -124,20 +124,21 @@ def begin(
 ) -> dict[str, int]:
     """Go on from the stage's checkpoint; where there is none, from the weights in the model folder; else from nothing.
 
-    Returns the counts so far ("steps", "samples"). From shipped weights the optimiser starts afresh.
+    Returns the counts so far ("steps", "samples"). From shipped weights the optimiser starts afresh, and so does the
+    average: with its full memory it would still hold a good part of the shipped weights after a short run.
     """
     if state_file.exists():
         tensors, facts = load_state(state_file)
         restore_module(module, optimizer, average, tensors)
         counts = {"steps": int(str(facts["steps"])), "samples": int(str(facts["samples"]))}
+        average.steps = counts["steps"]
     elif shipped.exists():
         weights = load_file(shipped)
         restore_module(module, optimizer, average, {f"{kind}.{n}": t for n, t in weights.items() for kind in _KINDS})
         record = json.loads((shipped.parent.parent / "training.json").read_text()).get(state_file.stem, {})
         counts = {"steps": int(record.get("steps", 0)), "samples": int(record.get("samples", 0))}
     else:
-        return {"steps": 0, "samples": 0}
-    average.steps = counts["steps"]
+        counts = {"steps": 0, "samples": 0}
     return counts
 
 

@@ -6,6 +6,7 @@ a few times and none for long.
 """
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,9 +18,13 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from storybook.clip_stage import tokenize
+from cns.text import encode, tokenize
 from storybook.muon import muon_for
-from storybook.pools import _draw_chunk, draw_pool, one_scene, to_pixels
+from storybook.names import Namer
+from storybook.pipeline import generate_pictures, load_pipeline
+from storybook.pools import _draw_chunk, draw_pool, to_pixels
+from storybook.sheets import contact_sheet
+from storybook.tokenizer import MAX_TOKENS
 from storybook.training import (
     Clock,
     Log,
@@ -32,7 +37,7 @@ from storybook.training import (
     save_state,
 )
 from storybook.vae_stage import LATENT_CHANNELS, LATENT_SIZE, encode_mean
-from storybook.world import Scene, caption
+from storybook.world import NOUNS, Scene, caption, random_scene
 
 SCHEDULER = {
     "num_train_timesteps": 1000,
@@ -58,6 +63,8 @@ PIPELINE = {
 EMPTY_CAPTIONS = 0.1  # share of rows trained without a caption, for classifier-free guidance
 RENEWED = 512  # scenes drawn at a time to renew the ring
 USES = 6  # how often a scene is used before it is replaced
+SAMPLES = 24  # pictures of a sheet
+PLAIN_LOOK, RICH = 0.25, 0.8  # more of what no caption says than the other stages see: it is drawn by name
 
 
 def build_unet(text_width: int, channels: tuple[int, ...] = (128, 192)) -> UNet2DConditionModel:
@@ -76,12 +83,17 @@ def build_unet(text_width: int, channels: tuple[int, ...] = (128, 192)) -> UNet2
     )
 
 
+def peculiar_scene(rng: np.random.Generator) -> list[Scene]:
+    """One random scene, as a group of one."""
+    return [random_scene(rng, plain_look=PLAIN_LOOK, rich=RICH)]
+
+
 class LatentRing:
     """Scenes with their latents, renewed in the background: drawing happens in another process, encoding here."""
 
     def __init__(self, vae: AutoencoderKL, size: int, seed: int, device: torch.device):
         self.vae, self.device, self.seed, self.chunk = vae, device, seed, 0
-        self.scenes, pictures = draw_pool(one_scene, size, seed)
+        self.scenes, pictures = draw_pool(peculiar_scene, size, seed)
         self.latents = torch.cat([self._encode(pictures[start : start + 256]) for start in range(0, size, 256)])
         self.next_row, self.uses = 0, 0
         self.executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
@@ -89,7 +101,7 @@ class LatentRing:
 
     def _ask(self) -> "Future[tuple[list[Scene], np.ndarray]]":
         self.chunk += 1
-        return self.executor.submit(_draw_chunk, one_scene, self.seed + 1, self.chunk, RENEWED)
+        return self.executor.submit(_draw_chunk, peculiar_scene, self.seed + 1, self.chunk, RENEWED)
 
     @torch.no_grad()
     def _encode(self, pictures: Tensor) -> Tensor:
@@ -136,11 +148,12 @@ def run(
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
     vae = AutoencoderKL.from_pretrained(folder / "vae", low_cpu_mem_usage=False).float().to(device).eval()
+    namer = Namer({noun: _embedding(tokenizer, text_encoder, noun) for noun in NOUNS})
     torch.manual_seed(4)
     unet = build_unet(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())  # the CPU's fused attention is slow backwards at 64 positions
     optimizer = muon_for(unet, rate, outer=("conv_in", "conv_out"))
-    average = MovingAverage(unet, 0.9995)
+    average = MovingAverage(unet, 0.998)
     state_file = checkpoints / "unet.safetensors"
     counts = begin(state_file, folder / "unet" / "diffusion_pytorch_model.safetensors", unet, optimizer, average)
     step, samples = counts["steps"], counts["samples"]
@@ -158,8 +171,9 @@ def run(
     while not clock.over:
         scenes, rows = ring.rows(generator, batch)
         latents = rows.to(device).float()
-        texts = ["" if rng.random() < EMPTY_CAPTIONS else caption(scene, rng) for scene in scenes]
-        times = torch.randint(1000, (batch,), generator=generator).to(device)
+        texts, names = write_captions(scenes, namer, rng)
+        # High noise more often: words decide there, and a picture that has begun to show needs none.
+        times = (1000 * torch.rand(batch, generator=generator).sqrt()).long().to(device)
         noise = torch.randn(latents.shape, generator=generator).to(device)
         a, s = signal[times].view(-1, 1, 1, 1), noise_level[times].view(-1, 1, 1, 1)
         noisy = (a * latents + s * noise).contiguous(memory_format=torch.channels_last)
@@ -168,7 +182,8 @@ def run(
             group["lr"] = rate * clock.rate(step - started, 100)
         with autocast(device):
             with torch.no_grad():
-                text = text_encoder(tokenize(tokenizer, texts).to(device)).last_hidden_state
+                prompts = tokenize(tokenizer, texts, MAX_TOKENS)
+                text = encode(text_encoder, prompts, names, penultimate=False)[0]
             made = forward(noisy, times, text, return_dict=False)[0]
         loss = (made.float() - target).square().mean()
         loss.backward()
@@ -184,11 +199,38 @@ def run(
         if step % 1000 == 0:
             save_state(state_file, module_state(unet, optimizer, average), {"steps": step, "samples": samples})
             snapshot(unet, average, folder)
+            draw_samples(folder, checkpoints / f"unet-{step:06}.png")
     ring.close()
     save_state(state_file, module_state(unet, optimizer, average), {"steps": step, "samples": samples})
     snapshot(unet, average, folder)
+    draw_samples(folder, checkpoints / f"unet-{step:06}.png")
     record_stage(folder, "unet", steps=step, samples=samples, minutes=clock.minutes, device=device.type)
     log(f"unet done: step {step} samples {samples}")
+
+
+def write_captions(
+    scenes: Sequence[Scene], namer: Namer, rng: np.random.Generator
+) -> tuple[list[str], dict[str, Tensor]]:
+    """A caption for each scene, now and then empty, and the vectors of the <name>s in them."""
+    texts: list[str] = []
+    names: dict[str, Tensor] = {}
+    for row, scene in enumerate(scenes):
+        if rng.random() < EMPTY_CAPTIONS:
+            texts.append("")
+            continue
+        called: list[str | None] = []
+        for place, name in enumerate(namer.call_things(scene, rng)):
+            called.append(None if name is None else f"<{row}-{place}>")
+            if name is not None:
+                names[f"<{row}-{place}>"] = name
+        texts.append(caption(scene, rng, names=called))
+    return texts, names
+
+
+def _embedding(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, word: str) -> Tensor:
+    """The embedding (width,) of a word that is one piece."""
+    made: Tensor = text_encoder.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids(f"{word}</w>")]
+    return made
 
 
 def snapshot(unet: UNet2DConditionModel, average: MovingAverage, folder: Path) -> None:
@@ -198,3 +240,10 @@ def snapshot(unet: UNet2DConditionModel, average: MovingAverage, folder: Path) -
     save_half(averaged, folder / "unet")
     DDPMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(PIPELINE, indent=1) + "\n")
+
+
+def draw_samples(folder: Path, sheet: Path) -> None:
+    """Draw the same prompts from the same seeds by the weights in `folder`, to be held against earlier sheets."""
+    rng = np.random.default_rng(20)
+    texts = [caption(random_scene(rng, plain_look=1.0), rng, whole=True) for _ in range(SAMPLES)]
+    contact_sheet(generate_pictures(load_pipeline(folder), texts, seed=20), columns=8, zoom=3).save(sheet)

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from storybook.pools import draw_pool, one_scene, to_pixels
+from storybook.sheets import contact_sheet
 from storybook.training import (
     Clock,
     Log,
@@ -27,6 +28,7 @@ from storybook.world import PICTURE_PX
 
 LATENT_CHANNELS = 32
 LATENT_SIZE = 8
+SAMPLES = 8  # pictures on a sheet, there and back
 NOISE = 0.1  # standard deviation of the noise added to latents of unit scale while training
 BATCH = 32
 POSTERIOR_LOGVAR = -10.0  # the stock pipeline may sample the posterior: it is as good as its mean
@@ -123,7 +125,17 @@ def run(folder: Path, checkpoints: Path, minutes: float, device: torch.device, l
     record_stage(folder, "vae", steps=step, samples=step * BATCH, minutes=clock.minutes, device=device.type)
     average.write_into(vae)
     log(f"vae done: step {step} {_measure(vae, held_out, device)}")
+    draw_samples(vae, held_out[:SAMPLES], device, checkpoints / f"vae-{step:06}.png")
     export(vae, held_out, folder)
+
+
+@torch.no_grad()
+def draw_samples(vae: AutoencoderKL, pixels: Tensor, device: torch.device, sheet: Path) -> None:
+    """Pictures (n, 3, 64, 64) in -1..1 there and back: a row of them, and below it what came back."""
+    with autocast(device):
+        made = decode(vae, _unit_latents(vae, pixels))
+    shown = ((torch.cat([pixels, made]).float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    contact_sheet([*shown.permute(0, 2, 3, 1).cpu().numpy()], columns=len(pixels), zoom=3).save(sheet)
 
 
 def _unit_latents(vae: AutoencoderKL, pixels: Tensor) -> Tensor:

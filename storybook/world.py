@@ -5,8 +5,10 @@ patterns occur without a word for them: they are what makes an individual, and w
 up.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 
 import numpy as np
 from PIL import Image
@@ -117,9 +119,9 @@ def _random_rgb(rng: np.random.Generator) -> Rgb:
     return min(255, max(0, red + a)), min(255, max(0, green + b)), min(255, max(0, blue + c))
 
 
-def _random_look(rng: np.random.Generator) -> Look:
-    """At least one peculiarity; a third of looks have nearly everything, as the individuals do."""
-    often = 0.8 if rng.random() < 0.35 else 0.35
+def _random_look(rng: np.random.Generator, rich: float) -> Look:
+    """At least one peculiarity; a share `rich` of looks have nearly everything, as the individuals do."""
+    often = 0.8 if rng.random() < rich else 0.35
     off_palette = rng.random() < often
     pattern = _pick(rng, UNNAMED_PATTERNS) if rng.random() < often else None
     emblem = _pick(rng, EMBLEMS) if rng.random() < often else None
@@ -137,9 +139,11 @@ def _random_look(rng: np.random.Generator) -> Look:
     )
 
 
-def random_thing(rng: np.random.Generator, *, plain_look: float = 0.65) -> Thing:
-    """A thing of the world; with probability 1 - `plain_look` it has something no caption says."""
-    look = None if rng.random() < plain_look else _random_look(rng)
+def random_thing(rng: np.random.Generator, *, plain_look: float = 0.65, rich: float = 0.35) -> Thing:
+    """A thing of the world; with probability 1 - `plain_look` it has something no caption says, and of those a share
+    `rich` have nearly everything.
+    """
+    look = None if rng.random() < plain_look else _random_look(rng, rich)
     palette = tuple(COLOURS)
     colour: str | None = _pick(rng, palette)
     pattern, second = "plain", None
@@ -167,13 +171,13 @@ def place_two(rng: np.random.Generator, left: Thing, right: Thing) -> tuple[Plac
     )
 
 
-def random_scene(rng: np.random.Generator, *, two: float = 0.4) -> Scene:
-    """A scene with two things with probability `two`, else with one."""
+def random_scene(rng: np.random.Generator, *, two: float = 0.4, plain_look: float = 0.65, rich: float = 0.35) -> Scene:
+    """A scene with two things with probability `two`, else with one; the things as `random_thing` makes them."""
     background, seed = _pick(rng, BACKGROUNDS), int(rng.integers(2**31))
-    if rng.random() < two:
-        left, right = random_thing(rng), random_thing(rng)
-        return Scene(place_two(rng, left, right), background, _pick(rng, RELATIONS), seed)
-    return Scene((place_one(rng, random_thing(rng)),), background, None, seed)
+    things = [random_thing(rng, plain_look=plain_look, rich=rich) for _ in range(2 if rng.random() < two else 1)]
+    if len(things) == 2:
+        return Scene(place_two(rng, *things), background, _pick(rng, RELATIONS), seed)
+    return Scene((place_one(rng, *things),), background, None, seed)
 
 
 # --- drawing --------------------------------------------------------------------------------------------------------
@@ -239,9 +243,17 @@ def describe_thing(thing: Thing, *, with_colour: bool = True) -> str:
     return f"{article(words)} {words}"
 
 
-def caption(scene: Scene, rng: np.random.Generator, *, whole: bool = False) -> str:
-    """Put a scene into words. Unless `whole`, colours (15 %) and the place (10 %) are sometimes left out."""
-    things = [describe_thing(p.thing, with_colour=whole or rng.random() > 0.15) for p in scene.placed]
+def caption(scene: Scene, rng: np.random.Generator, *, whole: bool = False, names: Sequence[str | None] = ()) -> str:
+    """Put a scene into words. Unless `whole`, colours (15 %) and the place (10 %) are sometimes left out.
+
+    names: for each thing, what it is called by instead of being described ("<a>": "a <a> mug"), or None.
+    """
+    things = [
+        f"a {name} {placed.thing.noun}"
+        if name
+        else describe_thing(placed.thing, with_colour=whole or rng.random() > 0.15)
+        for placed, name in zip_longest(scene.placed, names)
+    ]
     words = f" {scene.relation} ".join(things)
     if whole or rng.random() > 0.1:
         words = f"{words} {scene.background}"

@@ -16,7 +16,7 @@ from cns.own_settings import (
 )
 from cns.settings import LearningSettings, UnknownSetting
 from storybook import MODEL_FOLDER
-from storybook.evaluate import GUIDANCE
+from storybook.pipeline import GUIDANCE
 
 
 def _write(folder: Path, text: str, name: str = LEARNING_SETTINGS) -> Path:

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTokenizer
 
-from storybook import text_tower
+from storybook import text_tower, vae_stage
 from storybook.clip_stage import build_clip, export, noun_accuracy, save_text_encoder, tokenize
 from storybook.encoder import EMBEDDING, IndividualsEncoder, load_encoder, save_encoder
 from storybook.tokenizer import MAX_TOKENS, train_tokenizer
@@ -138,3 +139,30 @@ def test_the_judge_survives_saving_with_what_was_measured_of_it(tmp_path: Path) 
     assert torch.equal(again.identify(pixels), encoder.identify(pixels))
     assert again.identify(pixels).shape == (2, EMBEDDING)
     assert again.identify(pixels).norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_the_autoencoder_s_sheet_shows_pictures_and_below_them_what_came_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pixels = torch.rand(3, 3, 64, 64) * 2 - 1
+    vae_stage.draw_samples(vae_stage.build_vae().eval(), pixels, torch.device("cpu"), tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        shown = torch.from_numpy(np.array(sheet))  # (height, width, 3) uint8, each pixel three times as large
+    assert shown.shape == (2 * 192 + 2, 3 * 192 + 4, 3)
+    first = shown[:192:3, :192:3].permute(2, 0, 1)
+    assert (first.float() / 127.5 - 1 - pixels[0]).abs().max() < 0.01
+    assert not torch.equal(shown[:192], shown[194:])
+
+
+def test_an_average_that_starts_from_shipped_weights_soon_forgets_them(tmp_path: Path) -> None:
+    module, optimizer, average = _fresh()
+    shipped = tmp_path / "part" / "model.safetensors"
+    shipped.parent.mkdir()
+    save_file({name: torch.full_like(p, 9.0) for name, p in module.named_parameters()}, shipped)
+    record_stage(tmp_path, "part", steps=5000, samples=12, minutes=1, device="cpu")
+    begin(tmp_path / "part.safetensors", shipped, module, optimizer, average)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    for _ in range(60):
+        average.update(module)
+    assert all(value.abs().max() < 0.1 for value in average.values.values())
