@@ -20,6 +20,7 @@ from app.jobs.models import Job, JobKind, JobState
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, to_pictures
 from cns.recipe import recipe_of, to_png
+from cns.regions import Region
 from worker.attempt import attempt, check_base
 from worker.errors import ClaimGone, TookTooLong
 from worker.hands import Hold
@@ -77,6 +78,7 @@ def _read(worker: "Worker", session: Session, job_id: UUID) -> Asked:
     history = session.get_one(History, generation.history_id)
     check_base(worker, history, session.get(BaseModelRow, history.base_id))
     line = lineage(session, generation.version_id)
+    regions = tuple(Region(**region) for region in generation.regions)
     requests = tuple(
         GenerationRequest(
             prompt=generation.prompt,
@@ -87,6 +89,7 @@ def _read(worker: "Worker", session: Session, job_id: UUID) -> Asked:
             sampler=generation.sampler,
             width_px=generation.width_px,
             height_px=generation.height_px,
+            regions=regions,
         )
         for place in range(generation.count)
     )

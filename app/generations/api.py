@@ -18,6 +18,7 @@ from app.files import IfNoneMatch, blob_response, stream_file, thumbnail_respons
 from app.generations import service
 from app.generations.models import Generation, Image
 from app.generations.recipe import read_recipe
+from app.generations.regions import MOST_REGIONS, Region
 from app.histories.models import Version
 from app.histories.service import get_history
 from app.idempotency import make_once
@@ -34,6 +35,10 @@ router = APIRouter(tags=["generations"])
 LONGEST_WAIT_S = 60
 
 PROMPT_EXAMPLE = "a photo of a <rex> dog next to a <momo> cat on the grass"
+REGIONS_EXAMPLE: list[Any] = [
+    {"prompt": "a photo of a <rex> dog on the grass", "left": 0, "top": 0, "right": 0.5, "bottom": 1},
+    {"prompt": "a photo of a <momo> cat on the grass", "left": 0.5, "top": 0, "right": 1, "bottom": 1},
+]
 IMAGE_EXAMPLE: dict[str, Any] = {
     "id": "9e0f1b3c-41f7-4a52-b0a8-7c9a5d2e6f33",
     "seed": 1,
@@ -55,10 +60,25 @@ GENERATION_EXAMPLE: dict[str, Any] = {
     "sampler": "ddim",
     "width_px": 64,
     "height_px": 64,
+    "regions": REGIONS_EXAMPLE,
     "created_at": "2026-11-23T10:00:00Z",
     "job": GENERATE_EXAMPLE,
     "images": [IMAGE_EXAMPLE],
 }
+
+
+class RegionOfPicture(BaseModel):
+    """A box in the picture with a prompt of its own, which holds inside it in the place of the picture's.
+
+    Its edges are shares of the picture's width and height, from 0 at the left and the top to 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, json_schema_extra={"example": REGIONS_EXAMPLE[0]})
+    prompt: str
+    left: float = Field(ge=0, le=1)
+    top: float = Field(ge=0, le=1)
+    right: float = Field(ge=0, le=1)
+    bottom: float = Field(ge=0, le=1)
 
 
 class NewGeneration(BaseModel):
@@ -67,7 +87,9 @@ class NewGeneration(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         allow_inf_nan=False,
-        json_schema_extra={"example": {"prompt": PROMPT_EXAMPLE, "count": 4, "seed": 1}},
+        json_schema_extra={
+            "example": {"prompt": PROMPT_EXAMPLE, "count": 4, "seed": 1, "regions": REGIONS_EXAMPLE},
+        },
     )
     prompt: str
     negative_prompt: str = ""
@@ -79,6 +101,12 @@ class NewGeneration(BaseModel):
     sampler: str | None = None
     width_px: int | None = Field(None, ge=1)
     height_px: int | None = Field(None, ge=1)
+    regions: list[RegionOfPicture] = Field(
+        default_factory=list,
+        max_length=MOST_REGIONS,
+        description="So that two concepts in one picture do not blend. Where boxes overlap, they share; where none is, "
+        "`prompt` holds. The words of a box are read as those of a whole picture, of which it shows its part.",
+    )
 
 
 class ImageShown(BaseModel):
@@ -109,6 +137,7 @@ class GenerationShown(BaseModel):
     sampler: str
     width_px: int
     height_px: int
+    regions: list[RegionOfPicture]
     created_at: datetime
     job: JobShown
     images: list[ImageShown]
@@ -183,6 +212,7 @@ def show_generations(session: Session, rows: Sequence[tuple[Generation, Job]]) -
             sampler=generation.sampler,
             width_px=generation.width_px,
             height_px=generation.height_px,
+            regions=[RegionOfPicture(**region) for region in generation.regions],
             created_at=generation.created_at,
             job=job,
             images=images[generation.id],
@@ -222,7 +252,7 @@ async def ask(
     prefer: Annotated[str | None, Header(description="`wait=30`: answer when it is done, or after 30 s.")] = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> GenerationShown:
-    """Ask for pictures; any number of concepts may stand in the prompt."""
+    """Ask for pictures; any number of concepts may stand in the prompt, or each in a region of its own."""
     once = make_once(caller.id, idempotency_key, "generate", history_id, new.model_dump())
     generation, job = await run_in_threadpool(
         service.ask,
@@ -232,7 +262,8 @@ async def ask(
         history_id,
         version_number=new.version,
         once=once,
-        **new.model_dump(exclude={"version"}),
+        regions=[Region(**region.model_dump()) for region in new.regions],
+        **new.model_dump(exclude={"version", "regions"}),
     )
     if seconds := seconds_to_wait(prefer):
         response.headers["Preference-Applied"] = f"wait={seconds:.0f}"

@@ -14,6 +14,7 @@ from app.errors import Invalid
 from app.forms import TypedForm
 from app.generations import service, studio
 from app.generations.models import Generation, Image
+from app.generations.regions import prompts_of
 from app.histories.models import BaseModelRow
 from app.histories.service import get_history, list_histories, number_of, steps_of
 from app.paging import moment_key, open_cursor, read_moment_key, split_page
@@ -129,7 +130,7 @@ def show_image(request: Request, image_id: UUID, caller: CurrentUser, session: R
     made = service.get_generation(session, caller.id, image.generation_id)
     desk = studio.desk_of(session, get_history(session, caller.id, made.history_id))
     version = number_of(session, made.version_id)
-    names = service.TOKEN.findall(f"{made.prompt} {made.negative_prompt}")
+    names = service.TOKEN.findall(" ".join([made.prompt, made.negative_prompt, *prompts_of(made.regions)]))
     return render(
         request,
         "gallery/image.html" if is_fragment(request) else "gallery/image_page.html",
@@ -152,8 +153,10 @@ def show_image(request: Request, image_id: UUID, caller: CurrentUser, session: R
 
 def _rest(made: Generation, image: Image, version: int) -> dict[str, object]:
     negative = {"negative_prompt": made.negative_prompt} if made.negative_prompt else {}
+    regions = {"regions": made.regions} if made.regions else {}
     return {
         **negative,
+        **regions,
         "version": version,
         "seed": image.seed,
         "steps": made.steps,

@@ -1,16 +1,20 @@
 """Pictures asked for and pictures made."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
 
 
 class Generation(Base):
-    """One request for pictures under one version (NULL: the bare base). Its pictures have seeds seed, seed + 1, ..."""
+    """One request for pictures under one version (NULL: the bare base). Its pictures have seeds seed, seed + 1, ...
+
+    regions: boxes with prompts of their own, as `app.generations.regions` keeps them.
+    """
 
     __tablename__ = "generations"
     __table_args__ = (
@@ -34,6 +38,7 @@ class Generation(Base):
     sampler: Mapped[str] = mapped_column(String(20))
     width_px: Mapped[int]
     height_px: Mapped[int]
+    regions: Mapped[list[Any]] = mapped_column(default=list, server_default=text("'[]'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

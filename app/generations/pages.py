@@ -161,6 +161,8 @@ def _calls(request: Request) -> Callable[[studio.Asked], Call]:
         body: dict[str, object] = {"prompt": made.prompt}
         if made.negative_prompt:
             body["negative_prompt"] = made.negative_prompt
+        if made.regions:
+            body["regions"] = made.regions
         body |= {"version": asked.version, "seed": made.seed, "count": made.count, "steps": made.steps}
         body |= {"guidance": made.guidance, "sampler": made.sampler}
         body |= {"width_px": made.width_px, "height_px": made.height_px}

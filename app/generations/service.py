@@ -10,7 +10,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import Text, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.concepts.service import check_open_jobs
@@ -18,6 +18,7 @@ from app.config import Settings
 from app.db import UnitOfWork
 from app.errors import Invalid, NotFound
 from app.generations.models import Generation, Image
+from app.generations.regions import Region, checked_regions
 from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import LARGEST_NUMBER, get_history, get_version, known_names
 from app.idempotency import Once, commit_once
@@ -50,6 +51,7 @@ def ask(
     sampler: str | None = None,
     width_px: int | None = None,
     height_px: int | None = None,
+    regions: Sequence[Region] = (),
     once: Once | None = None,
 ) -> tuple[Generation, Job]:
     """Queue pictures of `prompt`. version_number: None for the head, 0 for the bare base; what is None is the base's
@@ -59,6 +61,7 @@ def ask(
     negative_prompt = written(negative_prompt, "negative_prompt", LONGEST_PROMPT, "A negative prompt")
     if not prompt:
         raise Invalid("What shall be in the picture? The prompt is empty.", field="prompt")
+    kept_regions = checked_regions(regions, LONGEST_PROMPT)
     if not 1 <= count <= limits.max_images:
         raise Invalid(f"1 to {limits.max_images} pictures can be asked for at once, not {count}.", field="count")
     with uow:
@@ -74,6 +77,8 @@ def ask(
         known = known_names(session, history, version_id)
         check_tokens(prompt, known, "prompt")
         check_tokens(negative_prompt, known, "negative_prompt")
+        for place, region in enumerate(kept_regions):
+            check_tokens(region["prompt"], known, f"regions.{place}.prompt")
         facts = session.get_one(BaseModelRow, history.base_id).facts
         width, height = _checked_size(facts, limits, width_px, height_px)
         job = Job(
@@ -97,6 +102,7 @@ def ask(
             sampler=_checked_sampler(facts, sampler),
             width_px=width,
             height_px=height,
+            regions=kept_regions,
         )
         session.add(generation)
         session.add(JobEvent(job_id=job.id, kind="state", data={"state": JobState.QUEUED.value}))
@@ -208,7 +214,9 @@ def list_images(
         version_number = min(version_number, LARGEST_NUMBER)
         asked = asked.join(Version, Version.id == Generation.version_id).where(Version.number == version_number)
     if concept is not None:
-        asked = asked.where(Generation.prompt.contains(f"<{concept}>", autoescape=True))
+        token = f"<{concept}>"
+        in_a_region = Generation.regions.cast(Text).contains(token, autoescape=True)
+        asked = asked.where(or_(Generation.prompt.contains(token, autoescape=True), in_a_region))
     if after is not None:
         asked = asked.where(tuple_(Image.created_at, Image.id) < tuple_(*after))
     asked = asked.order_by(Image.created_at.desc(), Image.id.desc()).limit(limit)

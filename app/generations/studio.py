@@ -151,5 +151,6 @@ def values_of(asked: Generation, *, version: int | None = None, seed: int | None
         "sampler": asked.sampler,
         "width_px": asked.width_px,
         "height_px": asked.height_px,
+        "regions": asked.regions,
         "version": version,
     }

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.concepts.models import Concept
 from app.generations.models import Generation, Image
+from app.generations.regions import prompts_of
 from app.generations.studio import first_pictures
 from app.histories.graph import Graph, draw_graph
 from app.histories.models import BaseModelRow, History, Version
@@ -175,16 +176,17 @@ def _drawn(
     session: Session, history_id: UUID, version_id: UUID | None, names: Sequence[str]
 ) -> dict[str, Sequence[Image]]:
     """The latest pictures of each concept made at a version."""
-    made = select(Image, Generation.prompt).join(Generation, Generation.id == Image.generation_id)
+    made = select(Image, Generation.prompt, Generation.regions).join(Generation, Generation.id == Image.generation_id)
     rows = session.execute(
         made.where(Generation.history_id == history_id, Generation.version_id.is_not_distinct_from(version_id))
         .order_by(Image.created_at.desc(), Image.position)
         .limit(200)
     )
     found: dict[str, list[Image]] = {name: [] for name in names}
-    for image, prompt in rows:
+    for image, prompt, regions in rows:
+        said = " ".join([prompt, *prompts_of(regions)])
         for name in names:
-            if f"<{name}>" in prompt and len(found[name]) < MOST_OF_A_CONCEPT:
+            if f"<{name}>" in said and len(found[name]) < MOST_OF_A_CONCEPT:
                 found[name].append(image)
     return {name: images for name, images in found.items() if images}
 
@@ -195,7 +197,7 @@ def pairs_of(session: Session, history: History, left: Version | None, right: Ve
     first, second = aliased(Image), aliased(Image)
     same = [
         getattr(mine, name) == getattr(theirs, name)
-        for name in ("prompt", "negative_prompt", "steps", "guidance", "sampler", "width_px", "height_px")
+        for name in ("prompt", "negative_prompt", "steps", "guidance", "sampler", "width_px", "height_px", "regions")
     ]
     rows = session.execute(
         select(mine.prompt, first, second)

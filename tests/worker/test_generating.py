@@ -3,18 +3,21 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from uuid import UUID
 
 import numpy as np
 import pytest
 from sqlalchemy import update
 
+from app.generations import regions
 from app.jobs.models import Job, JobState
 from cns.base_model import BaseModel
 from cns.compose import compose
 from cns.denoise import GenerationRequest, to_pictures
 from cns.denoise import generate as generate_alone
 from cns.recipe import recipe_of, to_png
+from cns.regions import MOST_REGIONS, Region
 from tests.worker.processes import wait_until
 from tests.worker.test_engine import rows_of_calls
 from tests.worker.world import World
@@ -71,6 +74,20 @@ def test_a_picture_is_the_one_that_the_library_makes_with_its_recipe_inside(work
     assert world.job(job).state == JobState.DONE
     (recipe,) = world.recipes(job)
     assert (recipe["version"], recipe["deltas"][0]["concept"]) == (1, "rex")
+
+
+def test_a_picture_with_regions_is_the_one_that_the_library_makes(worker: Worker, world: World) -> None:
+    """Its regions reach the engine and the recipe, and both sides take as many."""
+    boxes = (Region("a dog", 0, 0, 0.5, 1), Region("a cat at night", 0.4, 0.5, 1, 1))
+    assert MOST_REGIONS == regions.MOST_REGIONS
+    job = world.generation(world.history(), "a house", regions=[asdict(box) for box in boxes])
+    assert generate(worker, job)
+    base = worker.equipment.base
+    asked = GenerationRequest("a house", "", 7, 4, 4.0, "ddim", 16, 16, boxes)
+    (picture,) = to_pictures(generate_alone(base, compose(base), [asked]))
+    assert world.pngs(job) == [to_png(picture, recipe_of(base, (), asked, 0))]
+    (recipe,) = world.recipes(job)
+    assert recipe["regions"] == [asdict(box) for box in boxes]
 
 
 def test_two_users_requests_of_two_versions_go_through_one_batch(worker: Worker, world: World) -> None:

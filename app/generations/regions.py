@@ -1,0 +1,47 @@
+"""Regions: boxes in a picture, each with a prompt of its own, as they are checked and kept."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.errors import Invalid
+from app.texts import written
+
+MOST_REGIONS = 8  # as many as `cns.regions` takes; a test of the worker's holds the two equal
+EDGES = ("left", "top", "right", "bottom")
+
+
+@dataclass(frozen=True)
+class Region:
+    """left, top, right, bottom: shares of the picture's width and height, 0..1 from its top left corner."""
+
+    prompt: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def checked_regions(regions: Sequence[Region], longest_prompt: int) -> list[dict[str, Any]]:
+    """What is kept of them: their fields, as JSON. Invalid, with the field such as `regions.0.prompt`."""
+    if len(regions) > MOST_REGIONS:
+        raise Invalid(f"A picture has at most {MOST_REGIONS} regions, not {len(regions)}.", field="regions")
+    kept = []
+    for place, region in enumerate(regions):
+        name = f"regions.{place}"
+        prompt = written(region.prompt, f"{name}.prompt", longest_prompt, f"The prompt of region {place + 1}")
+        if not prompt:
+            raise Invalid(f"What shall be in region {place + 1}? Its prompt is empty.", field=f"{name}.prompt")
+        if not (0 <= region.left < region.right <= 1 and 0 <= region.top < region.bottom <= 1):
+            raise Invalid(
+                f"Region {place + 1} must lie inside the picture, its left edge before its right one and its top above "
+                "its bottom.",
+                field=f"{name}.left",
+            )
+        kept.append({**asdict(region), "prompt": prompt})
+    return kept
+
+
+def prompts_of(regions: Collection[Mapping[str, Any]]) -> list[str]:
+    """The prompts of regions as they are kept."""
+    return [region["prompt"] for region in regions]
