@@ -2,7 +2,7 @@
 
 from app.accounts.models import ApiKey, LoginSession, SetupLink, User
 from app.blobs import Blob
-from app.concepts.models import Concept, ConceptPicture, Upload
+from app.concepts.models import Concept, ConceptPicture, Upload, UploadCaption
 from app.db import Base
 from app.generations.models import Generation, Image
 from app.histories.models import BaseModelRow, HeadMove, History, Version
@@ -27,6 +27,7 @@ __all__ = [
     "LoginSession",
     "SetupLink",
     "Upload",
+    "UploadCaption",
     "User",
     "Version",
     "WorkerRow",

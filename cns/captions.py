@@ -39,14 +39,24 @@ def with_token(caption: str, class_noun: str, token: str) -> str:
     The first occurrence of the noun as a whole word counts, in any case. A caption without the noun gets
     "a photo of a <rex> dog" in front; one that already names the token is left as its writer wants it.
     """
-    if token in caption:
-        return caption
-    individual = f"{token} {class_noun}"
+    return caption if token in caption else _with_words(caption, class_noun, f"{token} {class_noun}")
+
+
+def without_noun(caption: str, class_noun: str, slot: str = "{noun}") -> str:
+    """The caption for whatever is called otherwise: "a thing on the grass" -> "a {noun} on the grass".
+
+    A caption that does not say the noun gets "a photo of a {noun}" in front.
+    """
+    return _with_words(caption, class_noun, slot)
+
+
+def _with_words(caption: str, class_noun: str, words: str) -> str:
+    """`words` in the place of the first noun, or in front in a sentence of their own."""
     whole_word = re.compile(rf"(?<!\w){re.escape(class_noun)}(?!\w)", re.IGNORECASE)
-    replaced, found = whole_word.subn(lambda _: individual, caption, count=1)
+    replaced, found = whole_word.subn(lambda _: words, caption, count=1)
     if found:
         return replaced
-    return ", ".join(part for part in (f"a photo of a {individual}", caption.strip()) if part)
+    return ", ".join(part for part in (f"a photo of a {words}", caption.strip()) if part)
 
 
 class TemplateCaptioner:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.config import Settings, settings
 from app.logs import set_up_logs
-from app.queue import GENERATE_QUEUE, LEARN_QUEUE, QUEUE_OF
+from app.queue import QUEUE_OF
 from app.servers import broker_url
 
 # Celery warns whoever is root, for the sake of pickles, which are not accepted here, and whoever lets tasks outlive a
@@ -37,7 +37,7 @@ MESSAGE_LOST_S = 3600  # when a message that was handed out but never acknowledg
 def make_celery(chosen: Settings) -> Celery:
     made = Celery("palimpsest", broker=broker_url(chosen.redis_url), include=["worker.tasks"])
     made.conf.update(
-        task_queues=[Queue(LEARN_QUEUE), Queue(GENERATE_QUEUE)],
+        task_queues=[Queue(queue) for queue in QUEUE_OF.values()],
         task_routes={task: {"queue": queue} for task, queue in QUEUE_OF.items()},
         task_create_missing_queues=False,
         task_serializer="json",

@@ -56,6 +56,7 @@ class Worker:
         self.made: Recent[str, Tensor] = Recent(MOST_MADE_BYTES, lambda picture: picture.nbytes)
         self.most_learnings = max(1, settings.worker_threads // LEARNING_HANDS)
         self.learning_slots = threading.BoundedSemaphore(self.most_learnings)
+        self.captioning = threading.Lock()  # held by the thread that writes captions for teaching pages
         self.learning_pace = Pace()  # of one row of one optimiser step
         self.sweep = Sweep(self)
         self._send = send

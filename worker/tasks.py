@@ -1,4 +1,4 @@
-"""The two tasks. Thin: find the worker, call the use case. Safe to be delivered twice, or for a job that is gone.
+"""The tasks. Thin: find the worker, call the use case. Safe to be delivered twice, or for a job that is gone.
 
 A message says that a job waits. Which one is done is decided when a hand is free for it: each message still gets one
 job done, but people take turns, however many of the messages in the queue are those of one of them.
@@ -9,8 +9,9 @@ from uuid import UUID
 
 from app.jobs.claims import whose_turn
 from app.jobs.models import JobKind
-from app.queue import GENERATE, LEARN
+from app.queue import CAPTION, GENERATE, LEARN
 from worker import current
+from worker.captioning import caption_uploads
 from worker.celery_app import celery
 from worker.generating import generate
 from worker.learning import learn
@@ -36,6 +37,14 @@ def learn_concept(job_id: str) -> None:
         worker.learning_slots.release()
     if worked and not worker.hands.stopping.is_set():
         worker.sweep.ring(kind=JobKind.LEARN)  # the next one of this history may begin now
+
+
+@celery.task(name=CAPTION)
+def write_captions(base_id: str) -> None:
+    """A worker of another base leaves it: whoever looks at the page rings again."""
+    worker = current.worker()
+    if base_id == worker.equipment.base.id:
+        caption_uploads(worker)
 
 
 def do_next(worker: Worker, kind: JobKind, job_id: UUID, do: Callable[[Worker, UUID], bool]) -> bool:

@@ -54,3 +54,18 @@ class Upload(Base):
     width_px: Mapped[int]
     height_px: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class UploadCaption(Base):
+    """What the captioner of one base sees in a picture that waits. It goes with its upload.
+
+    caption: with {noun} where the class noun goes; "" when there is none to offer; null while it is only asked for.
+    """
+
+    __tablename__ = "upload_captions"
+    __table_args__ = (Index(None, "base_id"),)
+
+    upload_id: Mapped[UUID] = mapped_column(ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True)
+    base_id: Mapped[str] = mapped_column(ForeignKey("base_models.id", ondelete="CASCADE"), primary_key=True)
+    caption: Mapped[str | None] = mapped_column(String(500))
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())

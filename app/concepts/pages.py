@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.datastructures import UploadFile
 
 from app.concepts import service
+from app.concepts.captions import Offer, captions_for, offers, written_captions
 from app.concepts.models import Upload
 from app.concepts.remarks import remarks_on, remarks_on_all
 from app.concepts.sample_concepts import EMBEDDED, sample_concept, sample_concepts
@@ -87,6 +88,10 @@ def _start(
 ) -> Job:
     check_may_start(state, caller)
     lost = wanted - {upload.id for upload in chosen}
+    ids = [upload.id for upload in chosen]
+    with state.sessions() as session:
+        base_id = get_history(session, caller.id, history_id).base_id
+        shown = offers(ids, written_captions(session, base_id, ids), form.values)
     once = form.once(caller.id, "teach", history_id, sorted(str(one) for one in wanted))
     return service.start_learning(
         uow,
@@ -96,8 +101,8 @@ def _start(
         history_id,
         name=form.text("name"),
         class_noun=form.text("class_noun"),
-        upload_ids=[*(upload.id for upload in chosen), *lost],  # a lost one is refused with its sentence
-        captions=[form.text(f"caption-{upload.id}") for upload in chosen] + [""] * len(lost),
+        upload_ids=[*ids, *lost],  # a lost one is refused with its sentence
+        captions=[shown[upload_id].text for upload_id in ids] + [""] * len(lost),
         settings=read_settings_form(form),
         once=once,
     )
@@ -146,6 +151,7 @@ def _teach(
     history = get_history(session, caller.id, history_id)
     facts = base_of(session, history).facts
     uploads = waiting_uploads(session, caller.id)
+    written = captions_for(state.unit_of_work(), caller.id, history_id) if uploads else {}
     names = {field.name for field in FIELDS}
     return render(
         request,
@@ -159,6 +165,7 @@ def _teach(
         known=known_of(session, lineage(session, history, history.head_id)),
         samples=sample_concepts(facts.get("name", "")),
         uploads=uploads,
+        offers=offers([upload.id for upload in uploads], written, values),
         remarks=remarks_on(session, state.store, caller.id, uploads),
         remark_on_all=remarks_on_all(len(uploads)),
         limits=state.settings,
@@ -196,7 +203,14 @@ def upload(
         return render(request, "teach/refused.html", caller, status=error.status, sentence=error.message)
     together = waiting_uploads(session, caller.id)
     remarks = remarks_on(session, state.store, caller.id, together).get(kept.id, [])
-    return render(request, "teach/upload.html", caller, upload=kept, remarks_here=remarks, caption="", status=201)
+    return render(request, "teach/upload.html", caller, upload=kept, remarks_here=remarks, offer=Offer(), status=201)
+
+
+@router.post("/histories/{history_id}/captions")
+def show_captions(history_id: UUID, caller: CurrentUser, uow: Uow) -> JSONResponse:
+    """Upload -> what the captioner wrote, {noun} in it; null while it has not yet. Asks for those never asked for."""
+    written = captions_for(uow, caller.id, history_id)
+    return JSONResponse({str(upload_id): caption for upload_id, caption in written.items()})
 
 
 @router.post("/uploads/{upload_id}/drop", status_code=204)

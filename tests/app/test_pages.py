@@ -4,24 +4,26 @@ import html
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from app import blobs
 from app.accounts.models import User
-from app.concepts.models import ConceptPicture, Upload
+from app.concepts.captions import RING_AGAIN
+from app.concepts.models import ConceptPicture, Upload, UploadCaption
 from app.config import Settings
 from app.db import Sessions
 from app.generations.models import Generation, Image
 from app.histories.models import History
 from app.jobs.models import Job, JobEvent
 from app.main import create_app
-from app.queue import GENERATE, LEARN
+from app.queue import CAPTION, GENERATE, LEARN
 from app.storage import BlobStore
 from tests.app import make
 from tests.app.person import Person, make_person, png
@@ -275,6 +277,85 @@ def test_no_more_pictures_wait_than_a_concept_takes(ask: Ask) -> None:
     more = ask("POST", "/uploads", files={"pictures": ("last.png", png(seed=99), "image/png")})
     assert more.status_code == 413
     assert "20 pictures are the most" in more.text
+
+
+def write_captions(sessions: Sessions, caption: str) -> None:
+    """As a worker does, for every picture that wants one."""
+    with sessions.begin() as session:
+        session.execute(update(UploadCaption).where(UploadCaption.caption.is_(None)).values(caption=caption))
+
+
+def caption_field(page: httpx.Response, upload_id: object) -> tuple[str, str]:
+    """What stands in the field of a picture, and what was put there by us."""
+    found = [re.search(rf'name="{name}-{upload_id}" value="(.*?)"', page.text) for name in ("caption", "offered")]
+    return tuple(html.unescape(one[1]) for one in found if one)  # type: ignore[return-value]
+
+
+def test_captions_are_asked_for_when_the_form_is_shown_and_stand_in_their_fields_at_the_next_look(
+    ask: Ask, ada: Person, sessions: Sessions, sent: list[Any]
+) -> None:
+    path = f"/histories/{ada.history_id}/teach"
+    ask("GET", path)
+    assert sent == []  # nothing waits
+    ask("POST", "/uploads", files={"pictures": ("dog.png", png(), "image/png")})
+    first = ask("GET", path)
+    assert sent == [(CAPTION, {"base_id": make.BASE_ID})]
+    with sessions() as session:
+        upload = session.scalars(select(Upload.id)).one()
+    assert caption_field(first, upload) == ("", "")
+    write_captions(sessions, "a photo of a {noun} on the grass")
+    assert caption_field(ask("GET", path), upload) == ("", "")  # the noun is not known yet
+    typed = {"name": "", "class_noun": "dog", "upload": str(upload)}
+    refused = ask("POST", path, data={**typed, f"caption-{upload}": "", f"offered-{upload}": ""})
+    offered = "a photo of a dog on the grass"
+    assert caption_field(refused, upload) == (offered, offered)
+    assert len(sent) == 1
+    # It follows the noun for as long as nobody has changed it, also when the learning is started.
+    same = {f"caption-{upload}": offered, f"offered-{upload}": offered, "class_noun": "cat"}
+    assert ask("POST", path, data={**typed, **same, "name": "rex"}).status_code == 303
+    with sessions() as session:
+        assert session.scalars(select(ConceptPicture.caption)).one() == "a photo of a cat on the grass"
+        assert session.scalars(select(UploadCaption)).all() == []
+    assert [task for task, _ in sent] == [CAPTION, LEARN]
+
+
+@pytest.mark.parametrize(("typed", "kept"), [("a dog at night", "a dog at night"), ("", None)])
+def test_what_was_typed_in_place_of_an_offered_caption_is_kept(
+    typed: str, kept: str | None, ask: Ask, ada: Person, sessions: Sessions
+) -> None:
+    path = f"/histories/{ada.history_id}/teach"
+    ask("POST", "/uploads", files={"pictures": ("dog.png", png(), "image/png")})
+    ask("GET", path)
+    write_captions(sessions, "a photo of a {noun} on the grass")
+    with sessions() as session:
+        upload = session.scalars(select(Upload.id)).one()
+    form = {"class_noun": "dog", "upload": str(upload), f"caption-{upload}": typed}
+    form |= {f"offered-{upload}": "a photo of a dog on the grass"}
+    assert caption_field(ask("POST", path, data={**form, "name": ""}), upload)[0] == typed
+    assert ask("POST", path, data={**form, "name": "rex"}).status_code == 303
+    with sessions() as session:
+        assert session.scalars(select(ConceptPicture.caption)).one() == kept
+
+
+def test_a_page_asks_for_captions_until_they_are_there_and_rings_again_after_a_while(
+    ask: Ask, ada: Person, sessions: Sessions, sent: list[Any]
+) -> None:
+    path = f"/histories/{ada.history_id}/captions"
+    assert ask("POST", path).json() == {}
+    ask("POST", "/uploads", files={"pictures": ("dog.png", png(), "image/png")})
+    (upload,) = ask("POST", path).json()
+    assert ask("POST", path).json() == {upload: None}
+    assert len(sent) == 1
+    with sessions.begin() as session:
+        session.execute(update(UploadCaption).values(asked_at=func.now() - RING_AGAIN - timedelta(seconds=1)))
+    ask("POST", path)
+    assert sent == [(CAPTION, {"base_id": make.BASE_ID})] * 2
+    write_captions(sessions, "a photo of a {noun}")
+    assert ask("POST", path).json() == {upload: "a photo of a {noun}"}
+    ask("POST", f"/uploads/{upload}/drop")
+    assert ask("POST", path).json() == {}
+    with sessions() as session:
+        assert session.scalars(select(UploadCaption)).all() == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,15 @@ import pytest
 import torch
 from PIL import Image
 
-from cns.captions import BlipCaptioner, Captioner, CaptionError, RetrievalCaptioner, TemplateCaptioner, with_token
+from cns.captions import (
+    BlipCaptioner,
+    Captioner,
+    CaptionError,
+    RetrievalCaptioner,
+    TemplateCaptioner,
+    with_token,
+    without_noun,
+)
 from cns.judge import load_judge
 from cns.phrases import EmptyList, load_generic_prompts, load_phrase_bank, read_phrases
 from tests import tiny_clip
@@ -31,6 +39,13 @@ def test_the_token_takes_the_place_of_the_first_noun(caption: str, expected: str
 def test_a_noun_may_be_of_several_words_or_odd_letters() -> None:
     assert with_token("a teddy bear (old)", "teddy bear", "<ted>") == "a <ted> teddy bear (old)"
     assert with_token("a c++ book", "c++", r"<a-1_\g>") == r"a <a-1_\g> c++ book"
+
+
+def test_a_noun_that_is_not_known_yet_leaves_its_place_open() -> None:
+    assert (
+        without_noun("a photo of a thing on the grass, a thing", "thing") == "a photo of a {noun} on the grass, a thing"
+    )
+    assert without_noun("somewhere in the snow", "thing") == "a photo of a {noun}, somewhere in the snow"
 
 
 def test_a_template_is_said_of_every_picture() -> None:

@@ -1,6 +1,6 @@
 // Teaching: files go up one after another as soon as they are dropped, chosen or pasted, and show at once.
 
-import { csrfToken, notify, sentenceOf } from "./page.js";
+import { announce, csrfToken, notify, sentenceOf } from "./page.js";
 import { duration } from "./words.js";
 
 const form = document.querySelector("[data-teach]");
@@ -55,8 +55,10 @@ function send(file, card) {
     request.addEventListener("loadend", () => {
       URL.revokeObjectURL(card.querySelector("img")?.src ?? "");
       const isHtml = request.getResponseHeader("content-type")?.startsWith("text/html");
-      if (isHtml) card.outerHTML = request.responseText;
-      else {
+      if (isHtml) {
+        card.outerHTML = request.responseText;
+        look();
+      } else {
         card.remove();
         refuse(`${file.name}: ${sentenceOf(request.responseText)}`);
       }
@@ -172,9 +174,7 @@ function tell() {
 
   form.querySelector("[data-shown-name]").textContent = name.value.replace(/^<|>$/g, "") || "rex";
   form.querySelector("[data-shown-noun]").textContent = noun.value || "dog";
-  for (const caption of form.querySelectorAll("[data-caption]")) {
-    caption.placeholder = `left to us, or: a ${noun.value || "dog"} on the grass`;
-  }
+  cards().forEach(offer);
 
   const steps = Number(form.elements.steps.value || estimate.dataset.defaultSteps);
   const pace = Number(form.dataset.secondsPerStep);
@@ -183,7 +183,59 @@ function tell() {
   else estimate.textContent = `${steps} steps. How long that takes here is known after the first one. You can close this page meanwhile.`;
 }
 
+// --- captions that are offered ---------------------------------------------------------------------------------------
+
+const SLOT = "{noun}"; // where the class noun goes in what a worker wrote
+const ASK_EVERY_MS = 800;
+const PATIENCE_MS = 20000; // without a worker a caption is left to the learning
+let asking = 0;
+let patientUntil = 0;
+
+// A field is ours as long as what stands in it is what we put there; nothing in the beginning.
+function offer(card) {
+  const field = card.querySelector("[data-caption]");
+  const before = card.querySelector("[data-offered]");
+  if (!field) return;
+  const { template } = card.dataset;
+  const said = noun.value.trim();
+  const isTypedIn = document.activeElement === field && !field.value;
+  if (template && field.value === before.value && !isTypedIn) field.value = before.value = said ? template.replace(SLOT, said) : "";
+  if (template) field.placeholder = `left to us, or: ${template.replace(SLOT, said || "…")}`;
+  else if (template == null && asking) field.placeholder = "we are looking at it";
+  else field.placeholder = `left to us, or: a ${said || "dog"} on the grass`;
+}
+
+const unseen = () => cards().filter((card) => card.dataset.template == null);
+
+// Ask until every picture has its caption, or it takes too long.
+function look() {
+  patientUntil = Date.now() + PATIENCE_MS;
+  if (!asking && unseen().length) asking = setTimeout(askForCaptions, 200);
+}
+
+async function askForCaptions() {
+  const answer = await fetch(form.dataset.captions, { method: "POST", headers: { "X-CSRF-Token": csrfToken() } }).catch(() => null);
+  const written = answer?.ok ? await answer.json().catch(() => ({})) : {};
+  let come = 0;
+  for (const card of unseen()) {
+    const template = written[card.dataset.upload];
+    if (template == null) continue;
+    card.dataset.template = template;
+    if (template) come += 1;
+  }
+  const goesOn = unseen().length > 0 && Date.now() < patientUntil;
+  asking = goesOn ? setTimeout(askForCaptions, ASK_EVERY_MS) : 0;
+  if (come && !asking) announce("Captions are offered for your pictures.");
+  cards().forEach(offer);
+}
+
+list.addEventListener("focusout", (event) => {
+  const card = event.target.closest("[data-upload]");
+  if (card) setTimeout(() => offer(card));
+});
+
 const wrongName = () => (/^<?[A-Za-z0-9_-]{1,60}>?$/.test(name.value.trim()) ? "" : "Letters, digits, - or _ only, without spaces: rex, my-mug.");
 name.addEventListener("input", () => name.setCustomValidity(name.value ? wrongName() : ""));
 form.addEventListener("input", tell);
+look();
 tell();

@@ -1,0 +1,120 @@
+"""Captions for pictures that wait on a teaching page: written in a turn of the engine, missed by nobody."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from app.blobs import keep
+from app.concepts.captions import captions_for
+from app.concepts.models import Upload, UploadCaption
+from app.db import UnitOfWork
+from app.histories.models import BaseModelRow
+from app.jobs.models import JobState
+from app.queue import CAPTION
+from tests.tiny_clip import random_pictures
+from tests.worker.world import World, png_of
+from worker import current
+from worker.learning import learn
+from worker.process import Worker
+from worker.tasks import celery, write_captions
+
+
+@pytest.fixture(autouse=True)
+def _this_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current, "_worker", worker)
+
+
+def upload(world: World, picture: Image.Image, name: str = "ada") -> UUID:
+    """A picture that waits, as the web process keeps it."""
+    with world.sessions.begin() as session:
+        digest = keep(session, world.store, png_of(picture), "image/png")
+        size = {"width_px": picture.width, "height_px": picture.height}
+        made = Upload(owner_id=world.user(name), blob_sha256=digest, file_name="x.png", **size)
+        session.add(made)
+        session.flush()
+        return made.id
+
+
+def ask(world: World, history_id: UUID, name: str = "ada") -> tuple[dict[UUID, str | None], list[dict[str, str]]]:
+    """What the page of a history is told, and the messages that it sent."""
+    rung: list[dict[str, str]] = []
+
+    def send(task: str, *, kwargs: dict[str, str]) -> None:
+        assert task == CAPTION
+        rung.append(kwargs)
+
+    return captions_for(UnitOfWork(world.sessions, send), world.user(name), history_id), rung
+
+
+def test_the_task_is_known_by_the_name_that_the_web_process_sends() -> None:
+    assert CAPTION in celery.tasks
+
+
+def test_every_waiting_picture_gets_the_caption_that_its_learning_would_write(worker: Worker, world: World) -> None:
+    history, pictures = world.history(), random_pictures(7)
+    uploads = [upload(world, picture) for picture in pictures]
+    known, rung = ask(world, history)
+    assert known == dict.fromkeys(uploads)
+    assert rung == [{"base_id": world.base_id}]
+    for message in [*rung, *rung]:  # delivered twice, it changes nothing
+        write_captions(**message)
+    written, again = ask(world, history)
+    assert again == []
+    expected = worker.equipment.captioner.caption(pictures, "thing")
+    assert written == {
+        one: caption.replace("thing", "{noun}", 1) for one, caption in zip(uploads, expected, strict=True)
+    }
+    assert all(caption and caption.startswith("a photo of a {noun}") for caption in written.values())
+
+
+def test_a_worker_leaves_what_is_asked_of_another_base(worker: Worker, world: World) -> None:
+    with world.sessions.begin() as session:
+        session.add(BaseModelRow(id="f" * 64, source="other", facts={"name": "other"}))
+    (one,) = [upload(world, picture) for picture in random_pictures(1)]
+    _, rung = ask(world, world.history(base_id="f" * 64))
+    write_captions(**rung[0])
+    with world.sessions() as session:
+        assert session.scalars(select(UploadCaption.caption)).all() == [None]
+    _, mine = ask(world, world.history(name="others"))
+    write_captions(**mine[0])
+    with world.sessions() as session:
+        rows = session.execute(select(UploadCaption.upload_id, UploadCaption.base_id, UploadCaption.caption)).all()
+    assert {(upload_id, base, caption is not None) for upload_id, base, caption in rows} == {
+        (one, "f" * 64, False),
+        (one, world.base_id, True),
+    }
+
+
+def test_what_cannot_be_captioned_is_left_to_its_learning(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails:
+        def caption(self, _pictures: Sequence[Any], _noun: str) -> list[str]:
+            raise RuntimeError("no words")
+
+    history = world.history()
+    (one,) = [upload(world, picture) for picture in random_pictures(1)]
+    _, rung = ask(world, history)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "equipment", replace(worker.equipment, captioner=Fails()))
+        write_captions(**rung[0])
+    known, again = ask(world, history)
+    assert (known, again) == ({one: ""}, [])
+    assert worker.captioning.acquire(blocking=False)
+    worker.captioning.release()
+    assert learn(worker, job := world.learning(history, steps=2))  # the engine goes on
+    assert world.job(job).state == JobState.DONE
+
+
+def test_a_worker_that_stops_takes_nothing_new(worker: Worker, world: World) -> None:
+    history = world.history()
+    (one,) = [upload(world, picture) for picture in random_pictures(1)]
+    _, rung = ask(world, history)
+    worker.hands.stop()
+    write_captions(**rung[0])
+    assert ask(world, history)[0] == {one: None}
