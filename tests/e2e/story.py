@@ -231,7 +231,8 @@ def tell(session: Session, store: BlobStore, owner: User) -> Story:
         worker="here:1:1",
     )
     write.samples(running, find_individual("bolt"), 3)
-    told = [f"a photo of a <bolt> robot {where}" for where in ("on the grass", "on the beach", "in the snow")]
+    scenes = portraits(find_individual("bolt"), 5, seed=300)
+    told = [f"a photo of a <bolt> robot {scene.background}" for scene in scenes]
     session.add(JobEvent(job_id=running.id, kind="captions", data={"captions": told}))
     write.asked("a photo of <momo> cat next to <zigi> mug", momo, JobState.RUNNING, 0.2, step=22, steps_total=80)
     write.asked("a photo of <zigi> mug in front of bricks", momo, JobState.QUEUED, 0.1, count=2)
