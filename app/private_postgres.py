@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from app.private_sockets import make_socket_folder
 from app.private_valkey import ServerNotStarted
-from app.processes import Process, child_options, end_left_over, end_process
+from app.processes import Process, child_options, end_left_over, end_process, works_in
 
 DATABASE, ROLE = "palimpsest", "palimpsest"
 START_S, STOP_S = 120, 30  # a start after a power cut reads its log again, on a slow disk for a while
@@ -165,13 +165,13 @@ class Postgres:
             os.chown(path, self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
 
     def _forget_foreign_number(self) -> None:
-        """After a power cut, the number in its lock file may be that of another program of this user, and PostgreSQL
-        would not start for it. Whoever ran over this folder has been ended before this is called.
+        """After a power cut, the number in its lock file may be that of another program of this user, and after a kill
+        that of a server whose end nobody has taken notice of yet. PostgreSQL would not start for either. Whoever ran
+        over this folder has been ended before this is called.
         """
         file = self.folder / "postmaster.pid"
         with suppress(OSError, ValueError, IndexError):
-            pid = int(file.read_text().split()[0])
-            if Path(f"/proc/{pid}/cwd").readlink() != self.folder:
+            if not works_in(int(file.read_text().split()[0]), self.folder):
                 file.unlink()
 
 

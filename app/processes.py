@@ -51,16 +51,17 @@ def end_left_over(pid_file: Path, folder: Path, sign: signal.Signals, patience_s
         pid = int(pid_file.read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return
-    if not _works_in(pid, folder):
+    if not works_in(pid, folder):
         return
     with suppress(ProcessLookupError):
         os.kill(pid, sign)
     deadline = time.monotonic() + patience_s
-    while _works_in(pid, folder) and time.monotonic() < deadline:
+    while works_in(pid, folder) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def _works_in(pid: int, folder: Path) -> bool:
+def works_in(pid: int, folder: Path) -> bool:
+    """Whether a process has `folder` as its own; one that has ended has none, even while its number is taken."""
     try:
         return Path(f"/proc/{pid}/cwd").readlink() == folder
     except OSError:  # it is gone, or it is not ours, or this is not Linux

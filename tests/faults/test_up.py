@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from app.instance import NotStarted, listen
+from app.private_postgres import Postgres
+from app.processes import works_in
 from app.servers import ServerNotStarted, private_servers
 from app.up import Told, port_number
 from demo.rest import become_administrator
@@ -106,6 +108,24 @@ def test_settings_that_cannot_be_used_are_named_at_once(house: House) -> None:
     assert "Traceback" not in house.said
 
 
+def test_a_database_starts_over_the_lock_of_one_that_was_killed_and_that_nobody_has_buried(tmp_path: Path) -> None:
+    first, second = (Postgres(tmp_path / "postgres", durable=False) for _ in range(2))
+    try:
+        first.start()
+        killed = first.process
+        assert killed is not None
+        killed.send_signal(signal.SIGKILL)
+        # As a container without an init leaves it: ended, and its number still taken, as we do not ask how it ended.
+        wait_until(lambda: " Z " in Path(f"/proc/{killed.pid}/stat").read_text(), "it has ended")
+        wait_until(lambda: not any(works_in(pid, first.folder) for pid in numbers()), "its helpers have ended too")
+        assert (first.folder / "postmaster.pid").exists()
+        second.start()
+        assert second.alive
+    finally:
+        first.close()
+        second.close()
+
+
 def test_any_other_port_is_one() -> None:
     assert (port_number("0"), port_number("8000"), port_number("65515")) == (0, 8000, 65515)
 
@@ -178,6 +198,11 @@ def test_the_web_process_is_healthy_within_three_seconds_and_without_torch(tmp_p
                 process.terminate()
     assert used_s < HEALTHY_WITHIN_S
     assert not re.search(r"/torch/", loaded)
+
+
+def numbers() -> list[int]:
+    """Of all processes."""
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
 
 
 def seconds_used(pid: int) -> float:
