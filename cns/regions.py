@@ -1,9 +1,8 @@
 """Where in the picture which prompt's K and V apply.
 
 Inside a region, positions attend to the K and V of the region's own prompt; everywhere else to those of the whole
-prompt, so that two concepts in one picture do not run into each other. This is the region-aware cross-attention of
-Mix-of-Show (Gu et al., arXiv 2305.18292), with shares instead of a hard mask: at the edge of a box, and
-where boxes overlap, the answers of several prompts are mixed.
+prompt. This is the region-aware cross-attention of Mix-of-Show (Gu et al., arXiv 2305.18292), with shares instead of a
+hard mask: at the edge of a box, and where boxes overlap, the answers of several prompts are mixed.
 """
 
 from collections.abc import Mapping, Sequence

@@ -104,7 +104,7 @@ class NewGeneration(BaseModel):
     regions: list[RegionOfPicture] = Field(
         default_factory=list,
         max_length=MOST_REGIONS,
-        description="So that two concepts in one picture do not blend. Where boxes overlap, they share; where none is, "
+        description="Boxes with prompts of their own. Where boxes overlap, they share; where none is, "
         "`prompt` holds. The words of a box are read as those of a whole picture, of which it shows its part.",
     )
 
