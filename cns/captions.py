@@ -42,10 +42,9 @@ def with_token(caption: str, class_noun: str, token: str) -> str:
     return caption if token in caption else _with_words(caption, class_noun, f"{token} {class_noun}")
 
 
-def without_noun(caption: str, class_noun: str, slot: str = "{noun}") -> str:
-    """The caption for whatever is called otherwise: "a thing on the grass" -> "a {noun} on the grass".
-
-    A caption that does not say the noun gets "a photo of a {noun}" in front.
+def without_noun(caption: str, class_noun: str, slot: str) -> str:
+    """The caption for whatever is called otherwise, with `slot` for its noun: "a thing on the grass" -> "a {noun} on
+    the grass". A caption that does not say the noun gets "a photo of a {noun}" in front.
     """
     return _with_words(caption, class_noun, slot)
 

@@ -1,11 +1,11 @@
 """Names: a vector in the place of a word, that says of a thing what no word of this world says.
 
 A large text-to-image model knows names by the ten thousand, and its cross-attention has learned to carry what they
-stand for. A base that has read 807 words has learned to carry twelve nouns, ten colours and three patterns: whatever a
-concept's keys and values then say, nothing behind them listens (docs/decisions/0011). So the denoiser also sees things
-that are called by a name, "a <name> cat", where <name> is the noun's own embedding moved along directions for colours,
-pattern, face and emblem. The directions are drawn once from a seed and kept nowhere else; no word leads to them. The
-individuals of `storybook.individuals` never occur in training, with a name or without.
+stand for. A base that has read the captions of this world has learned to carry twelve nouns, ten colours and three
+patterns: whatever a concept's keys and values then say, nothing behind them listens (docs/decisions/0011). So the
+denoiser also sees things that are called by a name, "a <name> cat", where <name> is the noun's own embedding moved
+along directions for colours, pattern, face and emblem. The directions are drawn once from a seed and kept nowhere else;
+no word leads to them. The individuals of `storybook.individuals` never occur in training, with a name or without.
 """
 
 from collections.abc import Mapping
@@ -63,14 +63,12 @@ class Namer:
         width = len(next(iter(self.nouns.values())))
         count = sum(len(group) for group in look_facts(Thing("mug", "red", None, "plain", None)))
         directions = np.random.default_rng(seed).standard_normal((count, width))
-        # About eight facts are not nothing in a thing that has everything.
+        # In a thing that has everything about eight of these numbers are large.
         self.directions = directions / np.linalg.norm(directions, axis=1, keepdims=True) * (LENGTH / 8**0.5)
 
     def name(self, thing: Thing, rng: np.random.Generator) -> Tensor:
         """A name for `thing`: (width,) float32. Now and then vague, always a little blurred."""
-        groups = [
-            [0.0] * len(group) if rng.random() < LEFT_OUT else group for group in look_facts(thing)
-        ]  # each left out by itself
+        groups = [[0.0] * len(group) if rng.random() < LEFT_OUT else group for group in look_facts(thing)]
         facts = np.array([fact for group in groups for fact in group])
         added = facts @ self.directions + BLUR * rng.standard_normal(self.directions.shape[1])
         return self.nouns[thing.noun] + torch.from_numpy(added).float()

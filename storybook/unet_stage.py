@@ -64,7 +64,7 @@ EMPTY_CAPTIONS = 0.1  # share of rows trained without a caption, for classifier-
 RENEWED = 512  # scenes drawn at a time to renew the ring
 USES = 6  # how often a scene is used before it is replaced
 SAMPLES = 24  # pictures of a sheet
-PLAIN_LOOK, RICH = 0.25, 0.8  # more of what no caption says than the other stages see: it is drawn by name
+PLAIN_LOOK, RICH = 0.25, 0.8  # of its scenes, as in `random_thing`: names are read only where there is much to say
 
 
 def build_unet(text_width: int, channels: tuple[int, ...] = (128, 192)) -> UNet2DConditionModel:
@@ -84,7 +84,7 @@ def build_unet(text_width: int, channels: tuple[int, ...] = (128, 192)) -> UNet2
 
 
 def peculiar_scene(rng: np.random.Generator) -> list[Scene]:
-    """One random scene, as a group of one."""
+    """One random scene, as a group of one, with more in it that no word says than the other stages see."""
     return [random_scene(rng, plain_look=PLAIN_LOOK, rich=RICH)]
 
 
@@ -153,7 +153,7 @@ def run(
     unet = build_unet(text_encoder.config.hidden_size).to(device, memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())  # the CPU's fused attention is slow backwards at 64 positions
     optimizer = muon_for(unet, rate, outer=("conv_in", "conv_out"))
-    average = MovingAverage(unet, 0.998)
+    average = MovingAverage(unet, 0.998)  # the last five hundred steps or so, within the time that the rate falls
     state_file = checkpoints / "unet.safetensors"
     counts = begin(state_file, folder / "unet" / "diffusion_pytorch_model.safetensors", unet, optimizer, average)
     step, samples = counts["steps"], counts["samples"]
@@ -168,6 +168,17 @@ def run(
     rng = np.random.default_rng((5, step))
     losses: list[float] = []
     started = step
+    recorded = 0.0  # minutes of this run that the record holds already
+
+    def keep() -> None:
+        """Checkpoint, weights and record together: a run that is stopped later leaves nothing that disagrees."""
+        nonlocal recorded
+        save_state(state_file, module_state(unet, optimizer, average), {"steps": step, "samples": samples})
+        snapshot(unet, average, folder)
+        minutes, recorded = clock.minutes - recorded, clock.minutes
+        record_stage(folder, "unet", steps=step, samples=samples, minutes=minutes, device=device.type)
+        draw_samples(folder, checkpoints / f"unet-{step:06}.png")
+
     while not clock.over:
         scenes, rows = ring.rows(generator, batch)
         latents = rows.to(device).float()
@@ -197,14 +208,9 @@ def run(
             log(f"unet step {step} samples {samples} share {clock.share:.3f} loss {sum(losses) / len(losses):.4f}")
             losses.clear()
         if step % 1000 == 0:
-            save_state(state_file, module_state(unet, optimizer, average), {"steps": step, "samples": samples})
-            snapshot(unet, average, folder)
-            draw_samples(folder, checkpoints / f"unet-{step:06}.png")
+            keep()
     ring.close()
-    save_state(state_file, module_state(unet, optimizer, average), {"steps": step, "samples": samples})
-    snapshot(unet, average, folder)
-    draw_samples(folder, checkpoints / f"unet-{step:06}.png")
-    record_stage(folder, "unet", steps=step, samples=samples, minutes=clock.minutes, device=device.type)
+    keep()
     log(f"unet done: step {step} samples {samples}")
 
 

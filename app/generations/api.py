@@ -36,8 +36,8 @@ LONGEST_WAIT_S = 60
 
 PROMPT_EXAMPLE = "a photo of a <rex> dog next to a <momo> cat on the grass"
 REGIONS_EXAMPLE: list[Any] = [
-    {"prompt": "a photo of a <rex> dog on the grass", "left": 0, "top": 0, "right": 0.5, "bottom": 1},
-    {"prompt": "a photo of a <momo> cat on the grass", "left": 0.5, "top": 0, "right": 1, "bottom": 1},
+    {"prompt": "a photo of a <rex> dog next to a cat on the grass", "left": 0, "top": 0, "right": 0.5, "bottom": 1},
+    {"prompt": "a photo of a dog next to a <momo> cat on the grass", "left": 0.5, "top": 0, "right": 1, "bottom": 1},
 ]
 IMAGE_EXAMPLE: dict[str, Any] = {
     "id": "9e0f1b3c-41f7-4a52-b0a8-7c9a5d2e6f33",
@@ -87,9 +87,7 @@ class NewGeneration(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         allow_inf_nan=False,
-        json_schema_extra={
-            "example": {"prompt": PROMPT_EXAMPLE, "count": 4, "seed": 1, "regions": REGIONS_EXAMPLE},
-        },
+        json_schema_extra={"example": {"prompt": PROMPT_EXAMPLE, "count": 4, "seed": 1}},
     )
     prompt: str
     negative_prompt: str = ""
@@ -104,6 +102,7 @@ class NewGeneration(BaseModel):
     regions: list[RegionOfPicture] = Field(
         default_factory=list,
         max_length=MOST_REGIONS,
+        examples=[REGIONS_EXAMPLE],
         description="Boxes with prompts of their own. Where boxes overlap, they share; where none is, "
         "`prompt` holds. The words of a box are read as those of a whole picture, of which it shows its part.",
     )

@@ -14,7 +14,7 @@ from app.errors import Invalid
 from app.forms import TypedForm
 from app.generations import service, studio
 from app.generations.models import Generation, Image
-from app.generations.regions import prompts_of
+from app.generations.regions import in_order, prompts_of
 from app.histories.models import BaseModelRow
 from app.histories.service import get_history, list_histories, number_of, steps_of
 from app.paging import moment_key, open_cursor, read_moment_key, split_page
@@ -153,7 +153,7 @@ def show_image(request: Request, image_id: UUID, caller: CurrentUser, session: R
 
 def _rest(made: Generation, image: Image, version: int) -> dict[str, object]:
     negative = {"negative_prompt": made.negative_prompt} if made.negative_prompt else {}
-    regions = {"regions": made.regions} if made.regions else {}
+    regions = {"regions": in_order(made.regions)} if made.regions else {}
     return {
         **negative,
         **regions,

@@ -16,6 +16,7 @@ from app.errors import AppError
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations import service, studio
 from app.generations.models import Generation
+from app.generations.regions import in_order
 from app.histories.service import get_history, number_of
 from app.jobs.models import Job
 from app.templating import address_of_site, is_fragment, render
@@ -162,7 +163,7 @@ def _calls(request: Request) -> Callable[[studio.Asked], Call]:
         if made.negative_prompt:
             body["negative_prompt"] = made.negative_prompt
         if made.regions:
-            body["regions"] = made.regions
+            body["regions"] = in_order(made.regions)
         body |= {"version": asked.version, "seed": made.seed, "count": made.count, "steps": made.steps}
         body |= {"guidance": made.guidance, "sampler": made.sampler}
         body |= {"width_px": made.width_px, "height_px": made.height_px}

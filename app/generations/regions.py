@@ -42,6 +42,11 @@ def checked_regions(regions: Sequence[Region], longest_prompt: int) -> list[dict
     return kept
 
 
+def in_order(regions: Collection[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Regions as they are kept, to be read by people: the prompt first. The database has an order of its own."""
+    return [{name: region[name] for name in ("prompt", *EDGES)} for region in regions]
+
+
 def prompts_of(regions: Collection[Mapping[str, Any]]) -> list[str]:
     """The prompts of regions as they are kept."""
     return [region["prompt"] for region in regions]

@@ -140,7 +140,7 @@ def _with_images(session: Session, rows: Sequence[tuple[Generation, Job]]) -> li
 
 
 def values_of(asked: Generation, *, version: int | None = None, seed: int | None = None) -> dict[str, Any]:
-    """A request's settings as the form's values. version, seed: others than its own."""
+    """A request's settings as the form's values. version, seed: others than its own. The form only counts regions."""
     return {
         "prompt": asked.prompt,
         "negative_prompt": asked.negative_prompt,

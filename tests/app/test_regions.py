@@ -1,6 +1,8 @@
 """Regions of pictures over REST: checked like the prompt, kept, and told wherever the request is."""
 
+from html import unescape
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -76,14 +78,35 @@ def test_a_key_that_came_with_other_regions_is_refused(taught: Person) -> None:
     assert taught.ask("POST", path, json={"prompt": "a mug", "regions": [LEFT]}, headers=headers).status_code == 422
 
 
+def make_image(sessions: Sessions, store: BlobStore, generation_id: str) -> UUID:
+    with sessions() as session:
+        digest = keep(session, store, painted(), "image/png")
+        image = Image(generation_id=generation_id, position=0, seed=0, blob_sha256=digest, width_px=80, height_px=72)
+        session.add(image)
+        session.commit()
+        return image.id
+
+
 def test_the_gallery_finds_a_concept_that_stands_in_a_region_alone(
     taught: Person, sessions: Sessions, store: BlobStore
 ) -> None:
     generation = asked(taught, LEFT).json()
-    with sessions() as session:
-        digest = keep(session, store, painted(), "image/png")
-        image = Image(generation_id=generation["id"], position=0, seed=0, blob_sha256=digest, width_px=80, height_px=72)
-        session.add(image)
-        session.commit()
+    make_image(sessions, store, generation["id"])
     assert len(taught.ask("GET", "/images", params={"concept": "rex"}).json()["items"]) == 1
     assert taught.ask("GET", "/images", params={"concept": "tom"}).json()["items"] == []
+
+
+def test_taking_over_the_settings_of_a_picture_says_that_its_regions_stay_behind(
+    taught: Person, sessions: Sessions, store: BlobStore
+) -> None:
+    pictures = [make_image(sessions, store, asked(taught, *regions).json()["id"]) for regions in ((LEFT, RIGHT), ())]
+
+    def studio(picture: UUID) -> str:
+        headers = {"Authorization": f"Bearer {taught.key}", "Accept": "text/html"}
+        path = f"/histories/{taught.history_id}"
+        return unescape(taught.client.get(path, params={"from": str(picture)}, headers=headers).text)
+
+    assert "made with 2 regions" in studio(pictures[0])
+    assert "no fields for them" not in studio(pictures[1])
+    call = studio(pictures[1]).partition('"regions"')[2]
+    assert call.index('"prompt"') < call.index('"left"') < call.index('"bottom"')  # as people read them
