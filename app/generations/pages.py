@@ -1,6 +1,7 @@
 """Pages: the studio, where pictures are asked for and appear."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from app.errors import AppError
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations import service, studio
 from app.generations.models import Generation
-from app.generations.regions import in_order
+from app.generations.regions import gathered, in_order, typed_regions
 from app.histories.service import get_history, number_of
 from app.jobs.models import Job
 from app.templating import address_of_site, is_fragment, render
@@ -61,6 +62,7 @@ def ask(
     form: TypedForm,
 ) -> Response:
     """Ask for pictures: the card that shows them on their way, or the form again with what is to be changed."""
+    form = replace(form, values=gathered(form.values))
     try:
         check_may_start(state, caller)
         generation, _ = _ask(uow, state.settings, caller, history_id, form)
@@ -87,6 +89,7 @@ def _ask(uow: UnitOfWork, limits: Settings, caller: Caller, history_id: UUID, fo
         sampler=form.text("sampler") or None,
         width_px=form.whole("width_px", "The width"),
         height_px=form.whole("height_px", "The height"),
+        regions=typed_regions(form),
         once=form.once(caller.id, "generate", history_id),
     )
 

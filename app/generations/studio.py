@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.concepts.models import ConceptPicture
 from app.generations.models import Generation, Image
+from app.generations.regions import MOST_REGIONS, fields_of
 from app.generations.service import images_of, list_generations
 from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import Step, line_to, steps_of
@@ -60,6 +61,7 @@ class Desk:
     choices: Sequence[Choice]
     known: Sequence[Known]
     values: Mapping[str, Any] = field(default_factory=dict)
+    most_regions: int = MOST_REGIONS
 
 
 def desk_of(session: Session, history: History, values: Mapping[str, Any] | None = None) -> Desk:
@@ -140,7 +142,7 @@ def _with_images(session: Session, rows: Sequence[tuple[Generation, Job]]) -> li
 
 
 def values_of(asked: Generation, *, version: int | None = None, seed: int | None = None) -> dict[str, Any]:
-    """A request's settings as the form's values. version, seed: others than its own. The form only counts regions."""
+    """A request's settings as the form's values. version, seed: others than its own."""
     return {
         "prompt": asked.prompt,
         "negative_prompt": asked.negative_prompt,
@@ -151,6 +153,6 @@ def values_of(asked: Generation, *, version: int | None = None, seed: int | None
         "sampler": asked.sampler,
         "width_px": asked.width_px,
         "height_px": asked.height_px,
-        "regions": asked.regions,
+        **fields_of(asked.regions),
         "version": version,
     }

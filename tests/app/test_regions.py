@@ -1,14 +1,15 @@
-"""Regions of pictures over REST: checked like the prompt, kept, and told wherever the request is."""
+"""Regions of pictures, over REST and in the studio: checked like the prompt, kept, told wherever the request is."""
 
-from html import unescape
+import html
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from app.blobs import keep
 from app.db import Sessions
-from app.generations.models import Image
+from app.generations.models import Generation, Image
 from app.histories.models import History
 from app.storage import BlobStore
 from tests.app import make
@@ -96,17 +97,78 @@ def test_the_gallery_finds_a_concept_that_stands_in_a_region_alone(
     assert taught.ask("GET", "/images", params={"concept": "tom"}).json()["items"] == []
 
 
-def test_taking_over_the_settings_of_a_picture_says_that_its_regions_stay_behind(
-    taught: Person, sessions: Sessions, store: BlobStore
+# --- the studio -----------------------------------------------------------------------------------------------------
+
+
+def typed(place: int, prompt: str, *edges: str) -> dict[str, str]:
+    """The fields of one region."""
+    return {
+        f"regions.{place}.{part}": text
+        for part, text in zip(("prompt", "left", "top", "right", "bottom"), (prompt, *edges), strict=True)
+    }
+
+
+def browse(person: Person, method: str, path: str, **options: Any) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {person.key}", "Accept": "text/html"}
+    return person.client.request(method, path, headers=headers, follow_redirects=False, **options)
+
+
+def send(person: Person, **fields: str) -> httpx.Response:
+    data = {"prompt": "a dog next to a mug", "count": "1", **fields}
+    return browse(person, "POST", f"/histories/{person.history_id}/generations", data=data)
+
+
+def value_of(page: httpx.Response, name: str) -> str:
+    """What stands in the field of that name."""
+    tag = page.text.split(f' name="{name}"', 1)[1].split(">", 1)[0]
+    return html.unescape(tag.split('value="', 1)[1].split('"', 1)[0])
+
+
+def test_boxes_are_fields_in_percent_and_empty_ones_are_left_out(taught: Person, sessions: Sessions) -> None:
+    empty = typed(0, " ", "", "", "", "")
+    sent = empty | typed(2, "a <rex> dog", "0", "0", "50", "100") | typed(5, "a red mug", "50", "25,0", "100", "100")
+    assert send(taught, **sent).status_code == 303
+    with sessions() as session:
+        assert session.query(Generation).one().regions == [LEFT, RIGHT]
+    page = browse(taught, "GET", f"/histories/{taught.history_id}")
+    assert "Region 2</dt><dd>a red mug" in page.text
+    assert "&#34;regions&#34;: [{&#34;prompt&#34;" in page.text  # the call to be copied has them too
+    assert value_of(page, "regions.0.prompt") == ""
+
+
+@pytest.mark.parametrize(
+    ("region", "said"),
+    [
+        (("a <tom> cat", "0", "0", "50", "100"), "This version does not know <tom>"),
+        (("", "0", "0", "50", "100"), "What shall be in region 1?"),
+        (("a mug", "0", "", "50", "100"), "Where is the top edge of region 1"),
+        (("a mug", "left", "0", "50", "100"), "The left edge of region 1 must be a number"),
+        (("a mug", "0", "0", "150", "100"), "Region 1 must lie inside the picture"),
+    ],
+)
+def test_a_box_that_cannot_be_is_said_beside_its_field_and_kept(
+    taught: Person, region: tuple[str, ...], said: str
 ) -> None:
-    pictures = [make_image(sessions, store, asked(taught, *regions).json()["id"]) for regions in ((LEFT, RIGHT), ())]
+    page = send(taught, **typed(3, *region))
+    assert page.status_code == 422
+    assert said in html.unescape(page.text)
+    assert [value_of(page, name) for name in typed(0, *region)] == list(region)
+    assert "data-regions open" in page.text
+    assert value_of(page, "regions.3.prompt") == ""
 
-    def studio(picture: UUID) -> str:
-        headers = {"Authorization": f"Bearer {taught.key}", "Accept": "text/html"}
-        path = f"/histories/{taught.history_id}"
-        return unescape(taught.client.get(path, params={"from": str(picture)}, headers=headers).text)
 
-    assert "made with 2 regions" in studio(pictures[0])
-    assert "no fields for them" not in studio(pictures[1])
-    call = studio(pictures[1]).partition('"regions"')[2]
+def test_all_settings_of_a_picture_include_its_boxes(taught: Person, sessions: Sessions, store: BlobStore) -> None:
+    third = {"prompt": "a house", "left": 0.07, "top": 1 / 3, "right": 0.55, "bottom": 1}
+    picture = make_image(sessions, store, asked(taught, LEFT, third).json()["id"])
+    page = browse(taught, "GET", f"/histories/{taught.history_id}?from={picture}")
+    call = html.unescape(page.text).partition('"regions"')[2]
     assert call.index('"prompt"') < call.index('"left"') < call.index('"bottom"')  # as people read them
+    names = [*typed(0, *"abcde"), *typed(1, *"abcde")]
+    fields = {name: value_of(page, name) for name in names}
+    assert (fields["regions.0.right"], fields["regions.1.left"]) == ("50", "7")
+    assert send(taught, **fields).status_code == 303
+    with sessions() as session:
+        latest = session.query(Generation).order_by(Generation.created_at.desc()).limit(1).one()
+    assert latest.regions[0] == LEFT
+    assert latest.regions[1] == pytest.approx(third)
+    assert "Region 1</dt><dd>a <span" in browse(taught, "GET", f"/images/{picture}").text

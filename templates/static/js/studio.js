@@ -9,8 +9,8 @@ const knows = () => new Set(document.getElementById("version").selectedOptions[0
 function showWhatIsKnown() {
   if (!form()) return;
   const known = knows();
-  for (const chip of form().querySelectorAll("[data-concept]")) {
-    const isKnown = known.has(chip.dataset.concept);
+  for (const chip of form().querySelectorAll("[data-concept], [data-region-concept]")) {
+    const isKnown = known.has(chip.dataset.concept ?? chip.dataset.regionConcept);
     chip.classList.toggle("unknown", !isKnown);
     chip.disabled = !isKnown;
     chip.toggleAttribute("data-stays-disabled", !isKnown);
