@@ -47,6 +47,12 @@ class LearningChanges(BaseModel):
     mixed_precision: bool | None = Field(None, description="bfloat16 matrix products.")
     gradient_checkpointing: bool | None = Field(None, description="Less memory, more time.")
     min_snr_gamma: float | None = Field(None, gt=0, description="Weighting of time steps by signal-to-noise ratio.")
+    time_power: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="1 draws time steps evenly; less draws high noise more often, where words decide.",
+    )
     selection: SelectionChanges | None = None
 
     def given(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from cns.losses import (
     PREDICTIONS,
     diffusion_loss,
     diffusion_target,
+    draw_times,
     energy,
     feature_moment,
     min_snr_weights,
@@ -231,7 +232,7 @@ class LearningRun:
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + self.steps_done) % 2**63)
         rows = torch.randint(len(self._latents), (settings.batch,), generator=generator)
         rows = rows[self._caption_of[rows].argsort(stable=True)]  # the rows of one caption side by side
-        times = torch.randint(len(self._signal), (settings.batch,), generator=generator).to(device)
+        times = draw_times(settings.batch, len(self._signal), settings.time_power, generator).to(device)
         noise = torch.randn((settings.batch, *self._latents.shape[1:]), generator=generator).to(device)
         clean = self._latents[rows.to(device)]
         signal = self._signal[times]

@@ -7,6 +7,16 @@ PREDICTIONS = ("epsilon", "v_prediction")
 """What a UNet may be trained to answer with: the noise, or the velocity."""
 
 
+def draw_times(batch: int, length: int, power: float, generator: torch.Generator) -> Tensor:
+    """Time steps of a batch (batch,) int64 in 0..length - 1, one from each of `batch` equal shares, in any order.
+
+    Shares make the loss of a small batch vary less than free draws do (Kingma et al., arXiv 2107.00630, appendix I).
+    power: of the even draw u in 0..1; 1 leaves it even, less draws high noise more often.
+    """
+    even = (torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)) / batch
+    return (length * even.pow(power)).long().clamp(max=length - 1)  # an even draw may round up to 1
+
+
 def noisy_latents(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
     """z_t = sqrt(a) z + sqrt(1 - a) e: latents at a noise level each; at a = 0 (zero terminal SNR) the noise alone.
 

@@ -48,7 +48,8 @@ class LearningSettings:
     it was published. warmup_steps: the rates rise over these; they fall to nothing over the last `cooldown` share of
     the steps. resolution_px: None for the base's own. flip: also learn the mirrored pictures (wrong for what has a left
     and a right). mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
-    signal-to-noise ratio (Hang et al. 2023); None for none.
+    signal-to-noise ratio (Hang et al. 2023); None for none. time_power: time steps are drawn as the schedule's length
+    times u ** time_power: 1 draws them evenly, less draws high noise more often, where words decide.
 
     The rates are starting points for bases of Stable Diffusion's size, from what related methods publish; a base may
     bring its own settings beside its weights (cns/own_settings.py), as the storybook does.
@@ -70,6 +71,7 @@ class LearningSettings:
     mixed_precision: bool = True
     gradient_checkpointing: bool = False
     min_snr_gamma: float | None = None
+    time_power: float = 1.0
     selection: SelectionSettings = field(default_factory=SelectionSettings)
 
     def __post_init__(self) -> None:
@@ -80,6 +82,8 @@ class LearningSettings:
             raise ValueError(
                 "Learning rates, l1, l2, drift, interference and the steps of warming up cannot be negative."
             )
+        if not 0 < self.time_power <= 10:
+            raise ValueError(f"The power of the time steps lies above 0 and up to 10, not at {self.time_power}.")
         if not 0 <= self.cooldown <= 1:
             raise ValueError(f"The cooldown is a share of the steps, 0 to 1, not {self.cooldown}.")
 

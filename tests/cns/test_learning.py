@@ -283,8 +283,9 @@ def test_settings_that_cannot_be_are_refused() -> None:
         {"drift": -1.0},
         {"interference": -1.0},
         {"cooldown": 1.5},
+        {"time_power": 0.0},
     ):
-        with pytest.raises(ValueError, match=r"step|negative|share"):
+        with pytest.raises(ValueError, match=r"step|negative|share|power"):
             replace(SETTINGS, **wrong)
 
 

@@ -8,6 +8,7 @@ from cns.base_model import BaseModel
 from cns.losses import (
     diffusion_loss,
     diffusion_target,
+    draw_times,
     energy,
     feature_moment,
     min_snr_weights,
@@ -41,6 +42,16 @@ def test_with_zero_terminal_snr_the_last_step_sees_noise_alone_and_is_asked_for_
     assert signal.item() == 0
     assert torch.equal(noisy_latents(clean, noise, signal), noise)
     assert torch.equal(diffusion_target(clean, noise, signal, "v_prediction"), -clean)
+
+
+def test_time_steps_come_one_from_each_share_of_the_schedule_and_by_power_from_its_noisy_end() -> None:
+    generator = torch.Generator().manual_seed(3)
+    even = torch.stack([draw_times(8, 1000, 1.0, generator) for _ in range(50)])
+    assert (even.sort(dim=1).values // 125 == torch.arange(8)).all()
+    assert not (even[:, 0] == even[0, 0]).all()
+    noisy = torch.stack([draw_times(8, 1000, 0.5, generator) for _ in range(50)]).double()
+    assert noisy.max() <= 999
+    assert noisy.mean().item() == pytest.approx(2 / 3 * 1000, rel=0.02)  # the mean of the square root of an even draw
 
 
 def test_another_kind_of_prediction_is_refused() -> None:
