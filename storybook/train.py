@@ -34,6 +34,9 @@ def main() -> None:
         "--pool", type=int, default=0, help="scenes (or groups of them) drawn ahead; 0 is the stage's own"
     )
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate of the unet stage")
+    parser.add_argument(
+        "--plain-look", type=float, default=0.25, help="share of things that words alone describe, in the unet stage"
+    )
     parser.add_argument("--no-compile", action="store_true", help="do not compile the UNet (short trials)")
     options = parser.parse_args()
     if options.threads:
@@ -65,6 +68,7 @@ def main() -> None:
             log,
             options.pool or 40_000,
             rate=options.rate,
+            plain_look=options.plain_look,
             compiled=not options.no_compile,
         )
     else:

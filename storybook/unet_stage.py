@@ -8,6 +8,7 @@ a few times and none for long.
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -83,17 +84,18 @@ def build_unet(text_width: int, channels: tuple[int, ...] = (128, 192)) -> UNet2
     )
 
 
-def peculiar_scene(rng: np.random.Generator) -> list[Scene]:
-    """One random scene, as a group of one, with more in it that no word says than the other stages see."""
-    return [random_scene(rng, plain_look=PLAIN_LOOK, rich=RICH)]
+def peculiar_scene(rng: np.random.Generator, plain_look: float) -> list[Scene]:
+    """One random scene, as a group of one. plain_look: share of its things that words alone describe."""
+    return [random_scene(rng, plain_look=plain_look, rich=RICH)]
 
 
 class LatentRing:
     """Scenes with their latents, renewed in the background: drawing happens in another process, encoding here."""
 
-    def __init__(self, vae: AutoencoderKL, size: int, seed: int, device: torch.device):
+    def __init__(self, vae: AutoencoderKL, size: int, seed: int, device: torch.device, plain_look: float):
         self.vae, self.device, self.seed, self.chunk = vae, device, seed, 0
-        self.scenes, pictures = draw_pool(peculiar_scene, size, seed)
+        self.group = partial(peculiar_scene, plain_look=plain_look)
+        self.scenes, pictures = draw_pool(self.group, size, seed)
         self.latents = torch.cat([self._encode(pictures[start : start + 256]) for start in range(0, size, 256)])
         self.next_row, self.uses = 0, 0
         self.executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
@@ -101,7 +103,7 @@ class LatentRing:
 
     def _ask(self) -> "Future[tuple[list[Scene], np.ndarray]]":
         self.chunk += 1
-        return self.executor.submit(_draw_chunk, peculiar_scene, self.seed + 1, self.chunk, RENEWED)
+        return self.executor.submit(_draw_chunk, self.group, self.seed + 1, self.chunk, RENEWED)
 
     @torch.no_grad()
     def _encode(self, pictures: Tensor) -> Tensor:
@@ -139,6 +141,7 @@ def run(
     pool: int,
     *,
     rate: float = 2e-3,
+    plain_look: float = PLAIN_LOOK,
     batch: int = 96,
     compiled: bool = True,
 ) -> None:
@@ -157,7 +160,7 @@ def run(
     state_file = checkpoints / "unet.safetensors"
     counts = begin(state_file, folder / "unet" / "diffusion_pytorch_model.safetensors", unet, optimizer, average)
     step, samples = counts["steps"], counts["samples"]
-    ring = LatentRing(vae, pool, seed=4000 + step, device=device)
+    ring = LatentRing(vae, pool, seed=4000 + step, device=device, plain_look=plain_look)
     log(f"unet: {pool} scenes encoded, latent deviation {ring.latents.float().std():.3f}, going on from step {step}")
     scheduler = DDPMScheduler(**SCHEDULER)
     signal = scheduler.alphas_cumprod.sqrt().to(device)
