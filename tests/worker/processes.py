@@ -27,6 +27,8 @@ def wait_until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_
 class WorkerProcess:
     """`python -m worker` with the settings given; its log is in `log`."""
 
+    THREADS = 1
+
     def __init__(self, settings: Settings, folder: Path):
         self.settings, self.log = settings, folder / "worker.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -37,7 +39,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker"],
                 cwd=ROOT,
-                env={**os.environ, **values, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+                env={**os.environ, **values, "OMP_NUM_THREADS": str(self.THREADS), "PYTHONWARNINGS": "ignore"},
                 stdout=log,
                 stderr=log,
             )
