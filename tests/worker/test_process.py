@@ -24,7 +24,7 @@ LONG = 80  # steps: enough to be interrupted in
 
 
 def learn_as_the_worker_does(equipment: Equipment) -> str:
-    """The digest of an uninterrupted learning on as many threads as a `WorkerProcess` has: sums depend on their number."""
+    """The digest of an uninterrupted learning on as many threads as a `WorkerProcess` has, which sums depend on."""
     before = torch.get_num_threads()
     torch.set_num_threads(WorkerProcess.THREADS)
     try:
