@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 from torch import Tensor
@@ -65,7 +66,11 @@ class Worker:
     def load(cls, settings: Settings, send: Send) -> "Worker":
         """With the base model of the settings. CnsError when it cannot be loaded."""
         begun = time.monotonic()
-        equipment = load_equipment(settings)
+        # On a CPU every thread that has used torch keeps helpers of its own, and with more helpers than cores none of
+        # them waits ready for work: learning on the engine's thread then takes two thirds longer. Those of a thread
+        # that has ended are gone with it.
+        with ThreadPoolExecutor(1, thread_name_prefix="loading") as loading:
+            equipment = loading.submit(load_equipment, settings).result()
         base = equipment.base
         log.info("Loaded %s on %s in %.1f s.", equipment.name, base.device, time.monotonic() - begun)
         return cls(settings, equipment, send)
