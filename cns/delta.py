@@ -107,7 +107,7 @@ class Delta:
             if mask is None or kept is None or len(mask) != -(-rows * columns // 8):
                 raise DamagedDelta(f"This delta is damaged: layer {layer} is incomplete.")
             where = np.unpackbits(mask.numpy(), count=rows * columns).nonzero()[0]
-            if len(where) != len(kept) or not bool(torch.isfinite(kept).all()):
+            if len(where) != len(kept) or not np.isfinite(kept.numpy()).all():
                 raise DamagedDelta(f"This delta is damaged: the values of layer {layer} do not fit their mask.")
             positions[layer], values[layer], shapes[layer] = torch.from_numpy(where), kept, (rows, columns)
         vectors = tuple(tensors[name] for name in sorted(tensors) if name.startswith("token."))

@@ -7,6 +7,7 @@ versions, samplers, step counts and seeds share a call; each gives the picture i
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -188,6 +189,10 @@ def _batches(base: BaseModel, requests: Sequence[GenerationRequest], batch: int)
 
 
 def to_pictures(pixels: Sequence[Tensor] | Tensor) -> list[Image.Image]:
-    """Pictures (3, height, width) in 0..1 -> 8-bit RGB images."""
-    arrays = [(picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy() for picture in pixels]
-    return [Image.fromarray(array) for array in arrays]
+    """Pictures (3, height, width) in 0..1 -> 8-bit RGB images.
+
+    By numpy, so that whoever's thread asks gets no helpers of torch's: with more of those than a CPU has cores, every
+    other thread's work is slower (see `worker.process`).
+    """
+    arrays = [np.rint(np.nan_to_num(picture.float().cpu().numpy()).clip(0, 1) * 255) for picture in pixels]
+    return [Image.fromarray(array.astype(np.uint8).transpose(1, 2, 0)) for array in arrays]

@@ -1,8 +1,11 @@
 """The K/V path equals the stock pipeline with the weights written in; a mixed batch equals each picture made alone."""
 
 import copy
+import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -140,3 +143,34 @@ def test_gradients_reach_the_weights_that_made_k_and_v_and_nothing_in_the_unet(s
         predict(sd1, latents, torch.tensor([500]), kv).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights.values())
     assert all(parameter.grad is None for parameter in sd1.unet.parameters())
+
+
+def test_pixels_become_the_nearest_of_256_tones_and_what_is_no_number_black() -> None:
+    tones = torch.arange(256).float().view(1, 16, 16).expand(3, -1, -1) / 255
+    picture = np.asarray(to_pictures([tones + 0.4 / 255])[0])
+    assert (picture == np.arange(256).reshape(16, 16, 1)).all()
+    odd = torch.tensor([-1.0, 2.0, float("nan"), 1.0]).view(1, 2, 2).expand(3, -1, -1)
+    assert np.asarray(to_pictures([odd])[0])[..., 0].flatten().tolist() == [0, 255, 0, 255]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Counts threads as Linux lists them.")
+def test_whoever_asks_for_a_picture_gets_no_helpers_of_its_own() -> None:
+    counts: list[int] = []
+
+    def count_threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    def ask() -> None:
+        before = count_threads()
+        to_pictures([torch.rand(3, 512, 512, generator=torch.Generator().manual_seed(0))])
+        counts.append(count_threads() - before)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        asking.join()
+    finally:
+        torch.set_num_threads(threads)
+    assert counts == [0]
