@@ -66,6 +66,7 @@ RENEWED = 512  # scenes drawn at a time to renew the ring
 USES = 6  # how often a scene is used before it is replaced
 SAMPLES = 24  # pictures of a sheet
 PLAIN_LOOK, RICH = 0.25, 0.8  # of its scenes, as in `random_thing`: names are read only where there is much to say
+TWO = 0.6  # share of scenes with two things, which are harder: each is small, and has its own words
 
 
 def build_unet(text_width: int, channels: tuple[int, ...] = (128, 192)) -> UNet2DConditionModel:
@@ -84,17 +85,19 @@ def build_unet(text_width: int, channels: tuple[int, ...] = (128, 192)) -> UNet2
     )
 
 
-def peculiar_scene(rng: np.random.Generator, plain_look: float) -> list[Scene]:
-    """One random scene, as a group of one. plain_look: share of its things that words alone describe."""
-    return [random_scene(rng, plain_look=plain_look, rich=RICH)]
+def peculiar_scene(rng: np.random.Generator, plain_look: float, two: float) -> list[Scene]:
+    """One random scene, as a group of one. plain_look: share of its things that words alone describe; two: share of
+    scenes with two things.
+    """
+    return [random_scene(rng, two=two, plain_look=plain_look, rich=RICH)]
 
 
 class LatentRing:
     """Scenes with their latents, renewed in the background: drawing happens in another process, encoding here."""
 
-    def __init__(self, vae: AutoencoderKL, size: int, seed: int, device: torch.device, plain_look: float):
+    def __init__(self, vae: AutoencoderKL, size: int, seed: int, device: torch.device, plain_look: float, two: float):
         self.vae, self.device, self.seed, self.chunk = vae, device, seed, 0
-        self.group = partial(peculiar_scene, plain_look=plain_look)
+        self.group = partial(peculiar_scene, plain_look=plain_look, two=two)
         self.scenes, pictures = draw_pool(self.group, size, seed)
         self.latents = torch.cat([self._encode(pictures[start : start + 256]) for start in range(0, size, 256)])
         self.next_row, self.uses = 0, 0
@@ -142,6 +145,7 @@ def run(
     *,
     rate: float = 2e-3,
     plain_look: float = PLAIN_LOOK,
+    two: float = TWO,
     batch: int = 96,
     compiled: bool = True,
 ) -> None:
@@ -160,7 +164,7 @@ def run(
     state_file = checkpoints / "unet.safetensors"
     counts = begin(state_file, folder / "unet" / "diffusion_pytorch_model.safetensors", unet, optimizer, average)
     step, samples = counts["steps"], counts["samples"]
-    ring = LatentRing(vae, pool, seed=4000 + step, device=device, plain_look=plain_look)
+    ring = LatentRing(vae, pool, seed=4000 + step, device=device, plain_look=plain_look, two=two)
     log(f"unet: {pool} scenes encoded, latent deviation {ring.latents.float().std():.3f}, going on from step {step}")
     scheduler = DDPMScheduler(**SCHEDULER)
     signal = scheduler.alphas_cumprod.sqrt().to(device)
