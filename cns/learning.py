@@ -18,7 +18,6 @@ from PIL import Image
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from cns.adam import WholeVectorAdam
 from cns.base_model import BaseModel
 from cns.compose import Version
 from cns.delta import Delta
@@ -52,10 +51,6 @@ HALF_LOSS_SCALE = 2.0**10
 A mean over many latent positions has gradients near the smallest numbers of float16: without this they were 1 % off at
 64 x 64 latents, with it 0.07 %. A power of two, so nothing is rounded by it.
 """
-
-RULES = 2
-"""Of how a step is taken. Higher when a change would let older checkpoints end otherwise than they began: then they are
-refused."""
 
 
 class LearningRefused(CnsError):
@@ -213,9 +208,13 @@ class LearningRun:
         schedule: Any = DDPMScheduler.from_config(dict(self.base.scheduler_config))
         self._signal = schedule.alphas_cumprod.to(self.base.device)  # (steps of training,) 1 clean .. 0 noise alone
         # No decay: AdamW's would pull values towards nothing, and the regulariser already says where to.
-        self._optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer] = (
-            torch.optim.AdamW([self.values], self.settings.lr_weights, betas=(0.9, 0.99), weight_decay=0.0),
-            WholeVectorAdam(self.token, self.settings.lr_token, betas=(0.9, 0.99)),
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": [self.values], "lr": self.settings.lr_weights},
+                {"params": list(self.token), "lr": self.settings.lr_token},
+            ],
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
         )
 
     # --- stepping ------------------------------------------------------------------------------------------------
@@ -249,9 +248,8 @@ class LearningRun:
                 kept = kept + self._guarding_loss()
             self._set_gradients(loss + kept)
         self._set_rates()
-        for optimizer in self._optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
         self.losses.append(loss.item())
         return self.losses[-1]
@@ -326,8 +324,8 @@ class LearningRun:
         rise = min(1.0, (self.steps_done + 1) / max(1, settings.warmup_steps))
         falling = max(1.0, settings.cooldown * settings.steps)
         fall = min(1.0, (settings.steps - self.steps_done) / falling)
-        for optimizer, rate in zip(self._optimizers, (settings.lr_weights, settings.lr_token), strict=True):
-            optimizer.param_groups[0]["lr"] = rate * rise * fall
+        for group, rate in zip(self._optimizer.param_groups, (settings.lr_weights, settings.lr_token), strict=True):
+            group["lr"] = rate * rise * fall
 
     # --- results -------------------------------------------------------------------------------------------------
 
@@ -380,7 +378,7 @@ class LearningRun:
         tensors = {"values": self.values.detach()}
         tensors |= {f"token.{place}": vector.detach() for place, vector in enumerate(self.token)}
         for index, parameter in enumerate(self._parameters()):
-            for key, moment in self._state_of(parameter).items():
+            for key, moment in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"moments.{index}.{key}"] = moment
         facts = {"inputs": self._fingerprint(), "steps_done": self.steps_done, "losses": self.losses}
         saved: bytes = save(
@@ -406,19 +404,13 @@ class LearningRun:
         for index, parameter in enumerate(self._parameters()):
             found = {name.split(".")[2]: t for name, t in tensors.items() if name.startswith(f"moments.{index}.")}
             if found:
-                self._state_of(parameter).update(
-                    {key: moment if key == "step" else moment.to(parameter.device) for key, moment in found.items()}
-                )
+                self._optimizer.state[parameter] = {
+                    key: moment if key == "step" else moment.to(parameter.device) for key, moment in found.items()
+                }
         self.steps_done, self.losses = steps_done, losses
 
     def _parameters(self) -> list[nn.Parameter]:
         return [self.values, *self.token]
-
-    def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """What the parameter's optimiser keeps of it, to read and to fill in."""
-        weights, token = self._optimizers
-        state: dict[str, Tensor] = (weights if parameter is self.values else token).state[parameter]
-        return state
 
     def _fingerprint(self) -> str:
         """SHA-256 over all that decides the result: base, version, concept, pictures as latents, settings, spots."""
@@ -428,7 +420,6 @@ class LearningRun:
             "concept": [self.concept.name, self.concept.class_noun, *self.concept.captions],
             "settings": self.settings.to_json(),
             "calibration": self._calibration,
-            "rules": RULES,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         digest.update(self._latents.cpu().numpy().tobytes())

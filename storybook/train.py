@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument(
         "--plain-look", type=float, default=0.25, help="share of things that words alone describe, in the unet stage"
     )
-    parser.add_argument("--two", type=float, default=0.6, help="share of scenes with two things, in the unet stage")
+    parser.add_argument("--two", type=float, default=0.4, help="share of scenes with two things, in the unet stage")
     parser.add_argument("--no-compile", action="store_true", help="do not compile the UNet (short trials)")
     options = parser.parse_args()
     if options.threads:

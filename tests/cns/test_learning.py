@@ -245,7 +245,7 @@ def test_small_gradients_survive_a_base_in_half_precision(
     gradients: dict[torch.dtype, dict[tuple[str, int], float]] = {}
     for base in (sd1, load_base(sd1_folder, dtype=torch.float16)):
         learning = run(base, compose(base), concept())
-        monkeypatch.setattr(learning._optimizers[0], "zero_grad", lambda set_to_none: None)
+        monkeypatch.setattr(learning._optimizer, "zero_grad", lambda set_to_none: None)
         learning.step()
         assert learning.values.grad is not None
         spots = [(layer, spot) for layer, where in learning._where.items() for spot in where.tolist()]
