@@ -161,6 +161,7 @@ def long_learning(ada: Visitor) -> Page:
 
 
 def cancel(page: Page) -> None:
+    page.wait_for_load_state("domcontentloaded")  # before its scripts have run, the button asks nothing
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Stop learning").click()
     expect(page.get_by_role("button", name="Try again")).to_be_visible(timeout=PATIENCE_MS)
