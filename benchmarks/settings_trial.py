@@ -24,6 +24,7 @@ from torch import Tensor
 from cns.base_model import BaseModel, load_base
 from cns.captions import Captioner, RetrievalCaptioner, TemplateCaptioner
 from cns.compose import Version, compose
+from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder, load_judge
 from cns.learning import Concept, LearningRun
@@ -109,20 +110,7 @@ def run_trial(
     for who in individuals:
         references[who.name] = likeness.image_features(_renders(who, COMPARED_WITH, seed=77))
         nouns[who.name] = _similarity(base, untouched, who, who.noun, likeness, references, guidance)
-        pictures = _renders(who, LEARNED_FROM, seed=300)
-        started = time.monotonic()
-        captions = write_captions(Lesson(who.name, who.noun, tuple(pictures)), captioner)
-        run = LearningRun(
-            base,
-            version,
-            Concept(who.name, who.noun, tuple(pictures), captions),
-            settings,
-            calibration=calibration,
-        )
-        while not run.done:
-            run.step()
-        delta = run.finish()
-        seconds[who.name] = time.monotonic() - started
+        delta, seconds[who.name] = learn_one(base, version, who, settings, captioner, calibration)
         losses[who.name] = delta.report["final_loss"]
         densities[who.name] = delta.report["density"]["concept"]
         version = compose(base, [*version.deltas, delta])
@@ -133,7 +121,7 @@ def run_trial(
             noun=nouns[who.name],
             right_after=at_first[who.name],
             at_the_end=_similarity(base, version, who, f"<{who.name}> {who.noun}", likeness, references, guidance),
-            real=_mean_other(references[who.name]),
+            real=mean_other(references[who.name]),
             density=densities[who.name],
             final_loss=losses[who.name],
             seconds=seconds[who.name],
@@ -149,6 +137,25 @@ def run_trial(
         generic_likeness=_pairwise(likeness, generic_before, generic_after),
         generic_rmse=float(difference.square().mean().sqrt()),
     )
+
+
+def learn_one(
+    base: BaseModel,
+    version: Version,
+    who: Individual,
+    settings: LearningSettings,
+    captioner: Captioner,
+    calibration: Sequence[str],
+) -> tuple[Delta, float]:
+    """Teach `version` one individual more, from five pictures: what was learned, and in how many seconds."""
+    pictures = _renders(who, LEARNED_FROM, seed=300)
+    started = time.monotonic()
+    captions = write_captions(Lesson(who.name, who.noun, tuple(pictures)), captioner)
+    concept = Concept(who.name, who.noun, tuple(pictures), captions)
+    run = LearningRun(base, version, concept, settings, calibration=calibration)
+    while not run.done:
+        run.step()
+    return run.finish(), time.monotonic() - started
 
 
 def _renders(who: Individual, count: int, seed: int) -> list[Image.Image]:
@@ -173,7 +180,7 @@ def _similarity(
     return float((made @ references[who.name].T).mean())
 
 
-def _mean_other(features: Tensor) -> float:
+def mean_other(features: Tensor) -> float:
     """Mean similarity of each row with every other one."""
     count = len(features)
     return float(((features @ features.T).sum() - count) / (count * (count - 1)))

@@ -1,0 +1,146 @@
+"""Two individuals in one picture, and what of it is the base's doing:
+
+    python -m benchmarks.two_together --names zigi,momo,bolt
+
+Learns the individuals one after another and draws every two of them together, in both orders. Each half of a picture is
+held against the same half of drawn scenes of the two, on a scale from the class nouns' pictures (0) to the drawn ones
+(1). The same is measured with nothing learned and each called by the name that the denoiser's training would have given
+it (docs/decisions/0011): what a name brings is what this base can draw of two things at once, however well they are
+learned.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.settings_trial import learn_one, mean_other, with_changes
+from cns.base_model import BaseModel, load_base
+from cns.captions import RetrievalCaptioner
+from cns.compose import Version, compose
+from cns.denoise import GenerationRequest, generate, to_pictures
+from cns.judge import ImageEncoder, load_judge
+from cns.own_settings import load_learning_settings
+from cns.phrases import load_calibration_prompts, load_phrase_bank
+from storybook import MODEL_FOLDER
+from storybook.individuals import Individual, find_individual
+from storybook.likeness import find_likeness
+from storybook.names import Namer
+from storybook.world import BACKGROUNDS, NOUNS, RELATIONS, Scene, draw, place_two
+
+PLACES = ("on the grass", "on the beach", "in the snow", "at night")
+SEEDS = 3  # pictures of each place
+DRAWN = 8  # scenes of two that each half is compared with
+GUIDANCE = 4.0
+
+Half = tuple[float, float]
+"""The left and the right thing's share of the way."""
+
+
+def measure_pairs(
+    base: BaseModel, version: Version, individuals: Sequence[Individual], likeness: ImageEncoder
+) -> dict[str, Half]:
+    """ "zigi,momo" -> shares of the way of zigi on the left and of momo on the right; every two, in both orders."""
+    untouched = compose(base)
+    found = {}
+    for left, right in permutations(individuals, 2):
+        drawn = halves(draw_two(left, right))
+        nouns = halves(_paint(base, untouched, left.noun, right.noun))
+        made = halves(_paint(base, version, f"<{left.name}> {left.noun}", f"<{right.name}> {right.noun}"))
+        shares = []
+        for real, plain, ours in zip(drawn, nouns, made, strict=True):
+            references = likeness.image_features(real)
+            start = float((likeness.image_features(plain) @ references.T).mean())
+            got = float((likeness.image_features(ours) @ references.T).mean())
+            shares.append((got - start) / (mean_other(references) - start))
+        found[f"{left.name},{right.name}"] = (shares[0], shares[1])
+    return found
+
+
+def name_truly(base: BaseModel, individuals: Sequence[Individual]) -> Version:
+    """The untouched base, each individual's token the name that the denoiser's training would have given it."""
+    namer = Namer({noun: base.token_vectors(noun)[0] for noun in NOUNS})
+    rng = np.random.default_rng(0)
+    tokens = {f"<{who.name}>": (namer.name(who.thing, rng).to(base.device),) for who in individuals}
+    return Version((), base.kv_weights, MappingProxyType(tokens))
+
+
+def _paint(base: BaseModel, version: Version, left: str, right: str) -> list[Image.Image]:
+    requests = [
+        GenerationRequest(
+            f"a photo of a {left} {RELATIONS[number % len(RELATIONS)]} a {right} {place}",
+            seed=500 + 10 * seed,
+            guidance=GUIDANCE,
+        )
+        for number, place in enumerate(PLACES)
+        for seed in range(SEEDS)
+    ]
+    return to_pictures(generate(base, version, requests))
+
+
+def draw_two(left: Individual, right: Individual) -> list[Image.Image]:
+    rng = np.random.default_rng(5)
+    return [
+        Image.fromarray(
+            draw(Scene(place_two(rng, left.thing, right.thing), BACKGROUNDS[number], None, int(rng.integers(2**31))))
+        )
+        for number in range(min(DRAWN, len(BACKGROUNDS)))
+    ]
+
+
+def halves(pictures: Sequence[Image.Image]) -> tuple[list[Image.Image], list[Image.Image]]:
+    """The left and the right half of each picture, without the sky, as large as a portrait of one."""
+    sides: tuple[list[Image.Image], list[Image.Image]] = ([], [])
+    for picture in pictures:
+        width, height = picture.size
+        for side, kept in enumerate(sides):
+            start = side * width // 2
+            half = picture.crop((start, height // 4, start + width // 2, height))
+            half = half.resize((width * 2 // 3, height), Image.Resampling.BICUBIC)  # as wide as it was high: no stretch
+            margin = width - half.width
+            padded = np.pad(np.asarray(half), ((0, 0), (margin // 2, margin - margin // 2), (0, 0)), mode="edge")
+            kept.append(Image.fromarray(padded))
+    return sides
+
+
+def means(shares: Mapping[str, Half]) -> Half:
+    """Mean over all pairs, of the first place and of the second."""
+    return float(np.mean([first for first, _ in shares.values()])), float(
+        np.mean([last for _, last in shares.values()])
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, default=MODEL_FOLDER)
+    parser.add_argument("--names", default="zigi,momo,bolt")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="NAME=VALUE")
+    options = parser.parse_args()
+    likeness = find_likeness(options.base)
+    if likeness is None:
+        raise SystemExit(f"{options.base} has no individuals' encoder.")
+    base = load_base(options.base)
+    individuals = [find_individual(name) for name in options.names.split(",")]
+    settings = with_changes(load_learning_settings(options.base), options.changes)
+    captioner = RetrievalCaptioner(load_judge(options.base / "clip"), load_phrase_bank(options.base))
+    calibration = load_calibration_prompts(options.base)
+    version = compose(base)
+    for who in individuals:
+        delta, _ = learn_one(base, version, who, settings, captioner, calibration)
+        version = compose(base, [*version.deltas, delta])
+    for title, state in (("learned", version), ("by true names", name_truly(base, individuals))):
+        shares = measure_pairs(base, state, individuals, likeness)
+        first, last = means(shares)
+        rounded = {pair: tuple(round(share, 2) for share in both) for pair, both in shares.items()}
+        sys.stdout.write(f"{title}: first place {first:.3f} second {last:.3f} {json.dumps(rounded)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
