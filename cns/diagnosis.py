@@ -31,6 +31,16 @@ class Thresholds:
     forgetting_warn: float = 0.15  # share of the way lost since right after learning, above
     forgetting_bad: float = 0.35
 
+    def __post_init__(self) -> None:
+        low = (self.underfitting_warn, self.underfitting_bad), (self.similarity_warn, self.similarity_bad)
+        high = (
+            (self.alignment_warn, self.alignment_bad),
+            (self.bleeding_warn, self.bleeding_bad),
+            (self.forgetting_warn, self.forgetting_bad),
+        )
+        if any(bad > warn for warn, bad in low) or any(bad < warn for warn, bad in high):
+            raise ValueError("What is bad must be worth a warning too.")
+
 
 DEFAULT = Thresholds()
 
