@@ -132,6 +132,7 @@ def learn(
         thresholds=load_thresholds(source),
         base_folder=Path(source),
         guards_head=guard_head,
+        usual=own,
     )
     if not (history / "history.json").exists():
         HistoryFolder.create(history, source, model.id, described)

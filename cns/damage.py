@@ -7,7 +7,8 @@ version inherits them from the one below: they count only when this learning mad
 
 from collections.abc import Iterable, Sequence
 
-from cns.diagnosis import Finding, Signature
+from cns.diagnosis import Finding
+from cns.remedies import Signature
 
 DAMAGING: tuple[Signature, ...] = ("zero-shot damage", "bleeding", "forgetting")
 WORSE = 0.05  # of a share or a cosine: nearer to the version below, pictures tell nothing apart

@@ -70,6 +70,7 @@ class Classroom:
     judge: None where nothing shall be examined. likeness: who says how like its pictures a concept is; None: the judge.
     base_folder: where the base may bring calibration prompts and generic prompts of its own.
     made: pictures of earlier examinations, so that none is made twice.
+    usual: the settings that remedies go back to; None for those that are taught with.
     guards_head: a version whose learning did damage (`cns.damage`) is published beside head, not as head.
     """
 
@@ -83,6 +84,7 @@ class Classroom:
     base_folder: Path | None = None
     made: MadePictures = field(default_factory=dict)
     guards_head: bool = True
+    usual: LearningSettings | None = None
 
 
 def teach(
@@ -146,6 +148,7 @@ def examine_lesson(
         generic_prompts=load_generic_prompts(room.base_folder),
         settings=room.examination,
         thresholds=room.thresholds,
+        usual=room.usual or room.settings,
         likeness=room.likeness,
         made=room.made,
         on_step=partial(on_progress, "diagnosis"),

@@ -69,6 +69,7 @@ def examination_work(
                 generic_prompts=equipment.generic_prompts,
                 settings=equipment.examination,
                 thresholds=equipment.thresholds,
+                usual=equipment.learning,
                 likeness=equipment.likeness,
                 batch=worker.settings.batch_rows,
                 made=worker.made,
