@@ -40,9 +40,9 @@ def write_page(results: Mapping[str, Any], figure_folder: str) -> str:
         "# What the diagnosis is worth",
         f"Written by `{COMMAND} page` from `benchmarks/results/diagnosis.json`, which `{COMMAND} run` measures.",
         "Learnings were made to have each failure signature, and others made not to have it, on individuals of the "
-        f"storybook that the demo does not use. There are {len(cases)} of them, each on top of a history of two concepts. "
-        f"Thresholds were set on the learnings of {fitted} of the {len(stages)} histories, and are judged on those of the "
-        "others.",
+        f"storybook that the demo does not use. There are {len(cases)} of them, each on top of a history of two "
+        f"concepts. Thresholds were set on the learnings of {fitted} of the {len(stages)} histories, and are judged on "
+        "those of the others.",
     ]
     if results.get("quick"):
         parts.append("**This was a quick run, made to try the command: learnings too short to say anything.**")

@@ -11,7 +11,7 @@ from cns.remedies import LearnedWith, Signature, find_remedy
 from cns.settings import change_settings
 
 Begin = Callable[[str], None]
-"""Called before each learning with what it is; an exception from it ends the case there, with all that was learned kept."""
+"""Called before each learning with what it is; an exception from it ends the case there; what was learned is kept."""
 
 
 @dataclass(frozen=True)
