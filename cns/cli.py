@@ -373,6 +373,7 @@ def describe_version(version: VersionRecord) -> None:
             f"To use it all the same: rollback --to {version.number}.",
             style="red",
             markup=False,
+            soft_wrap=True,
         )
 
 
