@@ -7,13 +7,14 @@ MINUTES ?= 120
 DEVICE ?= cpu
 LISTEN ?= 127.0.0.1
 PORT ?= 8000
+CASES ?= 36
 STAGES := tokenizer clip vae unet encoder
 
 # One thread pool of the machine's size; the tokenizers' own threads only warn when a test forks.
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate clean
+.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook diagnosis evaluate clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +64,10 @@ configuration: $(VENV)/installed ## Write docs/configuration.md, the table of al
 storybook: $(VENV)/installed ## Train the embedded base, every stage (MINUTES each, DEVICE=cpu|cuda), and measure it
 	for stage in $(STAGES); do $(BIN)/python -m storybook.train --stage $$stage --minutes $(MINUTES) --device $(DEVICE) || exit 1; done
 	$(BIN)/python -m storybook.evaluate
+
+diagnosis: $(VENV)/installed ## Learnings made to fail in each way (CASES, as far as MINUTES reach; call it again to go on); writes docs/diagnosis.md
+	$(BIN)/python -m benchmarks.diagnosis run --cases $(CASES) --minutes $(MINUTES)
+	$(BIN)/python -m benchmarks.diagnosis page
 
 clean: ## Remove what the commands made, the environment too
 	rm -rf $(VENV) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -27,7 +27,7 @@ from cns.export import export_custom_diffusion, export_diffusers, export_lora
 from cns.history import History, VersionRecord
 from cns.history_folder import HistoryFolder, write_atomically
 from cns.judge import Judge, load_judge
-from cns.own_settings import load_generation_settings, load_learning_settings
+from cns.own_settings import load_generation_settings, load_learning_settings, load_thresholds
 from cns.phrases import load_phrase_bank
 from cns.pictures import read_picture
 from cns.recipe import recipe_of, to_png
@@ -110,6 +110,9 @@ def learn(
     captioner: Annotated[CaptionerName, typer.Option(help="Who writes the captions.")] = CaptionerName.template,
     blip: Annotated[str | None, typer.Option(help="Folder or hub id of the BLIP weights for --captioner blip.")] = None,
     judge: JudgeOption = None,
+    guard_head: Annotated[
+        bool, typer.Option(help="A version that does damage is kept beside head, and head stays.")
+    ] = True,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
 ) -> None:
@@ -126,7 +129,10 @@ def learn(
         captioner=choose_captioner(captioner, clip, blip, source, device),
         settings=settings,
         examination=ExaminationSettings(guidance=load_generation_settings(source).guidance),
+        thresholds=load_thresholds(source),
         base_folder=Path(source),
+        guards_head=guard_head,
+        usual=own,
     )
     if not (history / "history.json").exists():
         HistoryFolder.create(history, source, model.id, described)
@@ -361,6 +367,14 @@ def describe_version(version: VersionRecord) -> None:
         console.print(f"{finding['severity']}: {finding['sentence']}", markup=False)
         if finding["severity"] != "ok":
             console.print(f"  {finding['remedy']}", markup=False)
+    if version.held_back:
+        console.print(
+            f"It does damage, so head stays on version {version.parent}. "
+            f"To use it all the same: rollback --to {version.number}.",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def history_tree(history: History) -> Tree:

@@ -5,10 +5,11 @@ as like the pictures as these are like one another (`cns.metrics.Scale`), so the
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Signature = Literal["underfitting", "zero-shot damage", "bleeding", "forgetting"]
+from cns.remedies import LearnedWith, Signature, find_remedy
+
 Severity = Literal["ok", "warn", "bad"]
 
 
@@ -16,7 +17,8 @@ Severity = Literal["ok", "warn", "bad"]
 class Thresholds:
     """From where on a number is worth a warning, and from where on it is bad. Shares, so 0.1 is 10 %.
 
-    They are wide enough for the few pictures that an examination makes; narrow them when it makes more.
+    These are wide enough for the few pictures that an examination makes, on any base. A base may bring those that were
+    measured on it in `diagnosis_thresholds.json` (cns/own_settings.py), as the storybook does.
     """
 
     underfitting_warn: float = 0.4  # share of the way reached, below
@@ -31,6 +33,16 @@ class Thresholds:
     forgetting_warn: float = 0.15  # share of the way lost since right after learning, above
     forgetting_bad: float = 0.35
 
+    def __post_init__(self) -> None:
+        low = (self.underfitting_warn, self.underfitting_bad), (self.similarity_warn, self.similarity_bad)
+        high = (
+            (self.alignment_warn, self.alignment_bad),
+            (self.bleeding_warn, self.bleeding_bad),
+            (self.forgetting_warn, self.forgetting_bad),
+        )
+        if any(bad > warn for warn, bad in low) or any(bad < warn for warn, bad in high):
+            raise ValueError("What is bad must be worth a warning too.")
+
 
 DEFAULT = Thresholds()
 
@@ -42,6 +54,8 @@ class Finding:
     concept: whom it is about; None for what has to do with no concept.
     value, threshold: what was measured, and the limit that it crossed, or would have crossed first.
     sentence, remedy: for people, with concepts named by their tokens; the remedy is empty when nothing has to be done.
+    changes: the remedy for programs: settings (`cns.settings.change_settings`) to learn the newest concept again with,
+    on the version before it; empty when nothing has to be done or the settings used are not known.
     """
 
     signature: Signature
@@ -51,6 +65,7 @@ class Finding:
     severity: Severity
     sentence: str
     remedy: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -68,14 +83,14 @@ def find_underfitting(
     share: float,
     width: float,
     *,
-    steps: int | None = None,
+    learned: LearnedWith | None = None,
     pictures: int | None = None,
     limits: Thresholds = DEFAULT,
 ) -> Finding:
     """Whether the concept is hardly nearer to its pictures than any thing of its class noun.
 
     share: where its CLIP-I lies on its scale. width: the scale's width (a cosine).
-    steps, pictures: what it was learned with, when known, to say what to change.
+    learned, pictures: what it was learned with, when known, to say what to change.
     """
     name = _named(concept)
     if width < limits.least_width:
@@ -97,9 +112,10 @@ def find_underfitting(
         "warn": f"{name} is only partly recognisable: its pictures have gone",
         "bad": f"{name} is hardly recognisable: its pictures have gone",
     }
-    longer = f"Learn longer ({2 * steps} steps instead of {steps})" if steps else "Learn longer (twice as many steps)"
-    few = pictures is not None and pictures < 5
-    more = f"add pictures ({pictures} {'is' if pictures == 1 else 'are'} few)" if few else "add pictures"
+    if severity == "ok":
+        return Finding("underfitting", concept, share, threshold, severity, f"{opening[severity]} {measured}.", "")
+    remedy = find_remedy("underfitting", learned)
+    few = f" ({pictures} {'is' if pictures == 1 else 'are'} few)" if pictures is not None and pictures < 5 else ""
     return Finding(
         "underfitting",
         concept,
@@ -107,12 +123,18 @@ def find_underfitting(
         threshold,
         severity,
         f"{opening[severity]} {measured}.",
-        "" if severity == "ok" else f"{longer}, or {more} from other sides and in other places.",
+        f"Learn {name} again with {remedy.words}. More pictures{few}, from other sides and in other places, help too.",
+        remedy.changes,
     )
 
 
 def find_zero_shot_damage(
-    similarity: float, alignment_now: float, alignment_base: float, *, limits: Thresholds = DEFAULT
+    similarity: float,
+    alignment_now: float,
+    alignment_base: float,
+    *,
+    learned: LearnedWith | None = None,
+    limits: Thresholds = DEFAULT,
 ) -> Finding:
     """Whether prompts that have nothing to do with any concept still give the pictures that the base gives.
 
@@ -140,21 +162,23 @@ def find_zero_shot_damage(
             f"The model follows other prompts {'much ' if severity == 'bad' else 'somewhat '}less than before: the fit "
             f"between text and picture is down by {_percent(lost)}."
         )
-    return Finding(
-        "zero-shot damage",
-        None,
-        similarity if tells_drift else lost,
-        drift_threshold if tells_drift else lost_threshold,
-        severity,
-        sentence,
-        ""
-        if severity == "ok"
-        else "Go back to the version before, then learn again with fewer steps, a lower learning rate, or fewer values "
-        "(the top 20 % instead of 30 %).",
-    )
+    value, threshold = (similarity, drift_threshold) if tells_drift else (lost, lost_threshold)
+    if severity == "ok":
+        return Finding("zero-shot damage", None, value, threshold, severity, sentence, "")
+    remedy = find_remedy("zero-shot damage", learned)
+    told = f"Go back to the version before, then learn again with {remedy.words}."
+    return Finding("zero-shot damage", None, value, threshold, severity, sentence, told, remedy.changes)
 
 
-def find_bleeding(earlier: str, new: str, moved: float, lost: float, *, limits: Thresholds = DEFAULT) -> Finding:
+def find_bleeding(
+    earlier: str,
+    new: str,
+    moved: float,
+    lost: float,
+    *,
+    learned: LearnedWith | None = None,
+    limits: Thresholds = DEFAULT,
+) -> Finding:
     """Whether learning `new` has got into the pictures of a concept that was there before.
 
     moved: how far its pictures went towards the new concept's, as a share of the new concept's scale.
@@ -177,22 +201,25 @@ def find_bleeding(earlier: str, new: str, moved: float, lost: float, *, limits: 
             f"Learning {newcomer} has {'badly harmed' if severity == 'bad' else 'touched'} {name}: it lost "
             f"{_percent(value)} of its likeness at once."
         )
-    return Finding(
-        "bleeding",
-        earlier,
-        value,
-        threshold,
-        severity,
-        sentence,
-        ""
-        if severity == "ok"
-        else f"Go back to the version before {newcomer} and learn it again with stronger protection of earlier "
-        "concepts (l1 and l2), with fewer steps, or under another class noun if both have the same.",
-    )
+    if severity == "ok":
+        return Finding("bleeding", earlier, value, threshold, severity, sentence, "")
+    remedy = find_remedy("bleeding", learned)
+    told = f"Go back to the version before {newcomer} and learn it again with {remedy.words}."
+    return Finding("bleeding", earlier, value, threshold, severity, sentence, told, remedy.changes)
 
 
-def find_forgetting(concept: str, now: float, right_after: float, *, limits: Thresholds = DEFAULT) -> Finding:
-    """Whether a concept is less like its pictures than right after it was learned; both as shares of its scale."""
+def find_forgetting(
+    concept: str,
+    now: float,
+    right_after: float,
+    *,
+    learned: LearnedWith | None = None,
+    limits: Thresholds = DEFAULT,
+) -> Finding:
+    """Whether a concept is less like its pictures than right after it was learned; both as shares of its scale.
+
+    learned: with what the newest concept was learned.
+    """
     lost = right_after - now
     severity, threshold = _high(lost, limits.forgetting_warn, limits.forgetting_bad)
     name = _named(concept)
@@ -204,18 +231,15 @@ def find_forgetting(concept: str, now: float, right_after: float, *, limits: Thr
         "warn": f"{name} is fading",
         "bad": f"{name} is mostly forgotten",
     }
-    return Finding(
-        "forgetting",
-        concept,
-        lost,
-        threshold,
-        severity,
-        f"{openings[severity]}: {told}.",
-        ""
-        if severity == "ok"
-        else f"Go back to a version in which {name} was still right, and learn what came after it again with stronger "
-        "protection of earlier concepts (l1 and l2) or fewer steps. Nothing is lost: old versions stay.",
+    sentence = f"{openings[severity]}: {told}."
+    if severity == "ok":
+        return Finding("forgetting", concept, lost, threshold, severity, sentence, "")
+    remedy = find_remedy("forgetting", learned)
+    advice = (
+        f"Go back to a version in which {name} was still right, and learn what came after it again with "
+        f"{remedy.words}. Nothing is lost: old versions stay."
     )
+    return Finding("forgetting", concept, lost, threshold, severity, sentence, advice, remedy.changes)
 
 
 _ORDER: tuple[Severity, ...] = ("ok", "warn", "bad")

@@ -15,7 +15,6 @@ from cns.base_model import BaseModel
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest
 from cns.diagnosis import (
-    Finding,
     Thresholds,
     find_bleeding,
     find_forgetting,
@@ -33,7 +32,9 @@ from cns.judge import ImageEncoder, Judge
 from cns.metrics import clip_i, clip_score, clip_t, drift, self_similarity
 from cns.phrases import load_generic_prompts
 from cns.preprocessing import Pictures
+from cns.remedies import LearnedWith
 from cns.series import MadePictures, Series, make_series
+from cns.settings import LearningSettings, UnknownSetting, change_settings
 
 __all__ = [
     "ConceptScores",
@@ -80,6 +81,7 @@ def examine(
     settings: ExaminationSettings | None = None,
     likeness: ImageEncoder | None = None,
     thresholds: Thresholds | None = None,
+    usual: LearningSettings | None = None,
     batch: int = 16,
     made: MadePictures | None = None,
     on_step: Callable[[int, int], None] | None = None,
@@ -90,6 +92,7 @@ def examine(
     likeness: who says how like its references a concept is; None for the judge, which knows what captions can say. An
     encoder trained to tell individuals apart sees more.
     generic_prompts: prompts that name no concept; None for those shipped here.
+    thresholds, usual: what the base brings: from where on something is found, and what settings remedies go back to.
     made: pictures from earlier examinations, by `cns.series.picture_key`; those made now are added.
     on_step(done, total) counts denoising steps. Raises ExaminationError for a concept that a version does not have.
     """
@@ -125,21 +128,31 @@ def examine(
     zero_shot = _score_generic(judge, pictures["generic", "base"], pictures["generic", "now"], generic)
 
     limits, newcomer = thresholds or Thresholds(), scores[concept.name]
+    learned = _learned_with(concept, after, usual)
     findings = [
-        _find_underfitting(concept, newcomer, after, limits),
-        find_zero_shot_damage(zero_shot.similarity_to_base, zero_shot.clip_t, zero_shot.base_clip_t, limits=limits),
+        find_underfitting(
+            concept.name,
+            concept.class_noun,
+            newcomer.share,
+            newcomer.scale.width,
+            learned=learned,
+            pictures=len(concept.references),
+            limits=limits,
+        ),
+        find_zero_shot_damage(
+            zero_shot.similarity_to_base, zero_shot.clip_t, zero_shot.base_clip_t, learned=learned, limits=limits
+        ),
     ]
     for one in earlier:
         own, then = scores[one.name], known.get(one.name)
         towards = [
             newcomer.scale.share(clip_i(seen[when, one.name], references[concept.name])) for when in ("before", "now")
         ]
-        share_before = own.scale.share(clip_i(seen["before", one.name], references[one.name]))
-        findings.append(
-            find_bleeding(one.name, concept.name, towards[1] - towards[0], share_before - own.share, limits=limits)
-        )
+        moved = towards[1] - towards[0]
+        lost = own.scale.share(clip_i(seen["before", one.name], references[one.name])) - own.share
+        findings.append(find_bleeding(one.name, concept.name, moved, lost, learned=learned, limits=limits))
         if then is not None:
-            findings.append(find_forgetting(one.name, own.share, then.share, limits=limits))
+            findings.append(find_forgetting(one.name, own.share, then.share, learned=learned, limits=limits))
     return Examination(concept.name, scores, zero_shot, tuple(findings), settings)
 
 
@@ -228,17 +241,14 @@ def _score_generic(judge: Judge, base_pictures: Tensor, pictures: Tensor, prompt
     )
 
 
-def _find_underfitting(concept: StudiedConcept, scores: ConceptScores, after: Version, limits: Thresholds) -> Finding:
+def _learned_with(concept: StudiedConcept, after: Version, usual: LearningSettings | None) -> LearnedWith | None:
+    """With what the concept was learned, as its delta says; None for a delta of settings that exist no more."""
     settings = next((delta.settings for delta in after.deltas if delta.concept == concept.name), {})
-    return find_underfitting(
-        concept.name,
-        concept.class_noun,
-        scores.share,
-        scores.scale.width,
-        steps=settings.get("steps"),
-        pictures=len(concept.references),
-        limits=limits,
-    )
+    try:
+        used = change_settings(LearningSettings(), settings)
+    except UnknownSetting:
+        return None
+    return LearnedWith(used, usual or LearningSettings())
 
 
 def _comparable(

@@ -1,8 +1,8 @@
 """A history as a value: a tree of versions, and where its user stands in it.
 
 A version has a parent, as a commit has. Version 0 is the bare base. Learning adds a child of the version learned upon
-and moves `head` there; going back moves `head` alone. No version and no move of `head` is ever removed, so any state
-can be reached again. Nothing here reads or writes files: see `cns.history_folder`.
+and moves `head` there, unless the version is held back; going back moves `head` alone. No version and no move of `head`
+is ever removed, so any state can be reached again. Nothing here reads or writes files: see `cns.history_folder`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,7 @@ class VersionRecord:
     report: Mapping[str, Any] = field(default_factory=dict)  # the delta's own, and "loss": that of every step
     diagnosis: Sequence[Mapping[str, Any]] = ()  # findings in plain words
     examination: Mapping[str, Any] = field(default_factory=dict)  # the measured numbers behind the diagnosis
+    held_back: Sequence[Mapping[str, Any]] = ()  # the findings because of which learning it did not move head
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,14 @@ class History:
         return len(self.versions) + 1
 
     def with_version(self, version: VersionRecord) -> "History":
-        """The history after learning `version`: one version more, and `head` on it."""
+        """The history after learning `version`: one version more, and `head` on it unless it is held back."""
         if version.number != self.next_number:
             raise HistoryError(f"The next version of this history is {self.next_number}, not {version.number}.")
         if version.concept in {earlier.concept for earlier in self.lineage(version.parent)}:
             raise HistoryError(f"{version.concept} has already been learned in this line of versions.")
         grown = replace(self, versions=(*self.versions, version))
+        if version.held_back:
+            return grown
         return grown.with_head(version.number, version.created_at, f"learned {version.concept}")
 
     def with_head(self, number: int, at: str, why: str) -> "History":
@@ -144,7 +147,7 @@ def _version_from_json(read: Mapping[str, Any]) -> VersionRecord:
     """A version; what becomes part of a file's name is checked, since the file may come from somebody else."""
     known = {part.name for part in fields(VersionRecord)}
     version = VersionRecord(**{name: value for name, value in read.items() if name in known})
-    version = replace(version, diagnosis=tuple(version.diagnosis))
+    version = replace(version, diagnosis=tuple(version.diagnosis), held_back=tuple(version.held_back))
     if not isinstance(version.number, int) or not isinstance(version.parent, int):
         raise TypeError("version numbers must be whole numbers")
     if len(version.delta) != 64 or set(version.delta) - set("0123456789abcdef"):

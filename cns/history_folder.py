@@ -187,9 +187,11 @@ class HistoryFolder:
         seconds: Mapping[str, float] | None = None,
         diagnosis: Sequence[Mapping[str, Any]] = (),
         examination: Mapping[str, Any] | None = None,
+        held_back: Sequence[Mapping[str, Any]] = (),
     ) -> VersionRecord:
         """Add what was learned on head as a new version and move head there. To be called within `writing`.
 
+        held_back: findings because of which head stays where it is; without any it moves.
         Raises WrongBase for a delta of another base and HistoryError for one that was learned on another version.
         """
         self.check_base(delta.base_id)
@@ -210,6 +212,7 @@ class HistoryFolder:
             report={**delta.report, "loss": [float(loss) for loss in losses]},
             diagnosis=tuple(diagnosis),
             examination=dict(examination or {}),
+            held_back=tuple(held_back),
         )
         grown = self.history.with_version(version)
         write_atomically(self._delta_path(delta.digest), data)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from cns.denoise import GenerationRequest
+from cns.diagnosis import Thresholds
 from cns.samplers import SAMPLERS
 from cns.settings import LearningSettings, UnknownSetting, change_settings
 
 LEARNING_SETTINGS = "learning_settings.json"
 GENERATION_SETTINGS = "generation_settings.json"
+THRESHOLDS = "diagnosis_thresholds.json"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,21 @@ def load_generation_settings(base_folder: str | Path | None = None) -> Generatio
         return GenerationSettings(**changes)
     except (ValueError, TypeError) as error:
         raise UnknownSetting(f"{GENERATION_SETTINGS} of the base model cannot be used: {error}") from error
+
+
+def load_thresholds(base_folder: str | Path | None = None) -> Thresholds:
+    """The defaults, with what `diagnosis_thresholds.json` in the base's folder says instead. Raises UnknownSetting.
+
+    Where a finding begins depends on what the base draws and on who judges it: a base brings what was measured on it.
+    """
+    changes = _read(base_folder, THRESHOLDS)
+    strange = changes.keys() - {field.name for field in fields(Thresholds)}
+    if strange:
+        raise UnknownSetting(f"{THRESHOLDS} of the base model: there is no threshold {min(strange)!r}.")
+    try:
+        return Thresholds(**changes)
+    except (ValueError, TypeError) as error:
+        raise UnknownSetting(f"{THRESHOLDS} of the base model cannot be used: {error}") from error
 
 
 def _read(base_folder: str | Path | None, name: str) -> Mapping[str, Any]:

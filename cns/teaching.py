@@ -12,7 +12,9 @@ from PIL import Image
 from cns.base_model import BaseModel
 from cns.captions import Captioner, TemplateCaptioner, with_token
 from cns.compose import Version, compose
+from cns.damage import find_damage
 from cns.delta import Delta
+from cns.diagnosis import Finding, Thresholds
 from cns.errors import CnsError
 from cns.examination import Examination, ExaminationSettings, StudiedConcept, examine
 from cns.history import VersionRecord
@@ -68,6 +70,8 @@ class Classroom:
     judge: None where nothing shall be examined. likeness: who says how like its pictures a concept is; None: the judge.
     base_folder: where the base may bring calibration prompts and generic prompts of its own.
     made: pictures of earlier examinations, so that none is made twice.
+    usual: the settings that remedies go back to; None for those that are taught with.
+    guards_head: a version whose learning did damage (`cns.damage`) is published beside head, not as head.
     """
 
     base: BaseModel
@@ -75,9 +79,12 @@ class Classroom:
     captioner: Captioner = field(default_factory=TemplateCaptioner)
     settings: LearningSettings = field(default_factory=LearningSettings)
     examination: ExaminationSettings = field(default_factory=ExaminationSettings)
+    thresholds: Thresholds = field(default_factory=Thresholds)
     likeness: ImageEncoder | None = None
     base_folder: Path | None = None
     made: MadePictures = field(default_factory=dict)
+    guards_head: bool = True
+    usual: LearningSettings | None = None
 
 
 def teach(
@@ -85,6 +92,7 @@ def teach(
 ) -> VersionRecord:
     """Learn a concept on top of the history's head and publish it as a new version; the folder is held meanwhile.
 
+    The new version becomes head, unless it did damage and the room guards head: `held_back` of the record says why.
     Learning that fails leaves the history as it was.
     """
     seconds: dict[str, float] = {}
@@ -104,6 +112,7 @@ def teach(
             delta = run.finish()
         with _timed(seconds, "diagnosis"):
             examined = examine_lesson(folder, lesson, room, before, delta, on_progress)
+        damage = find_damage(examined.findings, findings_of_head(folder)) if examined and room.guards_head else ()
         return folder.publish(
             delta,
             lesson.pictures,
@@ -111,6 +120,7 @@ def teach(
             seconds=seconds,
             diagnosis=[finding.to_json() for finding in examined.findings] if examined else (),
             examination=examined.to_json() if examined else None,
+            held_back=[finding.to_json() for finding in damage],
         )
 
 
@@ -137,10 +147,18 @@ def examine_lesson(
         earlier_concepts(folder),
         generic_prompts=load_generic_prompts(room.base_folder),
         settings=room.examination,
+        thresholds=room.thresholds,
+        usual=room.usual or room.settings,
         likeness=room.likeness,
         made=room.made,
         on_step=partial(on_progress, "diagnosis"),
     )
+
+
+def findings_of_head(folder: HistoryFolder) -> list[Finding]:
+    """What was found at the version that is learned upon; nothing at the bare base."""
+    head = folder.history.head
+    return [Finding.from_json(finding) for finding in folder.history.find(head).diagnosis] if head else []
 
 
 def earlier_concepts(folder: HistoryFolder) -> list[StudiedConcept]:

@@ -80,7 +80,9 @@ class Program:
     # --- what the demo does ------------------------------------------------------------------------------------------
 
     def begin_history(self, name: str) -> Any:
-        return self.post("/histories", {"name": name})
+        """A history whose head follows every learning, damaging or not: the demo shows one line of versions."""
+        history = self.post("/histories", {"name": name})
+        return checked(self._http.patch(f"/histories/{history['id']}", json={"guards_head": False})).json()
 
     def teach(
         self, history_id: str, name: str, class_noun: str, pictures: Sequence[Path], settings: Mapping[str, Any]

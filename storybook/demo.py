@@ -33,7 +33,7 @@ from cns.examination import ExaminationSettings
 from cns.history_folder import HistoryFolder, as_json, write_atomically
 from cns.judge import Judge, load_judge
 from cns.metrics import clip_score, drift
-from cns.own_settings import load_generation_settings, load_learning_settings
+from cns.own_settings import load_generation_settings, load_learning_settings, load_thresholds
 from cns.phrases import load_phrase_bank
 from cns.pictures import read_picture
 from cns.scoring import score_pictures
@@ -92,7 +92,9 @@ def open_demo(
         settings=learning or load_learning_settings(base_folder),
         likeness=find_likeness(base_folder),
         examination=ExaminationSettings(guidance=load_generation_settings(base_folder).guidance),
+        thresholds=load_thresholds(base_folder),
         base_folder=base_folder,
+        guards_head=False,  # the demo shows one line of versions, and reports what each did
     )
     lessons = tuple(load_lesson(samples / name) for name in names)
     panels = plan_panels([lesson.name for lesson in lessons])

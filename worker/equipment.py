@@ -9,10 +9,16 @@ import torch
 from app.config import Settings
 from cns.base_model import BaseModel, load_base
 from cns.captions import Captioner, RetrievalCaptioner, TemplateCaptioner
+from cns.diagnosis import Thresholds
 from cns.errors import CnsError
 from cns.examination import ExaminationSettings
 from cns.judge import ImageEncoder, Judge, load_judge
-from cns.own_settings import GenerationSettings, load_generation_settings, load_learning_settings
+from cns.own_settings import (
+    GenerationSettings,
+    load_generation_settings,
+    load_learning_settings,
+    load_thresholds,
+)
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.samplers import SAMPLERS
 from cns.settings import LearningSettings, change_settings
@@ -39,6 +45,7 @@ class Equipment:
     learning: LearningSettings
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     examination: ExaminationSettings = field(default_factory=ExaminationSettings)
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def size_step_px(self) -> int:
@@ -83,6 +90,7 @@ def load_equipment(settings: Settings) -> Equipment:
         learning=learning_defaults(base, folder),
         generation=generation,
         examination=ExaminationSettings(guidance=generation.guidance),
+        thresholds=load_thresholds(folder),
     )
 
 

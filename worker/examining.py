@@ -68,6 +68,8 @@ def examination_work(
                 earlier,
                 generic_prompts=equipment.generic_prompts,
                 settings=equipment.examination,
+                thresholds=equipment.thresholds,
+                usual=equipment.learning,
                 likeness=equipment.likeness,
                 batch=worker.settings.batch_rows,
                 made=worker.made,

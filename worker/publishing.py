@@ -7,12 +7,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.blobs import keep
-from app.histories.models import HeadMove, History, Version
-from app.jobs.claims import end
+from app.histories.models import History, Version
+from app.jobs.claims import end, keep_for_publishing
 from app.jobs.models import JobState
 from cns.delta import Delta
 from cns.history_folder import as_json
 from worker.errors import ClaimGone
+from worker.guarding import held_back_by, move_head_on
 from worker.hands import Hold
 from worker.lessons import Task
 from worker.transactions import transact
@@ -37,13 +38,14 @@ class Learned:
 def publish(worker: "Worker", hold: Hold, task: Task, learned: Learned) -> int:
     """Add the version below the one it was learned on; returns its number.
 
-    Head follows unless its user moved it meanwhile: then it stays where they put it, and the version is a branch.
+    Head follows, with two exceptions: the version did damage and the history guards its head (worker/guarding.py), or
+    its user moved head meanwhile. Then head stays where it is, and the version is a branch.
     """
     data = learned.delta.to_bytes()
     worker.store.put(data)  # outside of the transaction, as it waits for the disk
 
     def write(session: Session) -> int:
-        end(session, hold.claim, JobState.DONE)  # first: it fails for an attempt that is over, before anything is made
+        keep_for_publishing(session, hold.claim)
         history = session.scalar(select(History).where(History.id == task.history_id).with_for_update())
         if history is None:
             raise ClaimGone
@@ -60,19 +62,13 @@ def publish(worker: "Worker", hold: Hold, task: Task, learned: Learned) -> int:
             seconds=as_json(learned.seconds),
             diagnosis=as_json(learned.diagnosis),
             examination=as_json(learned.examination),
+            held_back=held_back_by(session, history, task, learned.diagnosis),
         )
         session.add(version)
         session.flush()
-        if history.head_id == task.parent_id:
-            move = HeadMove(
-                history_id=history.id,
-                user_id=task.owner_id,
-                from_id=history.head_id,
-                to_id=version.id,
-                why=f"learned {task.name}",
-            )
-            session.add(move)
-            history.head_id = version.id
+        is_head = move_head_on(session, history, task, version)
+        held_back = [{"sentence": one["sentence"], "remedy": one["remedy"]} for one in version.held_back]
+        end(session, hold.claim, JobState.DONE, version=version.number, is_head=is_head, held_back=held_back)
         return version.number
 
     number = transact(worker.sessions, write)

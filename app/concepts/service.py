@@ -71,21 +71,29 @@ def start_learning(
             row.concept_id, row.position = concept.id, position
             row.caption = said[position] if said else None
             session.add(row)
-        job = Job(
-            owner_id=owner_id,
-            history_id=history.id,
-            kind=JobKind.LEARN.value,
-            concept_id=concept.id,
-            settings=settings or {},
-            max_attempts=limits.max_attempts,
-        )
-        session.add(job)
-        session.flush()
-        session.add(JobEvent(job_id=job.id, kind="state", data={"state": JobState.QUEUED.value}))
+        job = queue_learning(uow, limits, owner_id, concept, settings or {})
         if upload_ids:
             session.execute(delete(Upload).where(Upload.id.in_(upload_ids), Upload.owner_id == owner_id))
-        uow.after_commit(LEARN, job_id=str(job.id))
         return session.get_one(Job, commit_once(uow, once, job.id), populate_existing=True)
+
+
+def queue_learning(
+    uow: UnitOfWork, limits: Settings, owner_id: UUID, concept: Concept, settings: dict[str, Any]
+) -> Job:
+    """The job that learns a concept whose pictures are there. To be committed by the caller."""
+    job = Job(
+        owner_id=owner_id,
+        history_id=concept.history_id,
+        kind=JobKind.LEARN.value,
+        concept_id=concept.id,
+        settings=settings,
+        max_attempts=limits.max_attempts,
+    )
+    uow.session.add(job)
+    uow.session.flush()
+    uow.session.add(JobEvent(job_id=job.id, kind="state", data={"state": JobState.QUEUED.value}))
+    uow.after_commit(LEARN, job_id=str(job.id))
+    return job
 
 
 def _check_words(name: str, class_noun: str) -> None:

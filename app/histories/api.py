@@ -24,6 +24,7 @@ HISTORY_EXAMPLE: dict[str, Any] = {
     "name": "pets",
     "base_id": "9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab",
     "head": 2,
+    "guards_head": True,
     "created_at": "2026-11-23T10:00:00Z",
     "concepts": [
         {"name": "rex", "class_noun": "dog", "version": 1},
@@ -55,6 +56,7 @@ VERSION_EXAMPLE: dict[str, Any] = {
         }
     ],
     "examination": {"likeness": 0.83},
+    "held_back": [],
     "created_at": "2026-11-23T10:00:31Z",
 }
 FACTS_EXAMPLE: dict[str, Any] = {
@@ -101,9 +103,14 @@ class NewHistory(BaseModel):
     base_id: str | None = Field(None, description="One of /base-models; without it the one the workers hold.")
 
 
-class NewName(BaseModel):
+class HistoryChange(BaseModel):
+    """What is not given stays as it is."""
+
     model_config = ConfigDict(json_schema_extra={"example": {"name": "our pets"}})
-    name: str
+    name: str | None = None
+    guards_head: bool | None = Field(
+        None, description="A version whose learning did damage is published beside head, not as head."
+    )
 
 
 class KnownConcept(BaseModel):
@@ -122,6 +129,7 @@ class HistoryShown(BaseModel):
     name: str
     base_id: str
     head: int
+    guards_head: bool = Field(description="A version whose learning did damage is published beside head, not as head.")
     created_at: datetime
     concepts: list[KnownConcept]
 
@@ -153,6 +161,9 @@ class VersionShown(BaseModel):
         description="Four signatures, each measured, with its threshold, a sentence, a remedy."
     )
     examination: dict[str, Any] = Field(description="The measured numbers behind the diagnosis.")
+    held_back: list[Any] = Field(
+        description="Those of the diagnosis because of which it was not made head when it was learned; else empty."
+    )
     created_at: datetime
 
 
@@ -197,6 +208,7 @@ def show_history(session: Session, history: History) -> HistoryShown:
         name=history.name,
         base_id=history.base_id,
         head=known[-1].number if known else 0,
+        guards_head=history.guards_head,
         created_at=history.created_at,
         concepts=[KnownConcept(name=one.name, class_noun=one.class_noun, version=one.number) for one in known],
     )
@@ -222,6 +234,7 @@ def show_versions(
             seconds=step.version.seconds,
             diagnosis=step.version.diagnosis,
             examination=step.version.examination,
+            held_back=step.version.held_back,
             created_at=step.version.created_at,
         )
         for step in steps
@@ -254,10 +267,14 @@ def get_history(history_id: UUID, caller: CurrentUser, session: Reading) -> Hist
     return show_history(session, service.get_history(session, caller.id, history_id))
 
 
-@router.patch("/histories/{history_id}", responses=described(409))
-def rename_history(history_id: UUID, new: NewName, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
-    """Give it another name."""
-    return show_history(session, service.rename_history(uow, caller.id, history_id, new.name))
+@router.patch("/histories/{history_id}", summary="Rename a history, or guard its head", responses=described(409))
+def change_history(
+    history_id: UUID, change: HistoryChange, caller: CurrentUser, uow: Uow, session: Reading
+) -> HistoryShown:
+    """Give it another name; say whether a learning that does damage may move its head."""
+    return show_history(
+        session, service.change_history(uow, caller.id, history_id, change.name, guards_head=change.guards_head)
+    )
 
 
 @router.delete("/histories/{history_id}", status_code=204)

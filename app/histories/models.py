@@ -4,7 +4,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, String, UniqueConstraint, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    String,
+    UniqueConstraint,
+    func,
+    text,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
@@ -39,6 +50,7 @@ class History(Base):
     head_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("versions.id", ondelete="SET NULL", use_alter=True, deferrable=True, initially="DEFERRED")
     )
+    guards_head: Mapped[bool] = mapped_column(server_default=true())  # a version that did damage is not made head
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -68,6 +80,7 @@ class Version(Base):
     seconds: Mapped[dict[str, Any]]  # {"captions", "selection", "learning", "diagnosis"}
     diagnosis: Mapped[list[Any]]  # findings, each with signature, level, measured, threshold, sentence, remedy
     examination: Mapped[dict[str, Any]]  # the measured numbers behind them
+    held_back: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))  # findings that kept head away
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

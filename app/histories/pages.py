@@ -135,7 +135,7 @@ def rename(
     request: Request, history_id: UUID, caller: CurrentUser, session: Reading, uow: Uow, form: TypedForm
 ) -> Response:
     try:
-        service.rename_history(uow, caller.id, history_id, form.text("name"))
+        service.change_history(uow, caller.id, history_id, form.text("name"))
     except AnswerableError as error:
         typed = {f"rename-{history_id}": form.text("name")}
         return _shelf(request, caller, session, typed, {str(history_id): error.message}, error.status)

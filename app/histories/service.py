@@ -67,12 +67,16 @@ def create_history(uow: UnitOfWork, owner_id: UUID, name: str, base_id: str | No
         return history
 
 
-def rename_history(uow: UnitOfWork, owner_id: UUID, history_id: UUID, name: str) -> History:
-    name = _checked_name(name)
+def change_history(
+    uow: UnitOfWork, owner_id: UUID, history_id: UUID, name: str | None = None, *, guards_head: bool | None = None
+) -> History:
+    """name, guards_head: None leaves it as it is. Learnings that run are published by what is set when they end."""
+    name = None if name is None else _checked_name(name)
     with uow:
-        history = get_history(uow.session, owner_id, history_id)
-        history.name = name
-        _commit_name(uow, name)
+        history = get_history(uow.session, owner_id, history_id, lock=True)
+        history.name = history.name if name is None else name
+        history.guards_head = history.guards_head if guards_head is None else guards_head
+        _commit_name(uow, history.name)
         return history
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.calls import json_call
 from app.deps import AppState, Caller, CurrentUser, Reading, StartingUser, Uow, check_may_start
 from app.errors import AppError, NotFound
-from app.forms import AnswerableError, TypedForm, errors_of
+from app.forms import AnswerableError, TypedForm, errors_of, new_once
 from app.generations import service as generations
 from app.histories import service
 from app.histories.models import History
@@ -44,6 +44,7 @@ def show_timeline(
         "timeline": timeline,
         "shown": show_version(session, timeline, number),
         "seed": FIXED_SEED,
+        "once": new_once(),
         "head_call": json_call(
             "Go to this version", site, "POST", f"/histories/{history.id}/head", {"version": number}
         ),

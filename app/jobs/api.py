@@ -47,8 +47,8 @@ data: {"step": 50, "sha256": "5f1f...", "at": "2026-11-23T10:00:09+00:00"}
 
 id: 61
 event: state
-data: {"state": "done", "error": null, "at": "2026-11-23T10:00:31+00:00"}
-"""
+data: {"state": "done", "error": null, "version": 2, "is_head": true, "held_back": [], "at": "2026-11-23T10:00:31+00:00"}
+"""  # noqa: E501 - as it is sent
 
 SEVERAL_EXAMPLE = """id: 41.0
 event: state
@@ -182,7 +182,8 @@ async def stream_events(
     """What happens to it, as server-sent events, until it has ended.
 
     `state`, `progress`, `captions` and `sample` are kept: they have ids, and a stream that was broken off goes on after
-    `Last-Event-ID`. `progress` without an id and `preview` are fleeting.
+    `Last-Event-ID`. `progress` without an id and `preview` are fleeting. The last `state` of a learning says which
+    version it made, whether that is head, and why it was held back if it did damage.
     """
     if last_event_id and last_event_id.isdecimal():  # a stream that was broken off knows better than its address
         after = int(last_event_id)

@@ -142,9 +142,22 @@ def keep_checkpoint(session: Session, claim: Claim, sha256: str) -> None:
     _change(session, claim, checkpoint_sha256=sha256)
 
 
-def end(session: Session, claim: Claim, state: JobState, error: str | None = None) -> None:
+def keep_for_publishing(session: Session, claim: Claim) -> None:
+    """Before anything is published: LostClaim when it is ours no more, CancelCameFirst when it is to be cancelled.
+
+    It stays so until the end of the transaction, in which `end` says what was published.
+    """
+    asked = session.scalar(select(Job.cancel_requested).where(_held(claim)).with_for_update())
+    if asked is None:
+        raise LostClaim(f"Attempt {claim.attempt} of job {claim.job_id} is over.")
+    if asked:
+        raise CancelCameFirst
+
+
+def end(session: Session, claim: Claim, state: JobState, error: str | None = None, **told: Any) -> None:
     """Done, failed or cancelled: in the same transaction as what was published, or alone.
 
+    told: what its last event says beside that, such as the version that was published.
     Done is refused by CancelCameFirst when its user wants it cancelled, though nobody has looked at the flag yet.
     """
     if state is JobState.DONE and _cancel_asked(session, claim):
@@ -158,7 +171,7 @@ def end(session: Session, claim: Claim, state: JobState, error: str | None = Non
         checkpoint_sha256=None,
         finished_at=func.now(),
     )
-    _tell(session, claim.job_id, "state", state=state.value, error=error)
+    _tell(session, claim.job_id, "state", state=state.value, error=error, **told)
 
 
 def _cancel_asked(session: Session, claim: Claim) -> bool:

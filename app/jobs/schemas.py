@@ -22,6 +22,7 @@ JOB_EXAMPLE: dict[str, Any] = {
     "concept_id": "7c0a3d7e-59a8-4f28-a3b0-0d8a0f7c1b22",
     "generation_id": None,
     "version": None,
+    "held_back": [],
     "stage": "learning",
     "step": 120,
     "steps_total": 200,
@@ -61,6 +62,9 @@ class JobShown(BaseModel):
     concept_id: UUID | None = Field(description="Of a learning: what is learned.")
     generation_id: UUID | None = Field(description="Of a generation: what was asked for, with its pictures.")
     version: int | None = Field(description="Of a learning that is done: the number of the version it made.")
+    held_back: list[str] = Field(
+        description="Of a learning that is done: why its version was not made head, in sentences; else empty."
+    )
     stage: str = Field(description="checking, captions, selection, learning, diagnosis, publishing; empty before.")
     step: int
     steps_total: int
@@ -83,8 +87,11 @@ def show_job(session: Session, job: Job) -> JobShown:
 
 def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
     ids = [job.id for job in jobs]
-    numbers = session.execute(select(Version.job_id, Version.number).where(Version.job_id.in_(ids)))
-    version_of = dict(numbers.all())
+    published = session.execute(
+        select(Version.job_id, Version.number, Version.held_back).where(Version.job_id.in_(ids))
+    ).all()
+    version_of = {row.job_id: row.number for row in published}
+    held_back = {row.job_id: [one["sentence"] for one in row.held_back] for row in published}
     asked = session.execute(select(Generation.job_id, Generation.id).where(Generation.job_id.in_(ids)))
     generation_of = dict(asked.all())
     return [
@@ -96,6 +103,7 @@ def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
             concept_id=job.concept_id,
             generation_id=generation_of.get(job.id),
             version=version_of.get(job.id),
+            held_back=held_back.get(job.id, []),
             stage=job.stage,
             step=job.step,
             steps_total=job.steps_total,

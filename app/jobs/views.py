@@ -56,10 +56,16 @@ class Learning:
     captions: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     told: int = 0  # the newest event that this already shows
+    head: int = 0  # number of the version in use
 
     @property
     def is_open(self) -> bool:
         return self.job.state in (JobState.QUEUED, JobState.RUNNING)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Its version was not made head because it did damage, and nobody has done so since."""
+        return self.version is not None and bool(self.version.held_back) and self.history.head_id != self.version.id
 
     @property
     def verb(self) -> str:
@@ -123,6 +129,7 @@ def learning_of(session: Session, job: Job) -> Learning:
         captions=list(version.report.get("captions", [])) if version else captions_of(session, job.id),
         settings=job.settings,
         told=told,
+        head=session.get_one(Version, history.head_id).number if history.head_id else 0,
     )
 
 

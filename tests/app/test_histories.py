@@ -103,7 +103,7 @@ def test_names_are_tidied_and_taken_once_by_each_user(ada: Person, bob: Person, 
     with pytest.raises(Conflict, match="You have a history named my mugs already"):
         service.create_history(uow, ada.id, "my mugs")
     with pytest.raises(Conflict):
-        service.rename_history(uow, ada.id, ada.history_id, "my mugs")
+        service.change_history(uow, ada.id, ada.history_id, "my mugs")
     assert service.create_history(uow, bob.id, "my mugs").owner_id == bob.id
 
 
@@ -111,7 +111,7 @@ def test_names_are_tidied_and_taken_once_by_each_user(ada: Person, bob: Person, 
 def test_names_that_cannot_be_written_are_refused(name: str, ada: Person, uow: UnitOfWork) -> None:
     for change in (
         lambda: service.create_history(uow, ada.id, name),
-        lambda: service.rename_history(uow, ada.id, ada.history_id, name),
+        lambda: service.change_history(uow, ada.id, ada.history_id, name),
     ):
         with pytest.raises(Invalid) as refused:
             change()

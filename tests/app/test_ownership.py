@@ -21,6 +21,7 @@ BODIES = {
     "/histories/{history_id}": {"json": {"name": "mine now"}},
     "/histories/{history_id}/head": {"json": {"version": 0}},
     "/histories/{history_id}/versions/{number}": {"json": {"label": "mine now"}},
+    "/histories/{history_id}/versions/{number}/again": {"json": {"signature": "bleeding"}},
     "/histories/{history_id}/generations": {"json": {"prompt": "a mug"}},
     "/histories/{history_id}/concepts": {
         "data": {"name": "x", "class_noun": "dog"},

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from cns import cli
 from cns.history_folder import HistoryFolder
+from cns.own_settings import THRESHOLDS
 from cns.recipe import read_recipe
 from tests import tiny_clip
 
@@ -65,6 +66,22 @@ def test_learning_makes_versions_with_an_examination(learned: Path) -> None:
     assert len(second.report["loss"]) == 2
     assert {finding["signature"] for finding in second.diagnosis} >= {"underfitting", "zero-shot damage", "forgetting"}
     assert set(second.examination["concepts"]) == {"rex", "tom"}
+
+
+def test_a_version_that_does_damage_is_kept_beside_head_unless_one_says_otherwise(
+    judged_folder: Path, pictures: list[str], tmp_path: Path
+) -> None:
+    strict = Path(shutil.copytree(judged_folder, tmp_path / "strict"))
+    (strict / THRESHOLDS).write_text('{"similarity_warn": 2, "similarity_bad": 2}')  # a cosine is never so high
+    held = learn(tmp_path / "h", strict, pictures)
+    assert held.exit_code == 0, held.output
+    assert "head stays on version 0" in held.stdout
+    assert "rollback --to 1" in held.stdout
+    history = HistoryFolder.open(tmp_path / "h").history
+    assert (history.head, [one["signature"] for one in history.find(1).held_back]) == (0, ["zero-shot damage"])
+    assert learn(tmp_path / "h", strict, pictures, "rex", "--no-guard-head").exit_code == 0
+    history = HistoryFolder.open(tmp_path / "h").history
+    assert (history.head, history.find(2).parent, history.find(2).held_back) == (2, 0, ())
 
 
 def test_learning_the_same_twice_gives_the_same_delta(

@@ -10,16 +10,20 @@ from cns.diagnosis import (
     find_underfitting,
     find_zero_shot_damage,
 )
+from cns.remedies import LearnedWith
+from cns.settings import LearningSettings
 
 
 def test_a_concept_that_is_hardly_learned_is_told_with_what_to_change() -> None:
-    finding = find_underfitting("rex", "dog", share=0.12, width=0.2, steps=150, pictures=3)
+    learned = LearnedWith(LearningSettings(steps=150), LearningSettings(steps=150))
+    finding = find_underfitting("rex", "dog", share=0.12, width=0.2, learned=learned, pictures=3)
     assert finding.severity == "bad"
     assert (finding.value, finding.threshold) == (0.12, 0.2)
     assert finding.sentence.startswith("<rex> is hardly recognisable")
     assert "12 % of the way from any dog to your pictures" in finding.sentence
     assert "300 steps instead of 150" in finding.remedy
-    assert "add pictures (3 are few)" in finding.remedy
+    assert "More pictures (3 are few)" in finding.remedy
+    assert finding.changes == {"steps": 300}
 
 
 @pytest.mark.parametrize(("share", "severity"), [(0.19, "bad"), (0.21, "warn"), (0.39, "warn"), (0.41, "ok")])

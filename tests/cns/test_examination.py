@@ -111,7 +111,7 @@ def test_a_concept_drawn_as_its_class_noun_is_underfitted(sd1: BaseModel, judge:
     hardly = replace(delta_on(sd1, "rex"), token_vectors=sd1.token_vectors("dog"))
     underfitted = finding(look(sd1, judge, compose(sd1), compose(sd1, [hardly]), rex), "underfitting", "rex")
     assert underfitted.severity == "bad"
-    assert "300 steps instead of 150" in underfitted.remedy
+    assert "500 steps instead of 150" in underfitted.remedy
     assert "2 are few" in underfitted.remedy
 
 

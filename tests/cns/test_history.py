@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def test_going_back_and_learning_again_makes_a_branch_and_loses_nothing() -> Non
     assert [version.number for version in history.lineage(3)] == [1, 3]
     assert [version.number for version in history.lineage(2)] == [1, 2]
     assert [version.number for version in history.children(1)] == [2, 3]
+
+
+def test_a_version_that_is_held_back_stands_beside_head_and_the_next_one_is_learned_on_head() -> None:
+    why = ({"signature": "bleeding", "sentence": "<rex> is turning into <tom>."},)
+    history = History("model", BASE).with_version(record(1, 0, "rex"))
+    history = history.with_version(replace(record(2, 1, "tom"), held_back=why))
+    assert (history.head, history.find(2).held_back) == (1, why)
+    history = history.with_version(record(3, 1, "tom"))
+    assert [version.number for version in history.lineage(history.head)] == [1, 3]
+    assert history_from_json(json.loads(json.dumps(history.to_json()))) == history
 
 
 def test_a_concept_is_learned_once_in_a_line_of_versions() -> None:

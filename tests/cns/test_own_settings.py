@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from cns.denoise import GenerationRequest
+from cns.diagnosis import Thresholds
 from cns.own_settings import (
     GENERATION_SETTINGS,
     LEARNING_SETTINGS,
+    THRESHOLDS,
     GenerationSettings,
     load_generation_settings,
     load_learning_settings,
+    load_thresholds,
 )
 from cns.settings import LearningSettings, UnknownSetting
 from storybook import MODEL_FOLDER
@@ -63,3 +66,14 @@ def test_the_storybook_is_guided_as_its_card_measures_it() -> None:
 def test_generation_settings_that_cannot_be_used_are_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(UnknownSetting, match=r"generation_settings\.json of the base model"):
         load_generation_settings(_write(tmp_path, text, GENERATION_SETTINGS))
+
+
+def test_thresholds_are_the_bases_own_else_the_defaults(tmp_path: Path) -> None:
+    assert load_thresholds(tmp_path) == load_thresholds(None) == Thresholds()
+    assert load_thresholds(_write(tmp_path, '{"bleeding_bad": 0.5}', THRESHOLDS)) == Thresholds(bleeding_bad=0.5)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"bleeding": 1}', '{"bleeding_bad": 0.01}', '{"similarity_bad": "x"}'])
+def test_thresholds_that_cannot_be_used_are_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UnknownSetting, match=r"diagnosis_thresholds\.json of the base model"):
+        load_thresholds(_write(tmp_path, text, THRESHOLDS))

@@ -1,0 +1,21 @@
+"""Pages: the button of a remedy, which learns a version's concept again."""
+
+from uuid import UUID
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
+
+from app.concepts.again import learn_again
+from app.deps import AppState, StartingUser, Uow
+from app.forms import TypedForm
+
+router = APIRouter()
+
+
+@router.post("/histories/{history_id}/versions/{number}/again")
+def again(
+    history_id: UUID, number: int, caller: StartingUser, uow: Uow, state: AppState, form: TypedForm
+) -> RedirectResponse:
+    once = form.once(caller.id, "again", history_id, number)
+    job = learn_again(uow, state.settings, caller.id, history_id, number, form.text("signature"), once)
+    return RedirectResponse(f"/jobs/{job.id}", 303)

@@ -1,0 +1,149 @@
+"""Which learnings are made: recipes for each failure signature, and on whom they are tried. Data.
+
+A history is two individuals learned with the base's usual settings; each recipe then learns a third one on top of it.
+The demo's samples take no part, so that its figures stay honest.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cns.remedies import Signature
+from cns.settings import LearningSettings, change_settings
+from storybook.individuals import INDIVIDUALS, SAMPLES, Individual
+
+PICTURES = 5
+ALL: frozenset[Signature] = frozenset(("underfitting", "zero-shot damage", "bleeding", "forgetting"))
+REST = ALL - {"underfitting"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to learn. factors: setting -> by what the usual value is multiplied; changes: what replaces it.
+
+    made_for: signatures that it is made to have. free_of: signatures that it is made not to have. Of those in neither
+    nothing is known beforehand, and nothing is counted. similar: the concept has the class noun of the history's first.
+    """
+
+    name: str
+    told: str
+    made_for: frozenset[Signature] = frozenset()
+    free_of: frozenset[Signature] = frozenset()
+    factors: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    similar: bool = False
+    pictures: int = PICTURES
+
+    def settings(self, usual: LearningSettings) -> LearningSettings:
+        """The base's usual settings with what this recipe does otherwise."""
+        values = usual.to_json()
+        scaled = {name: factor * values[name] for name, factor in self.factors.items()}
+        if "steps" in scaled:
+            scaled["steps"] = max(1, round(scaled["steps"]))
+        return change_settings(usual, {**scaled, **self.changes})
+
+
+NO_GENERAL = {"drift": 0.0, "selection": {"general_prompts": 0}}
+NO_REGULARISER = {"drift": 0.0, "interference": 0.0, "l1": 0.0, "l2": 0.0}
+
+RECIPES: tuple[Recipe, ...] = (
+    Recipe("usual", "the base's own settings", free_of=ALL),
+    Recipe("few steps", "a fifteenth of the steps", frozenset(("underfitting",)), REST, {"steps": 1 / 15}),
+    Recipe(
+        "reckless",
+        "ten times the rate, no general mask, no holding of general prompts",
+        frozenset(("zero-shot damage",)),
+        factors={"lr_weights": 10},
+        changes=NO_GENERAL,
+    ),
+    Recipe(
+        "unprotected, similar",
+        "five times the rate and no regulariser, for a concept of the first one's class noun",
+        frozenset(("bleeding", "forgetting")),
+        factors={"lr_weights": 5},
+        changes=NO_REGULARISER,
+        similar=True,
+    ),
+    Recipe(
+        "usual, similar",
+        "the base's own settings, for a concept of the first one's class noun",
+        free_of=ALL,
+        similar=True,
+    ),
+    Recipe(
+        "slow",
+        "a fiftieth of both rates",
+        frozenset(("underfitting",)),
+        REST,
+        {"lr_weights": 1 / 50, "lr_token": 1 / 50},
+    ),
+    Recipe(
+        "unguarded",
+        "four times the rate, no general mask, no holding of general prompts",
+        frozenset(("zero-shot damage",)),
+        factors={"lr_weights": 4},
+        changes=NO_GENERAL,
+    ),
+    Recipe(
+        "unprotected",
+        "ten times the rate and no regulariser",
+        frozenset(("forgetting",)),
+        factors={"lr_weights": 10},
+        changes=NO_REGULARISER,
+    ),
+    Recipe("three pictures", "the base's own settings, from three pictures", free_of=ALL, pictures=3),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A history to learn on. first, second: learned before. similar, other: who is learned then."""
+
+    number: int
+    first: Individual
+    second: Individual
+    similar: Individual
+    other: Individual
+
+    @property
+    def split(self) -> str:
+        """Thresholds are set on "fit" and judged on "held out"."""
+        return "fit" if self.number % 2 == 0 else "held out"
+
+
+@dataclass(frozen=True)
+class Case:
+    stage: Stage
+    recipe: Recipe
+
+    @property
+    def newcomer(self) -> Individual:
+        return self.stage.similar if self.recipe.similar else self.stage.other
+
+
+def make_stages() -> list[Stage]:
+    """One for each class noun of which there are two individuals; all differ in whom they begin with."""
+    by_noun: dict[str, list[Individual]] = {}
+    for who in INDIVIDUALS:
+        if who.name not in SAMPLES:
+            by_noun.setdefault(who.noun, []).append(who)
+    pairs = [group[:2] for _, group in sorted(by_noun.items()) if len(group) >= 2]
+    count = len(pairs)
+    return [
+        Stage(place, pair[0], pairs[(place + 1) % count][0], pair[1], pairs[(place + 2) % count][1])
+        for place, pair in enumerate(pairs)
+    ]
+
+
+def plan_cases(count: int) -> list[Case]:
+    """The first `count` cases, stage by stage. ValueError when there are not so many."""
+    cases = list(_all_cases())
+    if not 0 < count <= len(cases):
+        raise ValueError(f"There are 1 to {len(cases)} cases, not {count}.")
+    return cases[:count]
+
+
+def _all_cases() -> Iterator[Case]:
+    for stage in make_stages():
+        for recipe in RECIPES:
+            yield Case(stage, recipe)
