@@ -14,6 +14,7 @@ from app.celery_sender import make_sender
 from app.concepts import api as concepts
 from app.config import Settings, settings
 from app.db import Send, make_engine, make_sessions
+from app.forgettings import api as forgettings
 from app.generations import api as generations
 from app.histories import api as histories
 from app.interface import schema
@@ -70,7 +71,7 @@ def create_app(config: Settings | None = None, send: Send | None = None) -> Fast
     app.add_middleware(Surroundings, behind_tls=config.behind_tls)
     problems.install(app)
     rest = APIRouter(prefix="/api/v1", responses=problems.described(401, 404, 422, 429))
-    for feature in (accounts, histories, concepts, generations, jobs):
+    for feature in (accounts, histories, concepts, forgettings, generations, jobs):
         rest.include_router(feature.router)
     app.include_router(rest)
     app.include_router(health.router)

@@ -6,6 +6,7 @@ from app import templating
 from app.accounts import pages as accounts
 from app.accounts import people_pages as people
 from app.concepts import pages as concepts
+from app.forgettings import pages as forgettings
 from app.generations import gallery_pages as gallery
 from app.generations import pages as generations
 from app.histories import pages as histories
@@ -17,5 +18,16 @@ from app.jobs import pages as jobs
 def install(app: FastAPI) -> None:
     """Pages are no part of the REST interface, so they are not in its description."""
     templating.install(app)
-    for feature in (accounts, people, generations, gallery, concepts, histories, timeline, jobs, interface):
+    for feature in (
+        accounts,
+        people,
+        generations,
+        gallery,
+        concepts,
+        histories,
+        timeline,
+        forgettings,
+        jobs,
+        interface,
+    ):
         app.include_router(feature.router, include_in_schema=False)

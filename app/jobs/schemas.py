@@ -51,7 +51,7 @@ GENERATE_EXAMPLE: dict[str, Any] = JOB_EXAMPLE | {
 
 
 class JobShown(BaseModel):
-    """One learning or one generation."""
+    """One learning, one generation, or one forgetting."""
 
     model_config = ConfigDict(json_schema_extra={"example": JOB_EXAMPLE})
     id: UUID
@@ -61,7 +61,9 @@ class JobShown(BaseModel):
     concept_id: UUID | None = Field(description="Of a learning: what is learned.")
     generation_id: UUID | None = Field(description="Of a generation: what was asked for, with its pictures.")
     version: int | None = Field(description="Of a learning that is done: the number of the version it made.")
-    stage: str = Field(description="checking, captions, selection, learning, diagnosis, publishing; empty before.")
+    stage: str = Field(
+        description="checking, captions, selection, learning, diagnosis, publishing; forgetting, erasing; empty before."
+    )
     step: int
     steps_total: int
     seconds_left: float | None
