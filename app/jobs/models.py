@@ -84,7 +84,7 @@ class Job(Base):
 
     stage: Mapped[str] = mapped_column(
         String(20), default=""
-    )  # checking captions selection learning diagnosis publishing
+    )  # checking captions selection learning diagnosis publishing; forgetting erasing
     step: Mapped[int] = mapped_column(default=0)
     steps_total: Mapped[int] = mapped_column(default=0)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"losses": [[step, loss]..], "seconds_left": s}
