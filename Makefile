@@ -14,7 +14,7 @@ STAGES := tokenizer clip vae unet encoder
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook diagnosis evaluate clean
+.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate diagnosis unlearning clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ storybook: $(VENV)/installed ## Train the embedded base, every stage (MINUTES ea
 diagnosis: $(VENV)/installed ## Learnings made to fail in each way (CASES, as far as MINUTES reach; call it again to go on); writes docs/diagnosis.md
 	$(BIN)/python -m benchmarks.diagnosis run --cases $(CASES) --minutes $(MINUTES)
 	$(BIN)/python -m benchmarks.diagnosis page
+
+unlearning: $(VENV)/installed ## Measure what forgetting a concept costs the others (10 minutes on 2 cores); writes docs/unlearning.md
+	$(BIN)/python -m benchmarks.unlearning
 
 clean: ## Remove what the commands made, the environment too
 	rm -rf $(VENV) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -30,7 +30,7 @@ from app.idempotency import IdempotencyKey
 from app.servers import FolderInUse, ServerNotStarted, servers_for
 from app.storage import BlobStore
 from app.tables import Base
-from app.thumbnails import SIZES_PX, thumbnail_path
+from app.thumbnails import SIZES_PX, thumbnail_folder, thumbnail_path
 
 YOUNG = timedelta(hours=1)
 KEYS_KEPT = timedelta(days=1)
@@ -72,6 +72,12 @@ def collect(sessions: Sessions, store: BlobStore, young: timedelta = YOUNG) -> C
     _sweep_floor(store, young)
     removed = [size for size in sizes if size is not None]
     return Collected(len(removed), sum(removed))
+
+
+def remove_unused(sessions: Sessions, store: BlobStore, digest: str) -> None:
+    """Remove one blob now, however young: its row, file and thumbnails. Nothing when a row names it."""
+    if _remove_with_row(sessions, store, digest, timedelta(0)) is None and store.has(digest):
+        _remove_without_row(sessions, store, digest, timedelta(0))
 
 
 def _drop_expired(session: Session) -> None:
@@ -122,7 +128,7 @@ def _sweep_floor(store: BlobStore, young: timedelta) -> None:
     for path in store.folder.glob("??/.*.part"):
         if _is_old(_stored_at(path), young):
             path.unlink(missing_ok=True)
-    for path in thumbnail_path(store, "0" * 64, SIZES_PX[0]).parents[2].glob("*/??/*"):
+    for path in thumbnail_folder(store).glob("*/??/*"):
         orphan = path.suffix != ".webp" or not store.has(path.stem)
         if orphan and _is_old(_stored_at(path), young):
             path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from app.concepts import again_api as again
 from app.concepts import api as concepts
 from app.config import Settings, settings
 from app.db import Send, make_engine, make_sessions
+from app.forgettings import api as forgettings
 from app.generations import api as generations
 from app.histories import api as histories
 from app.interface import schema
@@ -71,7 +72,7 @@ def create_app(config: Settings | None = None, send: Send | None = None) -> Fast
     app.add_middleware(Surroundings, behind_tls=config.behind_tls)
     problems.install(app)
     rest = APIRouter(prefix="/api/v1", responses=problems.described(401, 404, 422, 429))
-    for feature in (accounts, histories, concepts, again, generations, jobs):
+    for feature in (accounts, histories, concepts, again, forgettings, generations, jobs):
         rest.include_router(feature.router)
     app.include_router(rest)
     app.include_router(health.router)

@@ -7,6 +7,7 @@ from app.accounts import pages as accounts
 from app.accounts import people_pages as people
 from app.concepts import again_pages as again
 from app.concepts import pages as concepts
+from app.forgettings import pages as forgettings
 from app.generations import gallery_pages as gallery
 from app.generations import pages as generations
 from app.histories import guard_pages as guard
@@ -29,6 +30,7 @@ def install(app: FastAPI) -> None:
         histories,
         guard,
         timeline,
+        forgettings,
         jobs,
         interface,
     ):

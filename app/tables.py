@@ -4,6 +4,7 @@ from app.accounts.models import ApiKey, LoginSession, SetupLink, User
 from app.blobs import Blob
 from app.concepts.models import Concept, ConceptPicture, Upload, UploadCaption
 from app.db import Base
+from app.forgettings.models import Forgetting
 from app.generations.models import Generation, Image
 from app.histories.models import BaseModelRow, HeadMove, History, Version
 from app.idempotency import IdempotencyKey
@@ -16,6 +17,7 @@ __all__ = [
     "Blob",
     "Concept",
     "ConceptPicture",
+    "Forgetting",
     "Generation",
     "HeadMove",
     "History",

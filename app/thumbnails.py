@@ -29,7 +29,11 @@ def thumbnail(store: BlobStore, digest: str, size_px: int) -> bytes:
 
 
 def thumbnail_path(store: BlobStore, digest: str, size_px: int) -> Path:
-    return store.folder.parent / "thumbnails" / str(size_px) / digest[:2] / f"{digest}.webp"
+    return thumbnail_folder(store) / str(size_px) / digest[:2] / f"{digest}.webp"
+
+
+def thumbnail_folder(store: BlobStore) -> Path:
+    return store.folder.parent / "thumbnails"
 
 
 def make_thumbnail(picture: bytes, size_px: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The command line over a history in a folder: learn, generate, look back, go back, score, export."""
+"""The command line over a history in a folder: learn, generate, look back, go back, forget, score, export."""
 
 import functools
 import json
@@ -34,6 +34,8 @@ from cns.recipe import recipe_of, to_png
 from cns.samplers import SAMPLERS
 from cns.scoring import score_history
 from cns.teaching import Classroom, Lesson, OnProgress, teach
+from cns.unlearning import DEFAULT_OPTION, Option
+from cns.unteaching import erase, forget_exactly, forget_fast
 
 SHIPPED_BASE = Path(__file__).resolve().parents[1] / "storybook" / "model"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -218,6 +220,46 @@ def rollback(
     with folder.writing():
         folder.move_head(to)
     typer.echo(f"Head is on version {to}.")
+
+
+@app.command("forget")
+@told_in_a_sentence
+def forget_concept(
+    history: HistoryArgument,
+    name: Annotated[str, typer.Option(help="Of a concept that head knows.")],
+    exact: Annotated[bool, typer.Option(help="Learn the later concepts again, so that nothing of it is left.")] = False,
+    option: Annotated[
+        Option, typer.Option(help="Without --exact: what becomes of values that later concepts share with it.")
+    ] = DEFAULT_OPTION,
+    erase_it: Annotated[
+        bool, typer.Option("--erase", help="Remove all versions that know it, in every branch, and their files.")
+    ] = False,
+    base: BaseOption = None,
+    config: ConfigOption = None,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Go on without a concept: a new line of versions from the one before it. The old line stays, unless erased."""
+    folder = HistoryFolder.open(history)
+    known = {version.concept for version in folder.history.lineage(folder.history.head)}
+    if name in known or not erase_it:
+        model, source, _ = open_base(history, base, config, device, dtype)
+        if exact:
+            with progress_bar() as on_progress:
+                made = forget_exactly(folder, Classroom(model, base_folder=Path(source)), name, on_progress)
+        else:
+            made = forget_fast(folder, model, name, option)
+        for version in made:
+            describe_version(version)
+        typer.echo(f"Head is on version {folder.history.head}, which does not know <{name}>.")
+    if erase_it:
+        done = erase(folder, name)
+        typer.echo(
+            f"<{name}> is erased. {len(done.removed)} files are gone; {len(done.still_used)} are used by others too. "
+            f"At {done.checked_at} none of the {done.files_read} files that are left held the bytes of a removed one."
+        )
+        for digest in done.removed:
+            typer.echo(digest)
 
 
 @app.command()

@@ -2,10 +2,11 @@
 
 A version has a parent, as a commit has. Version 0 is the bare base. Learning adds a child of the version learned upon
 and moves `head` there, unless the version is held back; going back moves `head` alone. No version and no move of `head`
-is ever removed, so any state can be reached again. Nothing here reads or writes files: see `cns.history_folder`.
+is ever removed, so any state can be reached again; erasing a concept that was forgotten is the one exception. Nothing
+here reads or writes files: see `cns.history_folder`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -31,7 +32,7 @@ class DamagedHistory(HistoryError):
 class VersionRecord:
     """One learned state: what was learned, on top of what, and how it went. Never edited."""
 
-    number: int  # 1, 2, 3... in the order of learning, over all branches
+    number: int  # 1, 2, 3... in the order of learning, over all branches; with gaps where some were erased
     parent: int  # the version it was learned on; 0 is the bare base
     concept: str  # "rex"
     class_noun: str  # "dog"
@@ -89,7 +90,7 @@ class History:
 
     @property
     def next_number(self) -> int:
-        return len(self.versions) + 1
+        return max((version.number for version in self.versions), default=0) + 1
 
     def with_version(self, version: VersionRecord) -> "History":
         """The history after learning `version`: one version more, and `head` on it unless it is held back."""
@@ -101,6 +102,36 @@ class History:
         if version.held_back:
             return grown
         return grown.with_head(version.number, version.created_at, f"learned {version.concept}")
+
+    def with_line(self, versions: Sequence[VersionRecord], parent: int, at: str, why: str) -> "History":
+        """The history with a line of versions on top of `parent`, and `head` on its end, all in one move."""
+        grown = self
+        for version in versions:
+            if version.parent != parent:
+                raise HistoryError(f"Version {version.number} was not made on version {parent}.")
+            parent, grown = version.number, grown.with_version(version)
+        return replace(grown, head=self.head, head_moves=self.head_moves).with_head(parent, at, why)
+
+    def knowing(self, concept: str) -> tuple[VersionRecord, ...]:
+        """The versions, in every branch, that know the concept: those that learned it and all made on top of them."""
+        found: dict[int, VersionRecord] = {}
+        for version in self.versions:  # parents come before their children
+            if version.concept == concept or version.parent in found:
+                found[version.number] = version
+        return tuple(found.values())
+
+    def without(self, numbers: Collection[int]) -> "History":
+        """The history with those versions erased, and the moves of `head` that went to or from them.
+
+        HistoryError when `head` is on one of them, or a version that stays was made on top of one.
+        """
+        left = tuple(version for version in self.versions if version.number not in numbers)
+        if self.head in numbers or any(version.parent in numbers for version in left):
+            raise HistoryError("A version cannot be erased while head or another version stands on it.")
+        moves = tuple(
+            move for move in self.head_moves if move.from_version not in numbers and move.to_version not in numbers
+        )
+        return replace(self, versions=left, head_moves=moves)
 
     def with_head(self, number: int, at: str, why: str) -> "History":
         """The history with `head` on version `number` (0 for the bare base), and that move written down."""
@@ -159,8 +190,10 @@ def _version_from_json(read: Mapping[str, Any]) -> VersionRecord:
 
 def _check_tree(history: History) -> None:
     """Raise DamagedHistory unless parents are older than their children and `head` is on a version."""
-    for place, version in enumerate(history.versions, start=1):
-        if version.number != place or not 0 <= version.parent < version.number:
+    known = {0}
+    for version in history.versions:
+        if version.number <= max(known) or version.parent not in known:
             raise DamagedHistory(f"The history's version {version.number} does not fit into its tree.")
-    if not 0 <= history.head <= len(history.versions):
+        known.add(version.number)
+    if history.head not in known:
         raise DamagedHistory(f"The history's head is on version {history.head}, which it does not hold.")

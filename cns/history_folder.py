@@ -15,8 +15,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -73,6 +74,19 @@ def as_json(value: Any) -> Any:
 def now() -> str:
     """The present moment in ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """What is to be published: a delta, the pictures it was taught with, and how it went, as `VersionRecord` has it."""
+
+    delta: Delta
+    pictures: tuple[Image.Image, ...] = ()
+    losses: Sequence[float] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    diagnosis: Sequence[Mapping[str, Any]] = ()
+    examination: Mapping[str, Any] = field(default_factory=dict)
+    held_back: Sequence[Mapping[str, Any]] = ()
 
 
 class HistoryFolder:
@@ -199,27 +213,57 @@ class HistoryFolder:
         expected = self.history.find(parent).delta if parent else None
         if delta.parent != expected:
             raise HistoryError(f"{delta.concept} was not learned on version {parent}, where this history's head is.")
-        data = delta.to_bytes()
-        version = VersionRecord(
-            number=self.history.next_number,
-            parent=parent,
-            concept=delta.concept,
-            class_noun=delta.class_noun,
-            delta=delta.digest,
-            delta_bytes=len(data),
-            created_at=now(),
-            seconds=dict(seconds or {}),
-            report={**delta.report, "loss": [float(loss) for loss in losses]},
-            diagnosis=tuple(diagnosis),
-            examination=dict(examination or {}),
-            held_back=tuple(held_back),
-        )
+        new = NewVersion(delta, tuple(pictures), losses, seconds or {}, diagnosis, examination or {}, held_back)
+        version = describe_version(self.history.next_number, parent, new)
         grown = self.history.with_version(version)
-        write_atomically(self._delta_path(delta.digest), data)
-        for place, picture in enumerate(pictures):
-            write_atomically(self._pictures_path(version) / f"{place}.png", _small_png(picture))
+        self._write_files(version, new)
         self._store(grown)
         return version
+
+    def publish_line(self, parent: int, line: Sequence[NewVersion], why: str) -> tuple[VersionRecord, ...]:
+        """Add several versions, one on top of the other and the first on `parent`, and move head to the last of them.
+
+        All of them appear at once, or none does. An empty line only moves head to `parent`. To be called within
+        `writing`. Raises WrongBase and HistoryError as `publish` does.
+        """
+        expected = self.history.find(parent).delta if parent else None
+        versions: list[VersionRecord] = []
+        for place, new in enumerate(line):
+            self.check_base(new.delta.base_id)
+            if new.delta.parent != expected:
+                raise HistoryError(f"{new.delta.concept} was not made on the version below it.")
+            number = self.history.next_number + place
+            versions.append(describe_version(number, versions[-1].number if versions else parent, new))
+            expected = new.delta.digest
+        grown = self.history.with_line(versions, parent, now(), why)
+        for version, new in zip(versions, line):
+            self._write_files(version, new)
+        self._store(grown)
+        return tuple(versions)
+
+    def _write_files(self, version: VersionRecord, new: NewVersion) -> None:
+        write_atomically(self._delta_path(new.delta.digest), new.delta.to_bytes())
+        for place, picture in enumerate(new.pictures):
+            write_atomically(self._pictures_path(version) / f"{place}.png", _small_png(picture))
+
+    def drop_versions(self, numbers: Collection[int]) -> None:
+        """Take versions out of the history; their files are then among `unnamed_files`. To be called within `writing`.
+
+        HistoryError as `History.without` raises it.
+        """
+        self._store(self.history.without(numbers))
+
+    def named_files(self) -> tuple[Path, ...]:
+        """The deltas and pictures of every version."""
+        deltas = dict.fromkeys(self._delta_path(version.delta) for version in self.history.versions)
+        pictures = [path for version in self.history.versions for path in self._pictures_path(version).glob("*")]
+        return (*deltas, *sorted(pictures))
+
+    def unnamed_files(self) -> tuple[Path, ...]:
+        """What lies among the deltas and pictures and belongs to no version: of erased ones, or of killed commands."""
+        named = set(self.named_files())
+        found = [*(self.folder / "deltas").rglob("*"), *(self.folder / "pictures").rglob("*")]
+        return tuple(sorted(path for path in found if path.is_file() and path not in named))
 
     def move_head(self, number: int, why: str = "rolled back") -> History:
         """Move head to a version (0 for the bare base); every version stays. To be called within `writing`."""
@@ -236,6 +280,25 @@ class HistoryFolder:
 
     def _pictures_path(self, version: VersionRecord) -> Path:
         return self.folder / "pictures" / f"{version.concept}-{version.number}"
+
+
+def describe_version(number: int, parent: int, new: NewVersion) -> VersionRecord:
+    """The record of what is published now."""
+    delta = new.delta
+    return VersionRecord(
+        number=number,
+        parent=parent,
+        concept=delta.concept,
+        class_noun=delta.class_noun,
+        delta=delta.digest,
+        delta_bytes=len(delta.to_bytes()),
+        created_at=now(),
+        seconds=dict(new.seconds),
+        report={**delta.report, "loss": [float(loss) for loss in new.losses]},
+        diagnosis=tuple(new.diagnosis),
+        examination=dict(new.examination),
+        held_back=tuple(new.held_back),
+    )
 
 
 def _take_lock(handle: int, wait_s: float, refusal: Callable[[], HistoryBusy]) -> None:

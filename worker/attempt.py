@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OUR_FAULT = "Something went wrong in the worker. Try again; if it happens again, tell an administrator this job's id."
+CALLED = {JobKind.LEARN: "learning", JobKind.GENERATE: "generation", JobKind.FORGET: "forgetting"}
 NO_MEMORY = "The device's memory does not suffice for this learning: choose a smaller batch or gradient checkpointing."
 NO_STORAGE = "The server cannot use its storage ({}). Try again when an administrator has seen to it."
 DAMAGED = "A stored file of this job is missing or damaged, so it cannot be done: {}"
@@ -55,7 +56,7 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
     hold = worker.hands.take(job_id, kind.value)
     if hold is None:
         return False
-    log.info("Attempt %d of a %s.", hold.claim.attempt, "learning" if kind is JobKind.LEARN else "generation")
+    log.info("Attempt %d of a %s.", hold.claim.attempt, CALLED[kind])
     try:
         try:
             work(worker, hold)

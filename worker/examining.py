@@ -1,7 +1,7 @@
 """The examination after a learning, as a turn on the engine that lets others go on between its steps."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -37,8 +37,11 @@ def examination_work(
     before: Version,
     delta: Delta,
     on_step: Callable[[int, int], None],
+    also: Sequence[StudiedConcept] = (),
 ) -> Callable[[], Examination | None] | None:
     """What is to be called on the engine's thread; None where the base brings no judge.
+
+    also: concepts of `before` that no version was published of yet, with their scores.
 
     Where something is missing or fails, nothing is measured: a learning is not thrown away for that.
     """
@@ -47,7 +50,7 @@ def examination_work(
     if judge is None:
         return None
     try:
-        earlier = _earlier(worker, task)
+        earlier = [*_earlier(worker, task), *also]
     except (CnsError, AppError, DamagedBlob) as error:
         log.warning("Nothing was measured: %s", error)
         return None
@@ -99,12 +102,12 @@ def _earlier(worker: "Worker", task: Task) -> list[StudiedConcept]:
     for ancestor, own in zip(task.line, digests, strict=True):
         then = examined.get(ancestor.version_id)
         scores = Examination.from_json(then).concepts.get(ancestor.name) if then else None
-        pictures = tuple(_small(read_picture(worker.store, digest)) for digest in own)
+        pictures = tuple(shrink(read_picture(worker.store, digest)) for digest in own)
         studied.append(StudiedConcept(ancestor.name, ancestor.class_noun, pictures, scores))
     return studied
 
 
-def _small(picture: Image) -> Image:
+def shrink(picture: Image) -> Image:
     """What a judge sees is smaller still, and twenty large pictures of each of many concepts fill the memory."""
     picture.thumbnail((REFERENCE_PX, REFERENCE_PX))
     return picture

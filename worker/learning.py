@@ -14,8 +14,9 @@ from math import isfinite
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from app.jobs.models import JobKind
+from app.jobs.models import LEARNED_ON, JobKind
 from cns.compose import Version
+from cns.examination import StudiedConcept
 from cns.learning import Concept, LearningRefused, LearningRun
 from cns.teaching import Lesson, write_captions
 from worker.attempt import attempt
@@ -24,7 +25,7 @@ from worker.equipment import merge_settings
 from worker.errors import StepHangs, TookTooLong, WorkerStops
 from worker.examining import examination_work
 from worker.hands import Hold
-from worker.lessons import LEARNED_ON, Task, read_lesson, read_task, tell_captions
+from worker.lessons import Task, read_lesson, read_task, tell_captions
 from worker.progress import Progress, thinned
 from worker.publishing import Learned, publish
 from worker.samples import Sampler, keep_sample, marks
@@ -54,6 +55,7 @@ class Teaching:
         self.seconds: dict[str, float] = {}
         self._deadline = time.monotonic() + LIMIT_S
         self._checkpoint: str | None = None
+        self._also: list[StudiedConcept] = []  # to be looked after, though no version was published of them yet
         self._clock = ("", 0.0)  # the stage that goes on, and when it would have begun without a break
 
     def run(self) -> None:
@@ -188,7 +190,7 @@ class Teaching:
                     self.progress.begin("diagnosis", total, done)
                 self.progress.tell(done)
 
-        work = examination_work(self.worker, self.hold, task, lesson, before, learned.delta, on_step)
+        work = examination_work(self.worker, self.hold, task, lesson, before, learned.delta, on_step, self._also)
         examined = None if work is None else self._on_engine(work, tell)
         if examined is not None:
             learned.examination = examined.to_json()

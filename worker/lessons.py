@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.concepts.models import Concept, ConceptPicture
 from app.histories.models import BaseModelRow, History
 from app.jobs.claims import check_held
-from app.jobs.models import Job, JobEvent
+from app.jobs.models import LEARNED_ON, Job, JobEvent
 from app.jobs.service import captions_of
 from app.storage import BlobStore
 from cns.errors import CnsError
@@ -28,9 +28,6 @@ from worker.transactions import transact
 
 if TYPE_CHECKING:
     from worker.process import Worker
-
-LEARNED_ON = "learned_on"
-"""Key of `Job.progress`: the version, or null for the base, that a learning with a checkpoint goes on from."""
 
 
 @dataclass(frozen=True)

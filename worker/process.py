@@ -14,7 +14,7 @@ from torch import Tensor
 import app.tables  # noqa: F401 - a row can be written only where the tables that it refers to are known
 from app.config import Settings
 from app.db import Send, Sessions, make_engine, make_sessions
-from app.jobs.models import JobKind
+from app.jobs.models import LANE
 from app.queue import QUEUE_OF
 from app.storage import BlobStore
 from worker.bell import Bell
@@ -109,7 +109,7 @@ class Worker:
 
     @property
     def free_learning_slots(self) -> int:
-        return self.most_learnings - sum(hold.kind == JobKind.LEARN for hold in self.hands.held())
+        return self.most_learnings - sum(hold.kind in LANE for hold in self.hands.held())
 
     def note_learning(self, step: Callable[[], float], rows: int) -> float:
         """Take a learning step and note its pace, from which pages estimate how long a learning will take."""

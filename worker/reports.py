@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.histories.models import BaseModelRow
-from app.jobs.models import JobKind, WorkerRow
+from app.jobs.models import LANE, JobKind, WorkerRow
 from worker.transactions import PATIENCE_S, transact
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def holds(worker: "Worker") -> dict[str, Any]:
     held = worker.hands.held()
     return {
         "jobs": [str(hold.job_id) for hold in held],
-        "learnings": sum(hold.kind == JobKind.LEARN for hold in held),
+        "learnings": sum(hold.kind in LANE for hold in held),
         "generations": sum(hold.kind == JobKind.GENERATE for hold in held),
         "rows": worker.engine.rows_waiting,
         "memory_bytes": memory_bytes(worker.equipment.base.device),

@@ -7,11 +7,12 @@ worker is alive.
 import logging
 import threading
 import time
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from app.jobs.claims import ready, take_back_expired
-from app.jobs.models import JobKind
+from app.jobs.models import LANE, JobKind
 from app.queue import TASK_OF
 from worker.reports import bases_to_serve, forget_silent_workers
 from worker.transactions import AWAY, transact
@@ -66,7 +67,7 @@ class Sweep:
         transact(self._worker.sessions, forget_silent_workers, patience_s=0)
         self.ring(older_than)
 
-    def ring(self, older_than: timedelta = timedelta(0), kind: JobKind | None = None) -> None:
+    def ring(self, older_than: timedelta = timedelta(0), kinds: Collection[JobKind] = tuple(JobKind)) -> None:
         """Send messages for jobs that could be claimed now, the oldest first, for every free hand of this worker.
 
         More would pile up in the queue: whoever comes free later is served by the messages that are there, or by the
@@ -78,9 +79,9 @@ class Sweep:
         hands = worker.settings.worker_threads - len(worker.hands.held())
         learnings = worker.free_learning_slots
         for job_id, task in waiting:
-            if kind is not None and task != TASK_OF[kind]:
+            if task not in {TASK_OF[kind] for kind in kinds}:
                 continue
-            if task == TASK_OF[JobKind.LEARN]:
+            if task in {TASK_OF[kind] for kind in LANE}:
                 if learnings <= 0:
                     continue
                 learnings -= 1

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from uuid import UUID
 
 from app.jobs.claims import whose_turn
-from app.jobs.models import JobKind
-from app.queue import CAPTION, GENERATE, LEARN
+from app.jobs.models import LANE, JobKind
+from app.queue import CAPTION, FORGET, GENERATE, LEARN
 from worker import current
 from worker.captioning import caption_uploads
 from worker.celery_app import celery
+from worker.forgetting import forget
 from worker.generating import generate
 from worker.learning import learn
 from worker.process import Worker
@@ -27,16 +28,12 @@ def generate_pictures(job_id: str) -> None:
 
 @celery.task(name=LEARN)
 def learn_concept(job_id: str) -> None:
-    """Without a free slot the message is dropped: whoever has one later rings again."""
-    worker = current.worker()
-    if not worker.learning_slots.acquire(blocking=False):
-        return
-    try:
-        worked = do_next(worker, JobKind.LEARN, UUID(job_id), learn)
-    finally:
-        worker.learning_slots.release()
-    if worked and not worker.hands.stopping.is_set():
-        worker.sweep.ring(kind=JobKind.LEARN)  # the next one of this history may begin now
+    do_in_lane(JobKind.LEARN, job_id, learn)
+
+
+@celery.task(name=FORGET)
+def forget_concept(job_id: str) -> None:
+    do_in_lane(JobKind.FORGET, job_id, forget)
 
 
 @celery.task(name=CAPTION)
@@ -45,6 +42,19 @@ def write_captions(base_id: str) -> None:
     worker = current.worker()
     if base_id == worker.equipment.base.id:
         caption_uploads(worker)
+
+
+def do_in_lane(kind: JobKind, job_id: str, do: Callable[[Worker, UUID], bool]) -> None:
+    """Without a free slot the message is dropped: whoever has one later rings again."""
+    worker = current.worker()
+    if not worker.learning_slots.acquire(blocking=False):
+        return
+    try:
+        worked = do_next(worker, kind, UUID(job_id), do)
+    finally:
+        worker.learning_slots.release()
+    if worked and not worker.hands.stopping.is_set():
+        worker.sweep.ring(kinds=LANE)  # the next one of this history may begin now
 
 
 def do_next(worker: Worker, kind: JobKind, job_id: UUID, do: Callable[[Worker, UUID], bool]) -> bool:

@@ -1,7 +1,7 @@
 """Versions ready for use: deltas read from the store, and the K/V weights composed of them, both kept while in use."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from app.storage import BlobStore
 from cns.base_model import BaseModel
@@ -38,6 +38,14 @@ class Versions:
         if key not in self._composed:
             self._composed[key] = compose(self._base, deltas)
         return self._composed[key]
+
+    def drop(self, digests: Collection[str]) -> None:
+        """Keep nothing of those deltas any more, nor of versions made of them; on the engine's thread."""
+        with self._reading:
+            for digest in digests:
+                self._deltas.pop(digest, None)
+        for key in [key for key in self._composed if not set(key).isdisjoint(digests)]:
+            del self._composed[key]
 
     def _own_bytes(self, version: Version) -> int:
         """What a version holds beyond the base's own weights."""

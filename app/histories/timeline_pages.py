@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.calls import json_call
 from app.deps import AppState, Caller, CurrentUser, Reading, StartingUser, Uow, check_may_start
 from app.errors import AppError, NotFound
+from app.forgettings.service import list_forgettings
 from app.forms import AnswerableError, TypedForm, errors_of, new_once
 from app.generations import service as generations
 from app.histories import service
@@ -61,6 +62,7 @@ def show_timeline(
         place="timeline",
         moves=[(move, numbers.get(move.from_id, 0), numbers.get(move.to_id, 0)) for move in moves],
         moved=moved,
+        forgettings=list_forgettings(session, history.id),
         **about,
     )
 

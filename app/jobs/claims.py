@@ -15,7 +15,7 @@ from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session, aliased
 
 from app.histories.models import History
-from app.jobs.models import OPEN, Job, JobEvent, JobKind, JobState
+from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobState
 from app.queue import TASK_OF
 
 GIVEN_UP = "The worker was lost %s times while it ran this job. Try again; if it happens again, tell an administrator."
@@ -38,15 +38,15 @@ class Claim:
 
 
 def claim(session: Session, job_id: UUID, worker: str, lease: timedelta) -> Claim | None:
-    """Take a queued job. None when it is not queued, or another learning of its history comes first.
+    """Take a queued job. None when it is not queued, or another of its history comes first.
 
     To be committed by the caller.
     """
     job = session.get(Job, job_id)
     if job is None:
         return None
-    if job.kind == JobKind.LEARN:
-        _lock_learning(session, job.history_id)
+    if job.kind in LANE:
+        _lock_lane(session, job.history_id)
     attempt = session.scalar(
         update(Job)
         .where(Job.id == job_id, Job.state == JobState.QUEUED, ~_waits_for_another())
@@ -66,23 +66,23 @@ def claim(session: Session, job_id: UUID, worker: str, lease: timedelta) -> Clai
     return Claim(job_id, attempt)
 
 
-def _lock_learning(session: Session, history_id: UUID) -> None:
-    """Learnings of one history are claimed one at a time; the lock is given back by the commit."""
+def _lock_lane(session: Session, history_id: UUID) -> None:
+    """Learnings and forgettings of one history are claimed one at a time; the lock is given back by the commit."""
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(history_id), 0))))
 
 
 def _waits_for_another() -> Any:
-    """Whether a job is a learning and its history has one that runs, or one that waits and was asked for before it.
+    """Whether a job makes versions and its history has one that runs, or one that waits and was asked for before it.
 
     One that runs may have been asked for later: a job that is tried again keeps its place in the order.
     """
-    other = aliased(Job)
+    other, lane = aliased(Job), [kind.value for kind in LANE]
     waits_before = and_(other.state == JobState.QUEUED.value, other.sequence < Job.sequence)
     return and_(
-        Job.kind == JobKind.LEARN.value,
+        Job.kind.in_(lane),
         exists().where(
             other.history_id == Job.history_id,
-            other.kind == JobKind.LEARN.value,
+            other.kind.in_(lane),
             other.id != Job.id,
             or_(other.state == JobState.RUNNING.value, waits_before),
         ),

@@ -24,6 +24,11 @@ from app.db import Base
 class JobKind(StrEnum):
     LEARN = "learn"
     GENERATE = "generate"
+    FORGET = "forget"
+
+
+LANE = (JobKind.LEARN, JobKind.FORGET)
+"""What makes versions: of one history, one at a time, in the order of asking."""
 
 
 class JobState(StrEnum):
@@ -36,13 +41,16 @@ class JobState(StrEnum):
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 
+LEARNED_ON = "learned_on"
+"""Key of `Job.progress`: the version, or null for the base, that a job with a checkpoint goes on from."""
+
 
 def _one_of(column: str, words: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
 
 
 class Job(Base):
-    """One learning or one generation."""
+    """One learning, one generation, or one forgetting."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -76,7 +84,7 @@ class Job(Base):
 
     stage: Mapped[str] = mapped_column(
         String(20), default=""
-    )  # checking captions selection learning diagnosis publishing
+    )  # checking captions selection learning diagnosis publishing; forgetting erasing
     step: Mapped[int] = mapped_column(default=0)
     steps_total: Mapped[int] = mapped_column(default=0)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"losses": [[step, loss]..], "seconds_left": s}

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from app.accounts.models import User
 from app.calls import Call, json_call, learning_call
 from app.deps import CurrentUser, Reading, StartingUser, Uow
+from app.forgettings.service import forgetting_of
 from app.forms import TypedForm
 from app.generations.service import generation_of
 from app.jobs import service
@@ -82,11 +83,13 @@ def _digest_of(listed: Sequence[Listed], workers: Sequence[WorkerRow]) -> str:
 
 @router.get("/jobs/{job_id}")
 def show_job(request: Request, job_id: UUID, caller: CurrentUser, session: Reading) -> Response:
-    """A learning as it is now; pictures are shown in their studio."""
+    """A learning as it is now; pictures are shown in their studio, and forgettings on pages of their own."""
     job = service.get_job(session, caller.id, job_id)
     if job.kind == JobKind.GENERATE:
         made = generation_of(session, job.id)
         return RedirectResponse(f"/histories/{job.history_id}#generation-{made.id}", 303)
+    if job.kind == JobKind.FORGET:
+        return RedirectResponse(f"/forgettings/{forgetting_of(session, job.id).id}", 303)
     shown = learning_of(session, job)
     site = address_of_site(request)
     return render(

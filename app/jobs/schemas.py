@@ -52,7 +52,7 @@ GENERATE_EXAMPLE: dict[str, Any] = JOB_EXAMPLE | {
 
 
 class JobShown(BaseModel):
-    """One learning or one generation."""
+    """One learning, one generation, or one forgetting."""
 
     model_config = ConfigDict(json_schema_extra={"example": JOB_EXAMPLE})
     id: UUID
@@ -65,7 +65,9 @@ class JobShown(BaseModel):
     held_back: list[str] = Field(
         description="Of a learning that is done: why its version was not made head, in sentences; else empty."
     )
-    stage: str = Field(description="checking, captions, selection, learning, diagnosis, publishing; empty before.")
+    stage: str = Field(
+        description="checking, captions, selection, learning, diagnosis, publishing; forgetting, erasing; empty before."
+    )
     step: int
     steps_total: int
     seconds_left: float | None

@@ -13,7 +13,7 @@ from app.db import UnitOfWork
 from app.errors import Conflict, NotFound
 from app.histories.service import get_history
 from app.idempotency import Once, commit_once
-from app.jobs.models import OPEN, Job, JobEvent, JobKind, JobSample, JobState, WorkerRow
+from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobSample, JobState, WorkerRow
 from app.queue import TASK_OF
 
 WORKER_GONE = timedelta(seconds=60)
@@ -72,17 +72,17 @@ def cancel(uow: UnitOfWork, owner_id: UUID, job_id: UUID) -> Job:
 
 
 def _ring_for_the_next(uow: UnitOfWork, cancelled: Job) -> None:
-    """The learning that waited for this one may begin now."""
-    if cancelled.kind != JobKind.LEARN:
+    """What waited for this one may begin now."""
+    if cancelled.kind not in LANE:
         return
-    asked = select(Job.id).where(
+    asked = select(Job).where(
         Job.history_id == cancelled.history_id,
-        Job.kind == JobKind.LEARN.value,
+        Job.kind.in_([kind.value for kind in LANE]),
         Job.state == JobState.QUEUED.value,
         Job.id != cancelled.id,
     )
     if following := uow.session.scalar(asked.order_by(Job.sequence).limit(1)):
-        uow.after_commit(TASK_OF[JobKind.LEARN], job_id=str(following))
+        uow.after_commit(TASK_OF[following.kind], job_id=str(following.id))
 
 
 def retry(uow: UnitOfWork, owner_id: UUID, job_id: UUID, once: Once | None = None) -> Job:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.concepts.models import Concept, ConceptPicture
+from app.forgettings.models import Forgetting
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
 from app.jobs.models import Job, JobSample, JobState
@@ -185,13 +186,19 @@ def list_view(session: Session, jobs: Sequence[Job], viewer_id: UUID, owners: Ma
             )
         )
     }
+    forgotten = dict(
+        session.execute(
+            select(Forgetting.job_id, Forgetting.name).where(Forgetting.job_id.in_([job.id for job in mine]))
+        ).all()
+    )
     histories = dict(
         session.execute(select(History.id, History.name).where(History.id.in_({job.history_id for job in mine}))).all()
     )
     listed = []
     for job in jobs:
         prompt, generation_id = prompts.get(job.id, (None, None))
-        about = f"<{tokens[job.concept_id]}>" if job.concept_id in tokens else prompt
+        name = tokens.get(job.concept_id) if job.concept_id else forgotten.get(job.id)
+        about = f"<{name}>" if name else prompt
         place = queue_place(session, job)
         owner = owners.get(job.owner_id, "")
         listed.append(Listed(job, about, histories.get(job.history_id), place, owner, generation_id))

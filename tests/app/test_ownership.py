@@ -27,6 +27,7 @@ BODIES = {
         "data": {"name": "x", "class_noun": "dog"},
         "files": [("pictures", ("x.png", png(), "image/png"))],
     },
+    "/histories/{history_id}/forgettings": {"json": {"concept": "momo"}},
     "/users/{user_id}": {"json": {"disabled": True}},
 }
 IN_QUERY = {
@@ -72,6 +73,7 @@ def things(ada: Person, sessions: Sessions, store: BlobStore) -> dict[str, str]:
             "picture_id": str(picture.id),
             "generation_id": asked["id"],
             "image_id": str(image.id),
+            "forgetting_id": str(make.forgetting(session, history, "momo").id),
             "key_id": key["id"],
             "user_id": str(ada.id),
         }

@@ -31,6 +31,7 @@ FORMS = {
     "/histories/{history_id}/head": {"version": "0"},
     "/histories/{history_id}/teach": {"name": "x", "class_noun": "dog"},
     "/histories/{history_id}/versions/{number}/label": {"label": "mine now"},
+    "/histories/{history_id}/forget": {"concept": "momo"},
     "/histories/{history_id}/compare": {"left": "0", "right": "1", "prompt": "a mug", "seed": "1"},
 }
 ADMINISTRATORS = ("/users/{user_id}/{change}",)
@@ -83,6 +84,7 @@ def things(ada: Person, sessions: Sessions, store: BlobStore) -> dict[str, str]:
             "picture_id": str(picture.id),
             "generation_id": asked["id"],
             "image_id": str(image.id),
+            "forgetting_id": str(make.forgetting(session, session.get_one(History, ada.history_id), "momo").id),
             "upload_id": str(upload.id),
             "session_id": str(seen.id),
             "key_id": ada.ask("GET", "/api-keys").json()["items"][0]["id"],

@@ -253,3 +253,27 @@ def test_the_base_comes_from_the_option_the_history_the_environment_or_the_proje
 
 def test_a_dtype_by_name_is_that_of_the_base(judged_folder: Path, tmp_path: Path) -> None:
     assert cli.open_base(tmp_path, str(judged_folder), None, "cpu", "bfloat16")[0].dtype is torch.bfloat16
+
+
+def test_forgetting_goes_on_without_a_concept_and_erases_it_when_asked(own_copy: Path) -> None:
+    result = run("forget", own_copy, "--name", "rex", "--erase")
+    assert result.exit_code == 0, result.output
+    assert "Head is on version 3, which does not know <rex>." in result.stdout
+    history = HistoryFolder.open(own_copy).history
+    assert [(version.number, version.parent, version.concept) for version in history.versions] == [(3, 0, "tom")]
+    digests = [line for line in result.stdout.splitlines() if re.fullmatch("[0-9a-f]{64}", line)]
+    assert len(digests) >= 2
+    assert not any((own_copy / "deltas" / f"{digest}.safetensors").exists() for digest in digests)
+
+
+def test_forgetting_exactly_learns_the_later_concepts_again(own_copy: Path) -> None:
+    result = run("forget", own_copy, "--name", "rex", "--exact")
+    assert result.exit_code == 0, result.output
+    new = HistoryFolder.open(own_copy).history.find(3)
+    assert (new.concept, new.parent, len(new.report["loss"])) == ("tom", 0, 2)
+
+
+def test_forgetting_a_stranger_says_what_is_known(own_copy: Path) -> None:
+    result = run("forget", own_copy, "--name", "max")
+    assert result.exit_code == 1
+    assert "it knows <rex>, <tom>" in result.stderr

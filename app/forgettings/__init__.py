@@ -1,0 +1,1 @@
+"""Forgettings: a history goes on without a concept, which may be erased with a proof."""

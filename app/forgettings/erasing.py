@@ -1,0 +1,150 @@
+"""Erasing a concept: first the rows of all that knows it, in one transaction, then the files, then the proof.
+
+What knows a concept are the versions that learned it and all made on top of them, in every branch: their deltas with
+the concept's token, the examinations in their rows, the samples and checkpoints of their learnings, and every picture
+made at one of them, since its file names all concepts of its version. And the pictures that it was taught with.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.blobs import Blob
+from app.collect import references, remove_unused
+from app.concepts.models import Concept, ConceptPicture
+from app.db import Sessions
+from app.errors import Conflict
+from app.forgettings.models import Forgetting
+from app.generations.models import Generation, Image
+from app.histories.models import Version
+from app.jobs.models import LEARNED_ON, OPEN, Job, JobKind, JobSample
+from app.storage import BlobStore
+from app.thumbnails import thumbnail_folder
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """Bytes that are to go. what: in plain words, such as "the delta of version 2"."""
+
+    sha256: str
+    what: str
+
+
+class NotErased(Conflict):
+    """Something of what was erased is still there."""
+
+
+def knowing(session: Session, concept_id: UUID | None) -> Sequence[Version]:
+    """The versions that know a concept, in every branch, oldest first. They stay as they are until the transaction's
+    end: whoever wants to build on one of them waits, and then finds that it is gone.
+    """
+    found = select(Version.id).where(Version.concept_id == concept_id).cte("knowing", recursive=True)
+    found = found.union(select(Version.id).join(found, Version.parent_id == found.c.id))
+    asked = select(Version).where(Version.id.in_(select(found.c.id))).order_by(Version.number)
+    return session.scalars(asked.with_for_update()).all()
+
+
+def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
+    """Delete every row that knows the concept; returns the bytes that they named. To be committed by the caller.
+
+    Head must have left those versions. Jobs that need one of them end here: one that waits is gone, one that runs finds
+    that it is no longer its worker's, and what it has made is dropped. Learnings that wait begin anew.
+    """
+    versions = knowing(session, forgetting.concept_id)
+    ids = [version.id for version in versions]
+    concepts = _concepts(session, forgetting)
+    made_here = select(Generation.job_id).where(Generation.version_id.in_(ids))
+    makers = [version.job_id for version in versions if version.job_id]
+    began_here = and_(
+        Job.history_id == forgetting.history_id,
+        Job.kind == JobKind.LEARN.value,
+        Job.progress[LEARNED_ON].astext.in_([str(one) for one in ids]),
+    )
+    gone = or_(Job.id.in_(makers), Job.id.in_(made_here), Job.concept_id.in_(concepts))
+    jobs = session.execute(select(Job.id, Job.checkpoint_sha256, gone).where(or_(gone, began_here)).with_for_update())
+    rows = jobs.all()
+    doomed = [
+        *(Doomed(version.delta_sha256, f"the delta of version {version.number}") for version in versions),
+        *(Doomed(digest, "a checkpoint") for _, digest, _ in rows if digest),
+        *_pictures(session, concepts, [job_id for job_id, _, _ in rows]),
+    ]
+    # Learnings that stay keep nothing of the version that they had begun on.
+    begin_anew = [job_id for job_id, _, is_gone in rows if not is_gone]
+    session.execute(delete(JobSample).where(JobSample.job_id.in_(begin_anew)))
+    session.execute(
+        update(Job)
+        .where(Job.id.in_(begin_anew))
+        .values(checkpoint_sha256=None, progress={}, stage="", step=0, steps_total=0)
+        .execution_options(synchronize_session=False)
+    )
+    # Each statement by itself, and not by the session: what depends on a row goes by the database's own cascades.
+    for model, which in (
+        (Job, [job_id for job_id, _, is_gone in rows if is_gone]),
+        (Version, ids),
+        (Concept, concepts),
+    ):
+        session.execute(delete(model).where(model.id.in_(which)).execution_options(synchronize_session=False))
+    session.expire_all()
+    return doomed
+
+
+def _concepts(session: Session, forgetting: Forgetting) -> list[UUID]:
+    """The concept, and what was taught under its name and never learned: most likely the same pictures."""
+    is_open = exists().where(Job.concept_id == Concept.id, Job.state.in_([state.value for state in OPEN]))
+    never_learned = and_(
+        Concept.history_id == forgetting.history_id,
+        Concept.name == forgetting.name,
+        ~exists().where(Version.concept_id == Concept.id),
+        ~is_open,
+    )
+    return list(session.scalars(select(Concept.id).where(or_(Concept.id == forgetting.concept_id, never_learned))))
+
+
+def _pictures(session: Session, concept_ids: Sequence[UUID], job_ids: Sequence[UUID]) -> list[Doomed]:
+    """Those it was taught with, samples of learnings, and pictures that were made."""
+    taught = select(ConceptPicture.blob_sha256).where(ConceptPicture.concept_id.in_(concept_ids))
+    samples = select(JobSample.blob_sha256).where(JobSample.job_id.in_(job_ids))
+    made = select(Image.blob_sha256).join(Generation, Generation.id == Image.generation_id)
+    made = made.where(Generation.job_id.in_(job_ids))
+    return [
+        *(Doomed(digest, "a picture it was taught with") for digest in session.scalars(taught)),
+        *(Doomed(digest, "a sample of a learning") for digest in session.scalars(samples)),
+        *(Doomed(digest, "a picture made with it") for digest in session.scalars(made)),
+    ]
+
+
+def erase_files(sessions: Sessions, store: BlobStore, doomed: Iterable[Doomed]) -> None:
+    """Remove file, thumbnails and row of each, unless another row names the same bytes. Safe to be done twice."""
+    for digest in sorted({one.sha256 for one in doomed}):
+        remove_unused(sessions, store, digest)
+
+
+def prove(session: Session, store: BlobStore, doomed: Sequence[Doomed], versions: Sequence[int]) -> dict[str, Any]:
+    """Look in storage and database for all that was erased, and say what was found where. NotErased when it was.
+
+    versions: numbers of those erased. Bytes that other rows name, such as a picture that another concept was taught
+    with as well, are listed as still used. In the storage the name of every file is read, thumbnails and unfinished
+    files too: each holds the digest of its content.
+    """
+    what = {one.sha256: one.what for one in doomed}
+    is_used = or_(*references())
+    still_used = set(session.scalars(select(Blob.sha256).where(Blob.sha256.in_(what), is_used)))
+    removed = sorted(what.keys() - still_used)
+    rows = session.scalar(select(func.count()).select_from(Blob).where(Blob.sha256.in_(removed)))
+    folders = (store.folder, thumbnail_folder(store))
+    names = [path.name for folder in folders for path in folder.rglob("*") if path.is_file()]
+    left = {digest for digest in removed if any(digest in name for name in names)}
+    if left or rows:
+        raise NotErased(f"{len(left) or rows} of the erased files are still there. Try again.")
+    return {
+        "versions": list(versions),
+        "removed": [{"sha256": digest, "what": what[digest]} for digest in removed],
+        "still_used": [{"sha256": digest, "what": what[digest]} for digest in sorted(still_used)],
+        "files_looked_at": len(names),
+        "checked_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

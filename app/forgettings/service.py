@@ -1,0 +1,125 @@
+"""Asking that a history goes on without a concept: a job, as the worker has the model and the values."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.concepts.service import check_open_jobs
+from app.config import Settings
+from app.db import UnitOfWork
+from app.errors import Conflict, Invalid, NotFound
+from app.forgettings.models import Forgetting, Mode, Shared
+from app.histories.models import History
+from app.histories.service import Step, get_history, line_to, steps_of
+from app.idempotency import Once, commit_once
+from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobState
+from app.queue import FORGET
+
+
+def start_forgetting(
+    uow: UnitOfWork,
+    limits: Settings,
+    owner_id: UUID,
+    history_id: UUID,
+    *,
+    concept: str,
+    mode: Mode,
+    shared: Shared = Shared.KEPT,
+    erase: bool = False,
+    once: Once | None = None,
+) -> Forgetting:
+    """Queue a job that makes a line of versions without a concept that the history's head knows.
+
+    Invalid for a concept that head does not know, Conflict while something is being learned or forgotten: the line that
+    is to be made anew would not be the one that was looked at.
+    """
+    name = concept.strip().removeprefix("<").removesuffix(">")
+    with uow:
+        session = uow.session
+        history = get_history(session, owner_id, history_id, lock=True)
+        if once and (done := once.find(session)):
+            return forgetting_of(session, done)
+        check_open_jobs(session, owner_id, limits)
+        step = _step_that_learned(session, history, name)
+        _check_lane_is_free(session, history)
+        job = Job(
+            owner_id=owner_id,
+            history_id=history.id,
+            kind=JobKind.FORGET.value,
+            max_attempts=limits.max_attempts,
+        )
+        session.add(job)
+        session.flush()
+        session.add(
+            Forgetting(
+                history_id=history.id,
+                job_id=job.id,
+                concept_id=step.concept.id,
+                name=step.concept.name,
+                class_noun=step.concept.class_noun,
+                mode=mode.value,
+                shared=shared.value,
+                erase=erase,
+            )
+        )
+        session.add(JobEvent(job_id=job.id, kind="state", data={"state": JobState.QUEUED.value}))
+        uow.after_commit(FORGET, job_id=str(job.id))
+        return forgetting_of(session, commit_once(uow, once, job.id))
+
+
+def _step_that_learned(session: Session, history: History, name: str) -> Step:
+    """The version of head's line that learned the concept."""
+    steps = steps_of(session, history.id)
+    line = line_to(steps, history.head_id)
+    for step in line:
+        if step.concept.name == name:
+            return step
+    elsewhere = [str(step.version.number) for step in steps if step.concept.name == name]
+    if elsewhere:
+        raise Invalid(
+            f"The version in use does not know <{name}>. Version {' and '.join(elsewhere)} of another branch does: "
+            "go to one that knows it first.",
+            field="concept",
+        )
+    known = ", ".join(f"<{step.concept.name}>" for step in line) or "no concept yet"
+    raise Invalid(f"The version in use does not know <{name}>. It knows {known}.", field="concept")
+
+
+def _check_lane_is_free(session: Session, history: History) -> None:
+    asked = select(Job.kind).where(
+        Job.history_id == history.id,
+        Job.kind.in_([kind.value for kind in LANE]),
+        Job.state.in_([state.value for state in OPEN]),
+    )
+    kind = session.scalar(asked.order_by(Job.sequence).limit(1))
+    if kind is not None:
+        going_on = "learned" if kind == JobKind.LEARN else "forgotten"
+        raise Conflict(f"Something is being {going_on} in this history. Wait until that has ended, or cancel it.")
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def forgetting_of(session: Session, job_id: UUID) -> Forgetting:
+    return session.scalars(select(Forgetting).where(Forgetting.job_id == job_id)).one()
+
+
+def get_forgetting(session: Session, owner_id: UUID, forgetting_id: UUID) -> Forgetting:
+    """NotFound when it is not there or somebody else's."""
+    found = session.get(Forgetting, forgetting_id)
+    if found is None or session.get_one(History, found.history_id).owner_id != owner_id:
+        raise NotFound("There is no such forgetting.")
+    return found
+
+
+def list_forgettings(session: Session, history_id: UUID) -> Sequence[tuple[Forgetting, Job]]:
+    """Of one history, each with its job, the latest first."""
+    rows = session.execute(
+        select(Forgetting, Job)
+        .join(Job, Job.id == Forgetting.job_id)
+        .where(Forgetting.history_id == history_id)
+        .order_by(Job.sequence.desc())
+    )
+    return [(forgetting, job) for forgetting, job in rows]

@@ -1,0 +1,53 @@
+"""What has to hold of each way of forgetting, from the figures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FORGOTTEN_AT_MOST = 1.01  # of the class noun's likeness on the untouched base
+TRACE_AT_MOST = 1.01  # of what the old token gives on a line that never knew the concept
+OTHERS_AT_LEAST = 0.99  # of each other concept's likeness before
+GENERIC_AT_LEAST = 0.95  # similarity to the base's own pictures
+
+
+def worst_of_others(before: Mapping[str, Any], after: Mapping[str, Any], forgotten: str) -> float:
+    """The smallest share of its likeness that another concept keeps."""
+    return min(after["concepts"][name] / was for name, was in before["concepts"].items() if name != forgotten)
+
+
+def bars_of(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """{name, value, goal, holds} for each way but the line before."""
+    ways, lost = figures["ways"], figures["forgotten"]
+    bars = []
+    for way, after in ways.items():
+        if way == "before":
+            continue
+        removed = after["noun"] / figures["base"]["noun"][lost]
+        trace = after["stolen"] / ways["exact"]["stolen"]
+        others = worst_of_others(ways["before"], after, lost)
+        bars += [
+            _at_most(
+                f"{way}: the removed concept is no more like itself than its class noun", removed, FORGOTTEN_AT_MOST
+            ),
+            _at_most(f"{way}: its old token gives no more than on a line that never knew it", trace, TRACE_AT_MOST),
+            _at_least(f"{way}: every other concept stays as it was", others, OTHERS_AT_LEAST),
+            _at_least(f"{way}: general prompts give the base's pictures", after["generic"], GENERIC_AT_LEAST),
+        ]
+    return bars
+
+
+def best_option(figures: Mapping[str, Any]) -> str:
+    """The fast way that costs the others least; among equals the one that leaves the smaller trace."""
+    ways, lost = figures["ways"], figures["forgotten"]
+    fast = [way for way in ways if way not in ("before", "exact")]
+    return max(
+        fast,
+        key=lambda way: (round(min(1.0, worst_of_others(ways["before"], ways[way], lost)), 3), -ways[way]["stolen"]),
+    )
+
+
+def _at_most(name: str, value: float, goal: float) -> dict[str, Any]:
+    return {"name": name, "value": value, "goal": f"<= {goal}", "holds": value <= goal}
+
+
+def _at_least(name: str, value: float, goal: float) -> dict[str, Any]:
+    return {"name": name, "value": value, "goal": f">= {goal}", "holds": value >= goal}

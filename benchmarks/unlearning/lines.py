@@ -1,0 +1,117 @@
+"""The lines of versions that are compared: the whole one, and one for each way of forgetting a concept of it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.unlearning.memory import Memory
+from cns.base_model import BaseModel
+from cns.captions import Captioner
+from cns.compose import compose
+from cns.delta import Delta
+from cns.forgetting import plan_forgetting
+from cns.learning import Concept, LearningRun
+from cns.phrases import load_calibration_prompts
+from cns.settings import LearningSettings
+from cns.teaching import Lesson, write_captions
+from cns.unlearning import Option, forget
+from storybook.individuals import Individual, portraits
+from storybook.world import draw
+
+LEARNED_FROM = 5  # pictures of each individual
+EXACT = "exact"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Individuals learned one after another, and which of them is forgotten. seed: of the learnings."""
+
+    base: BaseModel
+    base_folder: Path
+    captioner: Captioner
+    settings: LearningSettings
+    individuals: tuple[Individual, ...]
+    forgotten: str
+
+    @property
+    def key(self) -> str:
+        """Of all that decides the deltas: what is in memory under another key is of another experiment."""
+        facts = [self.base.id, [who.name for who in self.individuals], self.forgotten, self.settings.to_json()]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def find(self, name: str) -> Individual:
+        return next(who for who in self.individuals if who.name == name)
+
+
+@dataclass(frozen=True)
+class Line:
+    """way: "before", one of `Option`, or "exact". seconds: that making it out of the whole line took."""
+
+    way: str
+    deltas: tuple[Delta, ...]
+    seconds: float
+
+
+def renders(who: Individual, count: int, seed: int) -> list[Image.Image]:
+    return [Image.fromarray(draw(scene)) for scene in portraits(who, count, seed)]
+
+
+def make_lines(experiment: Experiment, memory: Memory, say: Say) -> list[Line]:
+    """The whole line first, then the others."""
+    whole = _learn_all(experiment, memory, say)
+    lines = [Line("before", whole, 0.0)]
+    for option in Option:
+        started = time.monotonic()
+        done = forget(experiment.base, whole, experiment.forgotten, option)
+        lines.append(Line(option.value, done.deltas, time.monotonic() - started))
+    lines.append(_learn_again(experiment, whole, memory, say))
+    return lines
+
+
+def overlap_with_later(experiment: Experiment, whole: Sequence[Delta]) -> Mapping[str, int]:
+    """How many entries of the forgotten concept are its own, and how many a later concept holds as well."""
+    done = forget(experiment.base, whole, experiment.forgotten)
+    return {"returned": done.returned, "shared": done.shared}
+
+
+def _learn_all(experiment: Experiment, memory: Memory, say: Say) -> tuple[Delta, ...]:
+    deltas: list[Delta] = []
+    for who in experiment.individuals:
+        pictures = tuple(renders(who, LEARNED_FROM, seed=300))
+        captions = write_captions(Lesson(who.name, who.noun, pictures), experiment.captioner)
+        concept = Concept(who.name, who.noun, pictures, captions)
+        say(f"learning {who.name}")
+        deltas.append(memory.delta(f"whole-{who.name}", lambda: _learn(experiment, deltas, concept)))  # noqa: B023
+    return tuple(deltas)
+
+
+def _learn_again(experiment: Experiment, whole: Sequence[Delta], memory: Memory, say: Say) -> Line:
+    plan = plan_forgetting(whole, experiment.forgotten)
+    deltas = list(plan.before)
+    seconds = 0.0
+    for lesson in plan.lessons:
+        pictures = tuple(renders(experiment.find(lesson.name), LEARNED_FROM, seed=300))
+        concept = Concept(lesson.name, lesson.class_noun, pictures, lesson.captions)
+        say(f"learning {lesson.name} again")
+        started = time.monotonic()
+        delta = memory.delta(f"exact-{lesson.name}", lambda: _learn(experiment, deltas, concept))  # noqa: B023
+        took = time.monotonic() - started
+        seconds += memory.figures(f"exact-{lesson.name}-seconds", lambda: took)  # noqa: B023
+        deltas.append(delta)
+    return Line(EXACT, tuple(deltas), seconds)
+
+
+def _learn(experiment: Experiment, below: Sequence[Delta], concept: Concept) -> Delta:
+    version = compose(experiment.base, below)
+    calibration = load_calibration_prompts(experiment.base_folder)
+    run = LearningRun(experiment.base, version, concept, experiment.settings, calibration=calibration)
+    while not run.done:
+        run.step()
+    return run.finish()

@@ -1,0 +1,50 @@
+"""Forgetting a concept exactly: the later concepts are learned again, as if it had never been there.
+
+Here is only the plan, which is a value; whoever carries it out brings the pictures and steps a `LearningRun` for each
+lesson, on top of what was learned before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cns.delta import Delta
+from cns.settings import LearningSettings, change_settings
+from cns.unlearning import place_of
+
+
+@dataclass(frozen=True)
+class LessonAgain:
+    """A concept to be learned again exactly as it was: with its captions, one a picture, and all of its settings."""
+
+    name: str
+    class_noun: str
+    captions: tuple[str, ...]
+    settings: LearningSettings
+
+
+@dataclass(frozen=True)
+class ForgettingPlan:
+    """forgotten: the delta that is left out. before: the deltas below it, which stay. lessons: in order of learning."""
+
+    forgotten: Delta
+    before: tuple[Delta, ...]
+    lessons: tuple[LessonAgain, ...]
+
+
+def plan_forgetting(deltas: Sequence[Delta], name: str) -> ForgettingPlan:
+    """What is to be learned again so that the line of `deltas` goes on without the concept `name`.
+
+    Raises NothingToForget for a concept that is not among them, UnknownSetting for a delta whose settings this version
+    of the method does not have.
+    """
+    place = place_of(deltas, name)
+    lessons = tuple(
+        LessonAgain(
+            delta.concept,
+            delta.class_noun,
+            tuple(delta.report.get("captions", ())),
+            change_settings(LearningSettings(), delta.settings),
+        )
+        for delta in deltas[place + 1 :]
+    )
+    return ForgettingPlan(deltas[place], tuple(deltas[:place]), lessons)

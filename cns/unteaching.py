@@ -1,0 +1,91 @@
+"""The opposite of a lesson: a history in a folder goes on without a concept, and the concept may be erased."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from cns.base_model import BaseModel
+from cns.compose import compose
+from cns.delta import Delta
+from cns.erasing import Erasure, erase_files
+from cns.forgetting import LessonAgain, plan_forgetting
+from cns.history import VersionRecord
+from cns.history_folder import HistoryFolder, NewVersion, now
+from cns.learning import Concept, LearningRun
+from cns.phrases import load_calibration_prompts
+from cns.teaching import Classroom, OnProgress, no_progress
+from cns.unlearning import DEFAULT_OPTION, NothingToForget, Option, forget
+
+
+def forget_fast(
+    folder: HistoryFolder, base: BaseModel, name: str, option: Option = DEFAULT_OPTION
+) -> tuple[VersionRecord, ...]:
+    """Make a line of versions without the concept from what is stored, and move head to its end; the old line stays.
+
+    Returns the new versions, oldest first; none when nothing was learned after the concept. Raises NothingToForget when
+    head's line does not know it.
+    """
+    with folder.writing():
+        folder.check_base(base.id)
+        line = folder.history.lineage(folder.history.head)
+        done = forget(base, folder.load_deltas(), name, option)
+        later = line[len(done.before) + 1 :]
+        new = [NewVersion(delta, folder.load_pictures(old)) for delta, old in zip(done.after, later, strict=True)]
+        return folder.publish_line(line[len(done.before)].parent, new, f"forgot {name}")
+
+
+def forget_exactly(
+    folder: HistoryFolder, room: Classroom, name: str, on_progress: OnProgress = no_progress
+) -> tuple[VersionRecord, ...]:
+    """Learn the later concepts again as if the concept had never been there, and move head there; the old line stays.
+
+    They are learned with the captions and settings of the first time and from the pictures that the folder keeps, which
+    are at most `REFERENCE_PX` wide: on larger ones, teach them anew instead. Interrupted, it leaves the history as it
+    was. room: base and calibration prompts are used of it. on_progress("learning rex", steps done, of all). Raises
+    NothingToForget when head's line does not know the concept.
+    """
+    with folder.writing():
+        folder.check_base(room.base.id)
+        line = folder.history.lineage(folder.history.head)
+        plan = plan_forgetting(folder.load_deltas(), name)
+        later = line[len(plan.before) + 1 :]
+        deltas: Sequence[Delta] = plan.before
+        new: list[NewVersion] = []
+        for lesson, old in zip(plan.lessons, later, strict=True):
+            new.append(_learn_again(folder, room, deltas, lesson, old, on_progress))
+            deltas = [*deltas, new[-1].delta]
+        return folder.publish_line(line[len(plan.before)].parent, new, f"forgot {name}")
+
+
+def _learn_again(
+    folder: HistoryFolder,
+    room: Classroom,
+    below: Sequence[Delta],
+    lesson: LessonAgain,
+    old: VersionRecord,
+    on_progress: OnProgress,
+) -> NewVersion:
+    pictures = folder.load_pictures(old)
+    concept = Concept(lesson.name, lesson.class_noun, pictures, lesson.captions)
+    calibration = load_calibration_prompts(room.base_folder)
+    started = time.monotonic()
+    run = LearningRun(room.base, compose(room.base, below), concept, lesson.settings, calibration=calibration)
+    tell = partial(on_progress, f"learning {lesson.name}")
+    while not run.done:
+        run.step()
+        tell(run.steps_done, lesson.settings.steps)
+    return NewVersion(run.finish(), pictures, run.losses, {"learning": round(time.monotonic() - started, 3)})
+
+
+def erase(folder: HistoryFolder, name: str) -> Erasure:
+    """Erase every version that knows the concept, in every branch, with its delta and pictures; it cannot be undone.
+
+    What a killed command left behind among deltas and pictures goes too. Raises NothingToForget when there is nothing
+    of it, HistoryError while head still knows the concept, ErasureFailed when a file could not be got rid of.
+    """
+    with folder.writing():
+        doomed = folder.history.knowing(name)
+        if not doomed and not folder.unnamed_files():
+            raise NothingToForget(f"No version of this history knows <{name}>, so there is nothing to erase.")
+        folder.drop_versions({version.number for version in doomed})
+        return erase_files(folder.folder, folder.unnamed_files(), folder.named_files(), now())

@@ -1,0 +1,176 @@
+"""A history in a folder goes on without a concept; erased, nothing of it is left."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cns import history_folder
+from cns.base_model import BaseModel
+from cns.compose import compose
+from cns.erasing import ErasureFailed, erase_files
+from cns.history import HistoryError
+from cns.history_folder import HistoryFolder
+from cns.settings import LearningSettings, SelectionSettings
+from cns.teaching import Classroom, Lesson, teach
+from cns.unlearning import NothingToForget, forget
+from cns.unteaching import erase, forget_exactly, forget_fast
+from tests.tiny_clip import random_pictures
+
+QUICK = LearningSettings(steps=3, batch=2, selection=SelectionSettings(general_prompts=4))
+NAMES = ("rex", "momo", "tom")
+
+
+def lesson_of(name: str) -> Lesson:
+    return Lesson(name, "dog", tuple(random_pictures(3, seed=sum(map(ord, name)))), (f"a photo of a <{name}> dog",))
+
+
+def learn(folder: Path, room: Classroom, *names: str) -> HistoryFolder:
+    HistoryFolder.create(folder, "tiny", room.base.id)
+    opened = HistoryFolder.open(folder)
+    for name in names:
+        teach(opened, lesson_of(name), room)
+    return opened
+
+
+@pytest.fixture(scope="module")
+def room(sd1: BaseModel) -> Classroom:
+    return Classroom(sd1, settings=QUICK)
+
+
+@pytest.fixture(scope="module")
+def learned(room: Classroom, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unteaching") / "history"
+    learn(folder, room, *NAMES)
+    return folder
+
+
+@pytest.fixture
+def folder(learned: Path, tmp_path: Path) -> HistoryFolder:
+    """A copy of a history that has learned rex, momo and tom in this order."""
+    return HistoryFolder.open(shutil.copytree(learned, tmp_path / "history"))
+
+
+def tree(folder: HistoryFolder) -> list[tuple[int, int, str]]:
+    return [(version.number, version.parent, version.concept) for version in folder.read_again().versions]
+
+
+def bytes_in(folder: HistoryFolder) -> dict[str, str]:
+    """Path -> SHA-256 of every file of the history."""
+    paths = [path for path in folder.folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_forgetting_makes_a_new_line_and_leaves_the_old_one_as_it_was(room: Classroom, folder: HistoryFolder) -> None:
+    before = bytes_in(folder)
+    (made,) = forget_fast(folder, room.base, "momo")
+    assert tree(folder) == [(1, 0, "rex"), (2, 1, "momo"), (3, 2, "tom"), (4, 1, "tom")]
+    assert (folder.history.head, folder.history.head_moves[-1].why) == (4, "forgot momo")
+    assert made.delta == forget(room.base, folder.load_deltas(3), "momo").after[0].digest
+    after = bytes_in(folder)
+    assert all(after[name] == digest for name, digest in before.items() if name != "history.json")
+    assert list(compose(room.base, folder.load_deltas()).tokens) == ["<rex>", "<tom>"]
+
+
+def test_the_pictures_of_later_concepts_come_along(room: Classroom, folder: HistoryFolder) -> None:
+    (made,) = forget_fast(folder, room.base, "momo")
+    old, new = folder.load_pictures(folder.history.find(3)), folder.load_pictures(made)
+    assert len(new) == 3
+    assert [picture.tobytes() for picture in new] == [picture.tobytes() for picture in old]
+
+
+def test_exact_forgetting_gives_the_bytes_of_a_history_that_never_knew_it(
+    room: Classroom, folder: HistoryFolder, tmp_path: Path
+) -> None:
+    never = learn(tmp_path / "never", room, "rex", "tom")
+    (made,) = forget_exactly(folder, room, "momo")
+    assert made.delta == never.history.find(2).delta
+    assert (folder.history.head, made.parent) == (4, 1)
+
+
+def test_all_later_concepts_are_learned_again_in_their_order(room: Classroom, folder: HistoryFolder) -> None:
+    told: list[str] = []
+    forget_exactly(folder, room, "rex", lambda stage, done, total: told.append(stage))
+    assert tree(folder)[3:] == [(4, 0, "momo"), (5, 4, "tom")]
+    assert list(dict.fromkeys(told)) == ["learning momo", "learning tom"]
+
+
+def test_forgetting_what_was_learned_last_only_moves_head(room: Classroom, folder: HistoryFolder) -> None:
+    assert forget_fast(folder, room.base, "tom") == ()
+    assert (folder.history.head, len(folder.history.versions)) == (2, 3)
+
+
+def test_a_forgetting_that_is_killed_leaves_the_history_as_it_was(
+    room: Classroom, folder: HistoryFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path, data: bytes) -> None:
+        if path.name == "history.json":
+            raise OSError("No space left on device")
+        original(path, data)
+
+    original = history_folder.write_atomically
+    monkeypatch.setattr(history_folder, "write_atomically", fails)
+    with pytest.raises(OSError, match="No space"):
+        forget_fast(folder, room.base, "rex")
+    assert (len(tree(folder)), folder.history.head) == (3, 3)
+
+
+# --- erasing ----------------------------------------------------------------------------------------------------------
+
+
+def test_after_erasing_no_file_holds_anything_of_what_knew_the_concept(room: Classroom, folder: HistoryFolder) -> None:
+    doomed = {version.delta for version in folder.history.versions[1:]}
+    pictures = {digest for name, digest in bytes_in(folder).items() if name.startswith("pictures/momo-2/")}
+    forget_fast(folder, room.base, "momo")
+    done = erase(folder, "momo")
+    assert doomed | pictures <= set(done.removed)
+    assert not set(bytes_in(folder).values()) & set(done.removed)
+    assert tree(folder) == [(1, 0, "rex"), (4, 1, "tom")]
+    assert not (folder.folder / "pictures" / "momo-2").exists()
+    assert "momo" not in (folder.folder / "history.json").read_text().replace("forgot momo", "")
+    assert list(compose(room.base, folder.load_deltas()).tokens) == ["<rex>", "<tom>"]
+
+
+def test_what_another_concept_needs_is_not_called_removed(room: Classroom, folder: HistoryFolder) -> None:
+    """The old and the new version of tom have the same pictures."""
+    toms = {digest for name, digest in bytes_in(folder).items() if name.startswith("pictures/tom-3/")}
+    forget_fast(folder, room.base, "momo")
+    assert set(erase(folder, "momo").still_used) == toms
+
+
+def test_a_history_with_gaps_goes_on_learning(room: Classroom, folder: HistoryFolder) -> None:
+    forget_fast(folder, room.base, "rex")
+    erase(folder, "rex")
+    version = teach(folder, lesson_of("rex"), room)
+    assert (version.number, version.parent) == (6, 5)
+    assert tree(HistoryFolder.open(folder.folder)) == [(4, 0, "momo"), (5, 4, "tom"), (6, 5, "rex")]
+
+
+def test_nothing_is_erased_while_head_knows_it(folder: HistoryFolder) -> None:
+    before = bytes_in(folder)
+    with pytest.raises(HistoryError, match="head"):
+        erase(folder, "momo")
+    assert bytes_in(folder) == before
+
+
+def test_a_stranger_cannot_be_erased(folder: HistoryFolder) -> None:
+    with pytest.raises(NothingToForget, match="<max>"):
+        erase(folder, "max")
+
+
+def test_an_erasure_that_was_killed_is_finished_by_the_next(room: Classroom, folder: HistoryFolder) -> None:
+    forget_fast(folder, room.base, "momo")
+    with folder.writing():
+        folder.drop_versions({2, 3})  # and then the power went
+    assert len(folder.unnamed_files()) == 2 + 3 + 3
+    assert len(erase(folder, "momo").removed) == 2 + 3
+    assert folder.unnamed_files() == ()
+
+
+def test_a_copy_that_lies_elsewhere_is_found(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "forgotten-copy.png")
+    with pytest.raises(ErasureFailed, match="forgotten-copy"):
+        erase_files(tmp_path, [tmp_path / "a.png"], [], "now")

@@ -1,0 +1,105 @@
+"""A line of versions made anew is published: one transaction for all of its versions, the head and its log."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.blobs import keep
+from app.forgettings.erasing import erase_rows, knowing
+from app.forgettings.models import Forgetting
+from app.histories.models import History, Version
+from app.histories.service import point_head
+from app.jobs.claims import CancelCameFirst, check_held, end
+from app.jobs.models import Job, JobState
+from cns.history_folder import as_json
+from worker.errors import ClaimGone
+from worker.hands import Hold
+from worker.publishing import MEDIA_TYPE, Learned
+from worker.transactions import transact
+
+if TYPE_CHECKING:
+    from worker.process import Worker
+
+
+def publish_line(
+    worker: "Worker",
+    hold: Hold,
+    *,
+    line_end: UUID,
+    parent_id: UUID | None,
+    concept_ids: Sequence[UUID],
+    line: Sequence[Learned],
+) -> None:
+    """Add `line` on top of `parent_id`, and move head from `line_end` to its last version.
+
+    Head stays where its user put it meanwhile, unless that is a version that is erased. Without erasure the job is done
+    with that; with it, the rows that knew the concept are gone in the same transaction, and their bytes are noted for
+    what comes next. concept_ids: of each version of the line. CancelCameFirst when it is to be cancelled: later it
+    cannot be.
+    """
+    for learned in line:
+        worker.store.put(learned.delta.to_bytes())  # outside of the transaction, as it waits for the disk
+
+    def write(session: Session) -> None:
+        check_held(session, hold.claim)
+        # All jobs of the history first, as whoever deletes a history does: so that neither waits for ever.
+        forgetting = session.scalars(select(Forgetting).where(Forgetting.job_id == hold.job_id)).one()
+        jobs = select(Job).where(Job.history_id == forgetting.history_id).order_by(Job.id).with_for_update()
+        own = {job.id: job for job in session.scalars(jobs)}[hold.job_id]
+        if own.cancel_requested:
+            raise CancelCameFirst
+        history = session.scalar(select(History).where(History.id == forgetting.history_id).with_for_update())
+        if history is None:
+            raise ClaimGone
+        made = _add_versions(worker, session, history, parent_id, concept_ids, line)
+        to_id = made[-1].id if made else parent_id
+        doomed = list(knowing(session, forgetting.concept_id)) if forgetting.erase else []
+        follows = history.head_id == line_end
+        if history.head_id in {version.id for version in doomed}:
+            history.head_id, follows = parent_id, True  # a move that came from an erased version would go with it
+        if follows:
+            point_head(session, history, to_id, own.owner_id, f"forgot {forgetting.name}")
+        forgetting.versions = [version.number for version in made]
+        forgetting.published_at = session.scalar(select(func.now()))
+        if not forgetting.erase:
+            end(session, hold.claim, JobState.DONE)
+            return
+        own.checkpoint_sha256 = None
+        forgetting.proof = {"versions": [version.number for version in doomed]}
+        forgetting.doomed = [{"sha256": one.sha256, "what": one.what} for one in erase_rows(session, forgetting)]
+
+    transact(worker.sessions, write)
+    worker.bell.wake(hold.job_id)
+
+
+def _add_versions(
+    worker: "Worker",
+    session: Session,
+    history: History,
+    parent_id: UUID | None,
+    concept_ids: Sequence[UUID],
+    line: Sequence[Learned],
+) -> list[Version]:
+    last = session.scalar(select(func.max(Version.number)).where(Version.history_id == history.id)) or 0
+    made: list[Version] = []
+    for place, (concept_id, learned) in enumerate(zip(concept_ids, line, strict=True), start=1):
+        data = learned.delta.to_bytes()
+        version = Version(
+            history_id=history.id,
+            parent_id=made[-1].id if made else parent_id,
+            concept_id=concept_id,
+            number=last + place,
+            delta_sha256=keep(session, worker.store, data, MEDIA_TYPE),
+            delta_bytes=len(data),
+            report=as_json({**learned.delta.report, "loss": learned.losses}),
+            seconds=as_json(learned.seconds),
+            diagnosis=as_json(learned.diagnosis),
+            examination=as_json(learned.examination),
+        )
+        session.add(version)
+        session.flush()
+        made.append(version)
+    return made
