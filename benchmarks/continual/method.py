@@ -7,7 +7,7 @@ keys and values, and a vector for each token), so all of them paint through the 
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Literal, Protocol
 
@@ -56,7 +56,8 @@ class Budget:
     """What every method may spend on a concept: `steps` optimiser steps of `batch` image presentations each.
 
     A joint method has that many steps for each of its concepts. The other fields are the parts of the base's learning
-    settings (cns/settings.py) that are no method's own: how time steps are drawn, how rates rise and fall, the seed.
+    settings (cns/settings.py) that are no method's own: how time steps are drawn and weighted, how rates rise and fall,
+    how pictures are prepared, the seed.
     """
 
     steps: int
@@ -66,19 +67,14 @@ class Budget:
     warmup_steps: int = 10
     cooldown: float = 0.4
     mixed_precision: bool = True
+    flip: bool = False
+    resolution_px: int | None = None
+    min_snr_gamma: float | None = None
 
     @classmethod
     def of(cls, settings: LearningSettings) -> "Budget":
         """The budget that a base's own learning settings amount to."""
-        return cls(
-            steps=settings.steps,
-            batch=settings.batch,
-            time_power=settings.time_power,
-            seed=settings.seed,
-            warmup_steps=settings.warmup_steps,
-            cooldown=settings.cooldown,
-            mixed_precision=settings.mixed_precision,
-        )
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True)
