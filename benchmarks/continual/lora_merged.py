@@ -1,0 +1,48 @@
+"""LoRA (Hu et al., arXiv 2106.09685) for each concept alone, merged by adding the adapters up.
+
+The plainest way to bring independent adapters together: W = W_0 + share * sum of dW_i.
+"""
+
+from benchmarks.continual.adapter_learning import (
+    Fused,
+    FusedLearner,
+    OneToken,
+    Rates,
+    Taught,
+    concept_generator,
+    held_bytes,
+    learn_concept,
+)
+from benchmarks.continual.low_rank import ATTENTION, add_changes, find_projections, start_adapters
+from benchmarks.continual.method import Lesson, Method, OnStep
+
+
+class MergedLora(FusedLearner):
+    """A learner: see `benchmarks.continual.method.Learner`."""
+
+    def teach(self, lesson: Lesson, on_step: OnStep) -> Taught:
+        generator = concept_generator(self.budget.seed, lesson.name)
+        projections = find_projections(self.base.unet, ATTENTION)
+        adapters = start_adapters(projections, int(self.options["rank"]), 1.0, generator)
+        token = OneToken(lesson, self.base.token_vectors(lesson.class_noun), self.base.device)
+        rates = Rates.of(self.options)
+        return learn_concept(self.base, lesson, self.budget, adapters, token, rates, on_step=on_step)
+
+    def fuse(self) -> Fused:
+        changes = add_changes([one.changes for one in self.taught], [self.options["share"]] * len(self.taught))
+        return Fused(changes, held_bytes(self.taught, changes))
+
+
+METHOD = Method(
+    name="lora-merged",
+    title="LoRA, merged",
+    family="low rank",
+    kind="fused",
+    start=MergedLora,
+    options={"rank": 4, "share": 1.0, "lr_weights": 1e-3, "lr_token": 0.01},
+    search_space={
+        "share": (0.5, 0.7, 1.0),
+        "lr_weights": (3e-4, 1e-3, 3e-3, 1e-2),
+        "lr_token": (0.001, 0.003, 0.01, 0.05),
+    },
+)
