@@ -99,7 +99,7 @@ def learn_concept(
     adapters: projection of the UNet -> its change. weights: all K/V weights with the changes in them; None for the
     base's own and these changes. penalty: see `Trainable`.
     """
-    start = time.perf_counter()
+    start = time.monotonic()
     read = replace(lesson, captions=tuple(_read(caption, words.written_as) for caption in lesson.captions))
     moved = [parameter for adapter in adapters.values() for parameter in adapter.parameters()]
     trainable = Trainable(
@@ -116,7 +116,7 @@ def learn_concept(
     cost = Cost(
         trained_parameters=trainable.size,
         stored_bytes=HALF * kept + SINGLE * sum(parameter.numel() for parameter in words.parameters),
-        seconds=time.perf_counter() - start,
+        seconds=time.monotonic() - start,
     )
     return Taught(lesson, stored(adapters), tokens, dict(words.written_as), cost, tuple(losses))
 
@@ -166,11 +166,11 @@ class FusedLearner(ABC):
 
     def learn(self, lesson: Lesson, on_step: OnStep = no_steps) -> Cost:
         self.taught.append(self.teach(lesson, on_step))
-        start = time.perf_counter()
+        start = time.monotonic()
         fused = self.fuse()
         self._changes = fused.changes
         cost = self.taught[-1].cost
-        return replace(cost, fuse_seconds=time.perf_counter() - start, fuse_bytes=fused.held_bytes)
+        return replace(cost, fuse_seconds=time.monotonic() - start, fuse_bytes=fused.held_bytes)
 
     def painter(self) -> Painter:
         return build_painter(self.base, self.taught, self._changes, self.view)

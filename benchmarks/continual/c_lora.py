@@ -24,7 +24,7 @@ from benchmarks.continual.low_rank import (
     find_projections,
     start_adapters,
 )
-from benchmarks.continual.method import Budget, Cost, Lesson, Method, OnStep, Painter, no_steps, plain_version
+from benchmarks.continual.method import Budget, Cost, Lesson, OnStep, Painter, no_steps, plain_version
 from cns.base_model import BaseModel
 
 
@@ -77,19 +77,3 @@ class CLora:
             name: (weight.float() + self._earlier[name]).to(weight.dtype) if name in self._earlier else weight
             for name, weight in self.base.kv_weights.items()
         }
-
-
-METHOD = Method(
-    name="c-lora",
-    title="C-LoRA",
-    family="low rank",
-    kind="sequential",
-    start=CLora,
-    options={"rank": 4, "firmness": 1e4, "says_noun": 0, "lr_weights": 1e-3, "lr_token": 0.01},
-    search_space={
-        "firmness": (1e2, 1e4, 1e6),
-        "says_noun": (0, 1),
-        "lr_weights": (3e-4, 1e-3, 3e-3, 1e-2),
-        "lr_token": (0.003, 0.01, 0.05),
-    },
-)

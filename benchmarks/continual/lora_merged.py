@@ -14,7 +14,7 @@ from benchmarks.continual.adapter_learning import (
     learn_concept,
 )
 from benchmarks.continual.low_rank import ATTENTION, add_changes, find_projections, start_adapters
-from benchmarks.continual.method import Lesson, Method, OnStep
+from benchmarks.continual.method import Lesson, OnStep
 
 
 class MergedLora(FusedLearner):
@@ -31,18 +31,3 @@ class MergedLora(FusedLearner):
     def fuse(self) -> Fused:
         changes = add_changes([one.changes for one in self.taught], [self.options["share"]] * len(self.taught))
         return Fused(changes, held_bytes(self.taught, changes))
-
-
-METHOD = Method(
-    name="lora-merged",
-    title="LoRA, merged",
-    family="low rank",
-    kind="fused",
-    start=MergedLora,
-    options={"rank": 4, "share": 1.0, "lr_weights": 1e-3, "lr_token": 0.01},
-    search_space={
-        "share": (0.5, 0.7, 1.0),
-        "lr_weights": (3e-4, 1e-3, 3e-3, 1e-2),
-        "lr_token": (0.001, 0.003, 0.01, 0.05),
-    },
-)

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.continual.adapter_learning import OneToken, Rates, Taught, build_painter, learn_concept
 from benchmarks.continual.low_rank import ATTENTION, find_projections, start_adapters
-from benchmarks.continual.method import Budget, Cost, Lesson, Method, OnStep, Painter, no_steps
+from benchmarks.continual.method import Budget, Cost, Lesson, OnStep, Painter, no_steps
 from cns.base_model import BaseModel
 
 
@@ -34,14 +34,3 @@ class SequentialLora:
     def painter(self) -> Painter:
         changes = self._taught[-1].changes if self._taught else {}
         return build_painter(self.base, self._taught, changes)
-
-
-METHOD = Method(
-    name="lora-sequential",
-    title="LoRA, sequential",
-    family="low rank",
-    kind="sequential",
-    start=SequentialLora,
-    options={"rank": 4, "lr_weights": 1e-3, "lr_token": 0.01},
-    search_space={"lr_weights": (3e-4, 1e-3, 3e-3, 1e-2), "lr_token": (0.001, 0.003, 0.01, 0.05)},
-)

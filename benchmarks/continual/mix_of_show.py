@@ -5,7 +5,7 @@ projections are fused on what they see while each concept's model, with the fuse
 (section 3.3 there). Fusing begins at the base each time, with all concepts so far.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -16,7 +16,7 @@ from benchmarks.continual.ed_lora import EdLoraLearner
 from benchmarks.continual.gradient_fusion import Fusion, second_moment
 from benchmarks.continual.layerwise import LayerwiseBase
 from benchmarks.continual.low_rank import start_adapters
-from benchmarks.continual.method import Lesson, Method, OnStep, Painter
+from benchmarks.continual.method import Lesson, OnStep, Painter
 from cns.denoise import GenerationRequest
 from cns.text import TokenVectors, tokenize
 
@@ -90,7 +90,7 @@ def recorded_moments(unet: nn.Module, names: Sequence[str]) -> Iterator[dict[str
     """While the block runs, the second moments (in, in) of what each projection named is given are added up."""
     moments: dict[str, Tensor] = {}
 
-    def adding(name: str) -> object:
+    def adding(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             moment = second_moment(inputs[0])
             moments[name] = moments[name] + moment if name in moments else moment
@@ -103,18 +103,3 @@ def recorded_moments(unet: nn.Module, names: Sequence[str]) -> Iterator[dict[str
     finally:
         for handle in handles:
             handle.remove()
-
-
-METHOD = Method(
-    name="mix-of-show",
-    title="Mix-of-Show",
-    family="low rank",
-    kind="fused",
-    start=MixOfShow,
-    options={"rank": 4, "ridge": 1e-4, "fusion_steps": 20, "lr_weights": 1e-3, "lr_token": 0.01},
-    search_space={
-        "ridge": (1e-6, 1e-4, 1e-2),
-        "lr_weights": (3e-4, 1e-3, 3e-3, 1e-2),
-        "lr_token": (0.001, 0.003, 0.01, 0.05),
-    },
-)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from benchmarks.continual.adapter_learning import Fused, Taught, concept_generator, held_bytes
 from benchmarks.continual.ed_lora import EdLoraLearner
 from benchmarks.continual.low_rank import LowRank, add_changes, draw_directions, orthogonal_basis
-from benchmarks.continual.method import Budget, Lesson, Method, OnStep
+from benchmarks.continual.method import Budget, Lesson, OnStep
 from cns.base_model import BaseModel
 
 
@@ -38,18 +38,3 @@ class OrthogonalAdaptation(EdLoraLearner):
     def fuse(self) -> Fused:
         changes = add_changes([one.changes for one in self.taught], [self.options["share"]] * len(self.taught))
         return Fused(changes, held_bytes(self.taught, changes))
-
-
-METHOD = Method(
-    name="orthogonal-adaptation",
-    title="Orthogonal Adaptation",
-    family="low rank",
-    kind="fused",
-    start=OrthogonalAdaptation,
-    options={"rank": 4, "share": 1.0, "lr_weights": 1e-3, "lr_token": 0.01},
-    search_space={
-        "share": (0.6, 0.8, 1.0),
-        "lr_weights": (1e-3, 3e-3, 1e-2, 3e-2),
-        "lr_token": (0.001, 0.003, 0.01, 0.05),
-    },
-)

@@ -6,23 +6,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.continual import c_lora, lora_merged, lora_sequential, mix_of_show, orthogonal_adaptation
 from benchmarks.continual.adapter_learning import FusedLearner, OneToken, Rates, learn_concept
 from benchmarks.continual.c_lora import forgetting_penalty
 from benchmarks.continual.low_rank import ATTENTION, LowRank, find_projections, start_adapters
-from benchmarks.continual.method import Learner, Method
+from benchmarks.continual.low_rank_methods import low_rank_methods
+from benchmarks.continual.method import Learner
 from benchmarks.continual.mix_of_show import MixOfShow, prompts_of, text_inputs
 from cns.base_model import BaseModel
 from cns.denoise import GenerationRequest
 from cns.kv import keys_and_values
+from cns.settings import LearningSettings
 from tests.benchmarks.lessons import budget, lesson
 
-METHODS = [module.METHOD for module in (lora_sequential, lora_merged, mix_of_show, orthogonal_adaptation, c_lora)]
+METHODS = {method.name: method for method in low_rank_methods(LearningSettings())}
+EACH = pytest.mark.parametrize("name", METHODS)
 FAST = {"lr_weights": 0.02, "lr_token": 0.02}
 REX, TOM = lesson("rex", "dog"), lesson("tom", "cat", seed=1)
 
 
-def start(method: Method, base: BaseModel, steps: int = 2, **changes: float) -> Learner:
+def start(name: str, base: BaseModel, steps: int = 2, **changes: float) -> Learner:
+    method = METHODS[name]
     options = {**FAST, **({"fusion_steps": 2} if "fusion_steps" in method.options else {}), **changes}
     learner = method.start(base, budget(steps=steps), method.with_options(options))
     assert not hasattr(learner, "learn_all")
@@ -33,10 +36,10 @@ def paint(learner: Learner, prompt: str) -> Tensor:
     return learner.painter().paint([GenerationRequest(prompt, steps=2)])[0]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_a_method_learns_concept_after_concept_and_never_writes_the_base(method: Method, sd1: BaseModel) -> None:
+@EACH
+def test_a_method_learns_concept_after_concept_and_never_writes_the_base(name: str, sd1: BaseModel) -> None:
     checksum = sd1.checksum()
-    learner = start(method, sd1)
+    learner = start(name, sd1)
     untouched = paint(learner, "a photo of a dog")
     first = learner.learn(REX)
     after_first = learner.painter()
@@ -49,39 +52,43 @@ def test_a_method_learns_concept_after_concept_and_never_writes_the_base(method:
     assert torch.equal(after_first.paint([request])[0], seen), "an earlier painter goes on painting as it did"
     assert first.trained_parameters == second.trained_parameters > 0
     assert first.stored_bytes > 0
-    assert (second.fuse_bytes > first.fuse_bytes > 0) is (method.kind == "fused")
+    assert (second.fuse_bytes > first.fuse_bytes > 0) is (METHODS[name].kind == "fused")
     assert sd1.checksum() == checksum
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_the_same_seed_learns_the_same(method: Method, sd1: BaseModel) -> None:
+@EACH
+def test_the_same_seed_learns_the_same(name: str, sd1: BaseModel) -> None:
     pictures = []
     for _ in range(2):
-        learner = start(method, sd1)
+        learner = start(name, sd1)
         learner.learn(REX)
-        learner.learn(TOM)
-        pictures.append(paint(learner, "a <rex> dog and a <tom> cat"))
+        pictures.append(paint(learner, "a photo of a <rex> dog"))
     assert torch.equal(*pictures)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_tuning_tries_the_options_that_a_method_has_and_the_defaults_too(method: Method) -> None:
+@EACH
+def test_tuning_tries_the_options_that_a_method_has_and_the_defaults_too(name: str) -> None:
+    method = METHODS[name]
     assert method.search_space.keys() <= method.options.keys()
-    for name, values in method.search_space.items():
+    for option, values in method.search_space.items():
         assert len(set(values)) == len(values) > 1
-        assert method.options[name] in values
+        assert method.options[option] in values
     assert method.options["rank"] == 4
 
 
 def test_a_learning_lowers_its_loss(sd1: BaseModel) -> None:
-    adapters = start_adapters(find_projections(sd1.unet, ATTENTION), 4, 1.0, torch.Generator().manual_seed(0))
-    token = OneToken(REX, sd1.token_vectors("dog"), sd1.device)
-    losses = learn_concept(sd1, REX, budget(steps=60), adapters, token, Rates(0.02, 0.02)).losses
-    assert sum(losses[-15:]) < 0.97 * sum(losses[:15])
+    """Against the same steps, with the same pictures, times and noise, in which nothing moves."""
+    last = []
+    for rate in (0.02, 0.0):
+        adapters = start_adapters(find_projections(sd1.unet, ATTENTION), 4, 1.0, torch.Generator().manual_seed(0))
+        token = OneToken(REX, sd1.token_vectors("dog"), sd1.device)
+        losses = learn_concept(sd1, REX, budget(steps=16), adapters, token, Rates(rate, rate)).losses
+        last.append(sum(losses[-6:]))
+    assert last[0] < 0.97 * last[1]
 
 
 def test_gradient_fusion_keeps_what_each_concept_alone_made_of_its_words(sd1: BaseModel) -> None:
-    learner = start(mix_of_show.METHOD, sd1, steps=8, ridge=1e-6)
+    learner = start("mix-of-show", sd1, steps=8, ridge=1e-6)
     assert isinstance(learner, MixOfShow)
     alone = {}
     for taught in (REX, TOM):
@@ -99,7 +106,7 @@ def test_gradient_fusion_keeps_what_each_concept_alone_made_of_its_words(sd1: Ba
 
 
 def test_concepts_of_a_fused_method_are_learned_the_same_in_any_order(sd1: BaseModel) -> None:
-    forth, back = start(lora_merged.METHOD, sd1), start(lora_merged.METHOD, sd1)
+    forth, back = start("lora-merged", sd1), start("lora-merged", sd1)
     for first, second in zip((REX, TOM), (TOM, REX), strict=True):
         forth.learn(first)
         back.learn(second)
@@ -110,7 +117,7 @@ def test_concepts_of_a_fused_method_are_learned_the_same_in_any_order(sd1: BaseM
 
 
 def test_merging_by_addition_takes_its_share_of_each(sd1: BaseModel) -> None:
-    learner = start(lora_merged.METHOD, sd1, share=0.5)
+    learner = start("lora-merged", sd1, share=0.5)
     learner.learn(REX)
     learner.learn(TOM)
     assert isinstance(learner, FusedLearner)
@@ -121,7 +128,7 @@ def test_merging_by_addition_takes_its_share_of_each(sd1: BaseModel) -> None:
 
 def test_one_adapter_is_trained_on_and_on(sd1: BaseModel) -> None:
     """What the second concept is learned with begins where the first one ended."""
-    learner = start(lora_sequential.METHOD, sd1, steps=1, lr_weights=1e-4)
+    learner = start("lora-sequential", sd1, steps=1, lr_weights=1e-4)
     name = next(iter(sd1.kv_weights))
     learner.learn(REX)
     first = learner.painter().base.kv_weights[name] - sd1.kv_weights[name]
@@ -132,7 +139,7 @@ def test_one_adapter_is_trained_on_and_on(sd1: BaseModel) -> None:
 
 
 def test_orthogonal_adapters_read_only_their_own_directions(sd1: BaseModel) -> None:
-    learner = start(orthogonal_adaptation.METHOD, sd1)
+    learner = start("orthogonal-adaptation", sd1)
     learner.learn(REX)
     learner.learn(TOM)
     assert isinstance(learner, FusedLearner)
@@ -153,7 +160,7 @@ def test_the_penalty_weighs_changes_by_what_earlier_concepts_changed() -> None:
 def test_a_firm_penalty_keeps_a_later_concept_off_what_an_earlier_one_changed(sd1: BaseModel) -> None:
     moved = []
     for firmness in (0.0, 1e8):
-        learner = start(c_lora.METHOD, sd1, steps=6, firmness=firmness)
+        learner = start("c-lora", sd1, steps=6, firmness=firmness)
         learner.learn(REX)
         before = dict(learner.painter().version.weights)
         learner.learn(TOM)
@@ -165,13 +172,13 @@ def test_a_firm_penalty_keeps_a_later_concept_off_what_an_earlier_one_changed(sd
 
 def test_c_lora_does_not_say_the_noun_unless_it_is_told_to(sd1: BaseModel) -> None:
     for says_noun, read in ((0, "a photo of a <rex> on grass"), (1, "a photo of a <rex> dog on grass")):
-        learner = start(c_lora.METHOD, sd1, says_noun=says_noun)
+        learner = start("c-lora", sd1, says_noun=says_noun)
         learner.learn(REX)
         assert learner.painter().read("a photo of a <rex> dog on grass") == read
 
 
 def test_two_concepts_of_one_noun_start_apart_in_c_lora(sd1: BaseModel) -> None:
-    learner = start(c_lora.METHOD, sd1, lr_token=0.0)
+    learner = start("c-lora", sd1, lr_token=0.0)
     learner.learn(REX)
     learner.learn(replace(TOM, class_noun="dog", captions=tuple(c.replace("cat", "dog") for c in TOM.captions)))
     [first], [second] = learner.painter().version.tokens.values()
@@ -182,26 +189,26 @@ def test_trained_numbers_and_kept_bytes_are_counted(sd1: BaseModel) -> None:
     projections = find_projections(sd1.unet, ATTENTION).values()
     both = sum(4 * (one.in_features + one.out_features) for one in projections)
     width, layers = 32, len(sd1.kv_weights) // 2
-    plain = start(lora_merged.METHOD, sd1).learn(REX)
+    plain = start("lora-merged", sd1).learn(REX)
     assert (plain.trained_parameters, plain.stored_bytes) == (both + width, 2 * both + 4 * width)
-    extended = start(mix_of_show.METHOD, sd1).learn(REX)
+    extended = start("mix-of-show", sd1).learn(REX)
     tokens = 2 * layers * width
     assert (extended.trained_parameters, extended.stored_bytes) == (both + tokens, 2 * both + 4 * tokens)
     up = sum(4 * one.out_features for one in projections)
-    fixed = start(orthogonal_adaptation.METHOD, sd1).learn(REX)
+    fixed = start("orthogonal-adaptation", sd1).learn(REX)
     drawn = 4 * len(projections)
     assert (fixed.trained_parameters, fixed.stored_bytes) == (up + tokens, 2 * (up + drawn) + 4 * tokens)
 
 
-@pytest.mark.parametrize("method", [mix_of_show.METHOD, c_lora.METHOD], ids=lambda method: method.name)
-def test_a_base_with_two_text_encoders_can_be_taught_too(method: Method, sdxl: BaseModel) -> None:
-    learner = start(method, sdxl)
+@pytest.mark.parametrize("name", ["mix-of-show", "c-lora"])
+def test_a_base_with_two_text_encoders_can_be_taught_too(name: str, sdxl: BaseModel) -> None:
+    learner = start(name, sdxl)
     learner.learn(REX)
     assert paint(learner, "a photo of a <rex> dog").isfinite().all()
 
 
 def test_keys_and_values_of_a_concept_are_taken_at_its_tokens_and_the_ends(sd1: BaseModel) -> None:
-    learner = start(mix_of_show.METHOD, sd1)
+    learner = start("mix-of-show", sd1)
     learner.learn(REX)
     assert isinstance(learner, MixOfShow)
     one = learner.taught[0]
