@@ -6,6 +6,7 @@ from benchmarks.continual.bounds import BASE_ALONE
 from benchmarks.continual.cns_methods import cns_methods
 from benchmarks.continual.custom_diffusion import custom_diffusion_methods
 from benchmarks.continual.dreambooth import dreambooth_methods
+from benchmarks.continual.low_rank_methods import low_rank_methods
 from benchmarks.continual.method import Method
 from benchmarks.continual.textual_inversion import textual_inversion_methods
 from cns.settings import LearningSettings
@@ -20,6 +21,7 @@ def all_methods(settings: LearningSettings, calibration: Sequence[str], guidance
         *textual_inversion_methods(settings),
         *custom_diffusion_methods(settings),
         *dreambooth_methods(settings, guidance),
+        *low_rank_methods(settings),
         BASE_ALONE,
     )
     return {method.name: method for method in methods}
