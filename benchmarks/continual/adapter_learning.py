@@ -10,14 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from benchmarks.continual.low_rank import Changes, LowRank, changed_weights, laid_over, merged_weights, stored
+from benchmarks.continual.low_rank import Changes, LowRank, StoredChange, changed_weights, laid_over, merged_weights
 from benchmarks.continual.method import Budget, Cost, Lesson, OnStep, Painter, altered_base, no_steps, plain_version
+from benchmarks.continual.textual_inversion import TOKEN_BYTES
 from benchmarks.continual.training import Trainable, prepare_examples, train
 from cns.base_model import BaseModel
 from cns.text import TokenVectors
-
-HALF, SINGLE = 2, 4
-"""Bytes of a number: adapters are kept in float16, tokens in float32, as the deltas of this project are."""
 
 
 class Words(Protocol):
@@ -58,7 +56,7 @@ class Taught:
     """
 
     lesson: Lesson
-    changes: Changes
+    changes: Mapping[str, StoredChange]
     tokens: Mapping[str, TokenVectors]
     written_as: Mapping[str, str]
     cost: Cost
@@ -112,13 +110,14 @@ def learn_concept(
     with laid_over(base.unet, outside):
         losses = train(base, prepare_examples(base, [read], budget), budget, trainable, on_step=on_step)
     tokens = {name: tuple(v.detach().float().clone() for v in vectors) for name, vectors in words.tokens().items()}
-    kept = sum(adapter.kept for adapter in adapters.values())
+    changes = {name: adapter.store() for name, adapter in adapters.items()}
+    kept = sum(change.kept_bytes for change in changes.values())
     cost = Cost(
         trained_parameters=trainable.size,
-        stored_bytes=HALF * kept + SINGLE * sum(parameter.numel() for parameter in words.parameters),
+        stored_bytes=kept + TOKEN_BYTES * sum(parameter.numel() for parameter in words.parameters),
         seconds=time.monotonic() - start,
     )
-    return Taught(lesson, stored(adapters), tokens, dict(words.written_as), cost, tuple(losses))
+    return Taught(lesson, changes, tokens, dict(words.written_as), cost, tuple(losses))
 
 
 def _read(caption: str, written_as: Mapping[str, str]) -> str:

@@ -1,12 +1,12 @@
 """C-LoRA (Smith et al., Continual Diffusion, arXiv 2304.06027): self-regularised low-rank changes of keys and values.
 
 Concept t is learned on top of all before it, W = W_0 + sum of earlier A B + A_t B_t, and is kept from changing what
-they have changed (Eq. 5 there):
+they have changed:
 
     L_forget = firmness * || |W_{t-1} - W_0| * (A_t B_t) ||^2     (element by element)
 
 Its token starts at random among the encoder's words, not at the class noun, and captions do not say the noun, so that
-concepts of one noun start apart (section 3.3 there).
+concepts of one noun start apart; `says_noun` leaves it in.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from benchmarks.continual.layerwise import random_token
 from benchmarks.continual.low_rank import (
     CROSS_KV,
     LowRank,
-    add_changes,
+    add_up,
     changed_weights,
     find_projections,
     start_adapters,
@@ -63,7 +63,7 @@ class CLora:
             on_step=on_step,
         )
         self._taught.append(taught)
-        self._earlier = add_changes([one.changes for one in self._taught], [1.0] * len(self._taught))
+        self._earlier = add_up([one.changes for one in self._taught])
         return taught.cost
 
     def painter(self) -> Painter:

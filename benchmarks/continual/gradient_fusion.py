@@ -1,6 +1,6 @@
 """Gradient fusion: one matrix that does on each concept's inputs what that concept's own matrix does.
 
-Mix-of-Show (Gu et al., arXiv 2305.18292, Eq. 4) looks for
+Mix-of-Show (Gu et al., arXiv 2305.18292) looks for
 
     argmin over W of  sum over concepts i of  || (W_0 + dW_i) X_i - W X_i ||_F^2
 

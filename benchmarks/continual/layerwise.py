@@ -63,7 +63,7 @@ class LayerwiseBase(BaseModel):
 
 
 class ExtendedTokens:
-    """The words of one concept in ED-LoRA (Mix-of-Show, arXiv 2305.18292, section 3.2), to be trained.
+    """The words of one concept in ED-LoRA (Mix-of-Show, arXiv 2305.18292), to be trained.
 
     Two tokens, V = V_rand V_class: the concept's own, at random at first, takes what words do not say; the other stands
     where its class noun did and starts as that. Each has one vector (layers, width) for each text encoder.

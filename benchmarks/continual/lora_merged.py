@@ -13,7 +13,7 @@ from benchmarks.continual.adapter_learning import (
     held_bytes,
     learn_concept,
 )
-from benchmarks.continual.low_rank import ATTENTION, add_changes, find_projections, start_adapters
+from benchmarks.continual.low_rank import ATTENTION, add_up, find_projections, start_adapters
 from benchmarks.continual.method import Lesson, OnStep
 
 
@@ -29,5 +29,5 @@ class MergedLora(FusedLearner):
         return learn_concept(self.base, lesson, self.budget, adapters, token, rates, on_step=on_step)
 
     def fuse(self) -> Fused:
-        changes = add_changes([one.changes for one in self.taught], [self.options["share"]] * len(self.taught))
+        changes = add_up([one.changes for one in self.taught], self.options["share"])
         return Fused(changes, held_bytes(self.taught, changes))

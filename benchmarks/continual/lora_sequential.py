@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 
 from benchmarks.continual.adapter_learning import OneToken, Rates, Taught, build_painter, learn_concept
-from benchmarks.continual.low_rank import ATTENTION, find_projections, start_adapters
+from benchmarks.continual.low_rank import ATTENTION, add_up, find_projections, start_adapters
 from benchmarks.continual.method import Budget, Cost, Lesson, OnStep, Painter, no_steps
 from cns.base_model import BaseModel
 
@@ -32,5 +32,4 @@ class SequentialLora:
         return taught.cost
 
     def painter(self) -> Painter:
-        changes = self._taught[-1].changes if self._taught else {}
-        return build_painter(self.base, self._taught, changes)
+        return build_painter(self.base, self._taught, add_up([one.changes for one in self._taught[-1:]]))

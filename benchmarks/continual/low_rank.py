@@ -6,6 +6,7 @@ hooks; once learned it is a matrix, which may be added to others of its layer.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,23 @@ ATTENTION = tuple(f"attn{number}.{part}" for number in (1, 2) for part in ("to_q
 
 Changes = Mapping[str, Tensor]
 """Name of a projection in the UNet ("down_blocks.0. ... .attn1.to_q") -> dW (out, in), float32."""
+
+
+@dataclass(frozen=True)
+class StoredChange:
+    """A learned change as it is kept and passed on.
+
+    up: (out, rank) float16. down: (rank, in), float16 where it was learned, float32 where it can be drawn again.
+    """
+
+    up: Tensor
+    down: Tensor
+    scale: float
+    kept_bytes: int
+
+    def dense(self) -> Tensor:
+        """dW (out, in) float32."""
+        return self.scale * (self.up.float() @ self.down.float())
 
 
 class LowRank(nn.Module):
@@ -45,10 +63,13 @@ class LowRank(nn.Module):
         """dW (out, in), differentiable."""
         return self.scale * (self.up @ self.down)
 
-    @property
-    def kept(self) -> int:
-        """Numbers to be kept of it: both matrices, or one and which rows of a known basis the other one is."""
-        return self.up.numel() + (self.down.numel() if isinstance(self.down, nn.Parameter) else len(self.down))
+    @torch.no_grad()
+    def store(self) -> StoredChange:
+        """Both matrices in float16; of fixed directions only which rows of a known basis they are, in 16 bits each."""
+        learned = isinstance(self.down, nn.Parameter)
+        down = self.down.detach().half() if learned else self.down
+        numbers = self.up.numel() + (down.numel() if learned else len(down))
+        return StoredChange(self.up.detach().half(), down, self.scale, 2 * numbers)
 
 
 def find_projections(unet: nn.Module, endings: Sequence[str]) -> dict[str, nn.Linear]:
@@ -108,21 +129,12 @@ def changed_weights(weights: Mapping[str, Tensor], adapters: Mapping[str, LowRan
     }
 
 
-@torch.no_grad()
-def stored(adapters: Mapping[str, LowRank]) -> dict[str, Tensor]:
-    """The changes as they are after being stored in float16, which is how adapters are passed on."""
-    return {
-        name: adapter.scale * (adapter.up.half().float() @ adapter.down.half().float())
-        for name, adapter in adapters.items()
-    }
-
-
-def add_changes(parts: Sequence[Changes], shares: Sequence[float]) -> dict[str, Tensor]:
-    """sum of share * dW for each projection: merging by addition."""
+def add_up(parts: Sequence[Mapping[str, StoredChange]], share: float = 1.0) -> dict[str, Tensor]:
+    """share * sum of dW for each projection that any of `parts` has: merging by addition."""
     total: dict[str, Tensor] = {}
-    for changes, share in zip(parts, shares, strict=True):
+    for changes in parts:
         for name, change in changes.items():
-            total[name] = total[name] + share * change if name in total else share * change
+            total[name] = total[name].add_(change.dense(), alpha=share) if name in total else share * change.dense()
     return total
 
 

@@ -1,8 +1,8 @@
 """Mix-of-Show (Gu et al., arXiv 2305.18292): an ED-LoRA for each concept, fused by gradient fusion.
 
 Keys and values of the text are fused first, on the text features of each concept's own words, layer by layer. The other
-projections are fused on what they see while each concept's model, with the fused keys and values, makes a picture of it
-(section 3.3 there). Fusing begins at the base each time, with all concepts so far.
+projections are fused on what they see while each concept's model, with the fused keys and values, makes a picture of it.
+Fusing begins at the base each time, with all concepts so far.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from benchmarks.continual.adapter_learning import Fused, Taught, build_painter, 
 from benchmarks.continual.ed_lora import EdLoraLearner
 from benchmarks.continual.gradient_fusion import Fusion, second_moment
 from benchmarks.continual.layerwise import LayerwiseBase
-from benchmarks.continual.low_rank import start_adapters
+from benchmarks.continual.low_rank import add_up, start_adapters
 from benchmarks.continual.method import Lesson, OnStep, Painter
 from cns.denoise import GenerationRequest
 from cns.text import TokenVectors, tokenize
@@ -38,15 +38,15 @@ class MixOfShow(EdLoraLearner):
             features = text_inputs(self.layerwise, prompts_of(one), one.tokens)
             for name, fusion in text.items():
                 layer = self.layerwise.layers.index(name.rpartition(".")[0])
-                fusion.add(one.changes[name], second_moment(features[layer]))
+                fusion.add(one.changes[name].dense(), second_moment(features[layer]))
         ridge = self.options["ridge"]
         keys_and_values = {name: fusion.solve(ridge) for name, fusion in text.items()}
         spatial = {name: self._empty(name) for name in self.projections if name not in text}
         for one in self.taught:
-            own = {**one.changes, **keys_and_values}
+            own = {**add_up([one.changes]), **keys_and_values}
             painter = build_painter(self.base, [one], own, self.view)
             for name, moment in self._spatial_moments(painter, one, list(spatial)).items():
-                spatial[name].add(one.changes[name], moment)
+                spatial[name].add(one.changes[name].dense(), moment)
         changes = {**keys_and_values, **{name: fusion.solve(ridge) for name, fusion in spatial.items()}}
         moments = sum(fusion.held_bytes for fusion in (*text.values(), *spatial.values()))
         return Fused(changes, held_bytes(self.taught, changes) + moments)

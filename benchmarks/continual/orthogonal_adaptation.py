@@ -1,7 +1,7 @@
 """Orthogonal Adaptation (Po et al., arXiv 2312.02432): adapters that can be added up, as they read other directions.
 
 dW_i = A_i B_i^T with B_i fixed: some of the directions of one orthogonal basis of a layer's inputs, drawn at random for
-each concept without knowing of the others (section 4 there). Two concepts that drew different directions do not touch
+each concept without knowing of the others. Two concepts that drew different directions do not touch
 each other's, dW_i B_j = 0; a few directions may be drawn twice. Only A_i is trained. Built on ED-LoRA, as published.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from benchmarks.continual.adapter_learning import Fused, Taught, concept_generator, held_bytes
 from benchmarks.continual.ed_lora import EdLoraLearner
-from benchmarks.continual.low_rank import LowRank, add_changes, draw_directions, orthogonal_basis
+from benchmarks.continual.low_rank import LowRank, add_up, draw_directions, orthogonal_basis
 from benchmarks.continual.method import Budget, Lesson, OnStep
 from cns.base_model import BaseModel
 
@@ -36,5 +36,5 @@ class OrthogonalAdaptation(EdLoraLearner):
         return self.teach_with(lesson, adapters, generator, on_step)
 
     def fuse(self) -> Fused:
-        changes = add_changes([one.changes for one in self.taught], [self.options["share"]] * len(self.taught))
+        changes = add_up([one.changes for one in self.taught], self.options["share"])
         return Fused(changes, held_bytes(self.taught, changes))

@@ -8,7 +8,7 @@ from benchmarks.continual.low_rank import (
     ATTENTION,
     CROSS_KV,
     LowRank,
-    add_changes,
+    add_up,
     changed_weights,
     draw_directions,
     find_projections,
@@ -16,7 +16,6 @@ from benchmarks.continual.low_rank import (
     merged_weights,
     orthogonal_basis,
     start_adapters,
-    stored,
 )
 from benchmarks.continual.method import altered_base
 from cns.base_model import BaseModel
@@ -68,7 +67,9 @@ def test_the_merged_unet_is_the_base_with_its_adapters(sd1: BaseModel) -> None:
 
 def test_what_is_stored_paints_as_what_was_learned(sd1: BaseModel) -> None:
     adapters = some_adapters(sd1)
-    merged = altered_base(sd1, merged_weights(sd1.unet, stored(adapters)))
+    merged = altered_base(
+        sd1, merged_weights(sd1.unet, add_up([{name: adapter.store() for name, adapter in adapters.items()}]))
+    )
     assert torch.allclose(answer(sd1, adapters), answer(merged), atol=1e-2)
 
 
@@ -80,11 +81,12 @@ def test_the_shared_unet_is_as_it_was_after_the_block(sd1: BaseModel) -> None:
     assert torch.equal(answer(sd1), before)
 
 
-def test_merging_by_addition_adds_shares() -> None:
-    first, second = {"a": torch.ones(2, 2)}, {"a": torch.ones(2, 2), "b": torch.ones(1, 2)}
-    total = add_changes([first, second], [0.5, 2.0])
-    assert torch.equal(total["a"], torch.full((2, 2), 2.5))
-    assert torch.equal(total["b"], torch.full((1, 2), 2.0))
+def test_merging_by_addition_adds_up_a_share_of_each() -> None:
+    one = LowRank(torch.ones(1, 2), 2)
+    one.up.data.fill_(1.0)
+    total = add_up([{"a": one.store()}, {"a": one.store(), "b": one.store()}], share=0.5)
+    assert torch.equal(total["a"], torch.full((2, 2), 1.0))
+    assert torch.equal(total["b"], torch.full((2, 2), 0.5))
 
 
 def test_a_basis_is_orthonormal_and_the_same_for_everybody() -> None:
@@ -118,7 +120,8 @@ def test_fixed_directions_are_not_among_the_parameters_and_hardly_kept() -> None
     basis = orthogonal_basis(16, seed=0)
     free, fixed = LowRank(basis[:2].clone(), 8), LowRank(basis[:2], 8, fixed=True)
     assert [name for name, _ in fixed.named_parameters()] == ["up"]
-    assert (free.kept, fixed.kept) == (2 * 8 + 2 * 16, 2 * 8 + 2)
+    assert free.store().kept_bytes == 2 * (2 * 8 + 2 * 16)
+    assert fixed.store().kept_bytes == 2 * (2 * 8 + 2)
 
 
 def test_our_layer_is_pefts() -> None:
