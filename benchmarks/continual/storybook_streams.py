@@ -42,10 +42,13 @@ PAIRS, TRIPLES = 8, 3
 
 
 def storybook_streams() -> dict[str, Stream]:
-    """ "one": ten concepts. "two": the same in reverse. "validation": four others, to tune settings on."""
+    """ "one": ten concepts. "two": the same in reverse. "quick": three of them, two of which are alike.
+    "validation": four others, to tune settings on.
+    """
     one = _stream("one", ("misty", "cocoa", "luna", "noir", "pip", "jade", "elmo", "lido", "latte", "nemo"))
     validation = _stream("validation", ("berry", "villa", "dusk", "casa"))
-    return {"one": one, "two": one.reversed("two"), "validation": validation}
+    quick = _stream("quick", ("misty", "cocoa", "jade"))
+    return {"one": one, "two": one.reversed("two"), "quick": quick, "validation": validation}
 
 
 def _stream(name: str, names: Sequence[str]) -> Stream:
