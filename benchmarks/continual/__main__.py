@@ -31,10 +31,11 @@ from benchmarks.continual.registry import choose
 from benchmarks.continual.results import build_results, read_results, write_results
 from benchmarks.continual.running import Asked, answer, ask, two_bars
 from benchmarks.continual.store import CellStore
-from benchmarks.continual.streams import Stream
+from benchmarks.continual.streams import Stream, StreamRefused
 from benchmarks.continual.tuning import best_trial, describe_trial, draw_trials, sensitivity, sweep_trials
 from benchmarks.machine import describe_machine, library_versions
 from cns.errors import CnsError
+from cns.settings import UnknownSetting
 from storybook import MODEL_FOLDER
 
 RESULTS, WORK = Path("benchmarks/results"), Path("var/benchmark")
@@ -46,8 +47,8 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     try:
         {"run": run, "page": page, "tune": tune, "sweep": sweep}[options.command](options)
-    except (CnsError, KeyError) as error:
-        raise SystemExit(str(error.args[0])) from error
+    except CnsError as error:
+        raise SystemExit(str(error)) from error
 
 
 def run(options: argparse.Namespace) -> None:
@@ -120,7 +121,9 @@ def sweep(options: argparse.Namespace) -> None:
     method = laboratory.every_setting
     if options.options:
         wanted = options.options.split(",")
-        method.with_options(dict.fromkeys(wanted, 0.0))  # says which do not exist
+        strange = [name for name in wanted if name not in method.search_space]
+        if strange:
+            raise UnknownSetting(f"No setting {strange[0]!r} is swept; there are {', '.join(method.search_space)}.")
         method = replace(method, search_space={name: method.search_space[name] for name in wanted})
     out = options.results / "continual_sweep.json"
     for _, trials in _try(laboratory, [method], {method.name: sweep_trials(method)}, stream, budget, options):
@@ -178,7 +181,7 @@ def _open(options: argparse.Namespace) -> Laboratory:
 
 def _cut(laboratory: Laboratory, name: str, options: argparse.Namespace) -> Stream:
     if name not in laboratory.streams:
-        raise KeyError(f"There is no stream {name!r}; there are {', '.join(laboratory.streams)}.")
+        raise StreamRefused(f"There is no stream {name!r}; there are {', '.join(laboratory.streams)}.")
     stream = laboratory.streams[name]
     return stream if options.first is None else stream.first(options.first)
 

@@ -56,8 +56,8 @@ def _describe_setup(results: Results) -> str:
     libraries = ", ".join(f"{name} {release}" for name, release in results["libraries"].items())
     return (
         f"{len(concepts)} concepts, learned in this order: {names}.{alike} Every method has the same pictures, "
-        f"captions and {budget['steps']} steps of {budget['batch']} for each concept; joint methods have that times the "
-        "number of concepts. They are judged by other pictures than those learned from.\n\n"
+        f"captions and {budget['steps']} steps of {budget['batch']} for each concept; joint methods have that times "
+        "the number of concepts. They are judged by other pictures than those learned from.\n\n"
         f"Base `{results['setup']['base_id'][:12]}`, {machine['device']}: {device}; {libraries}.\n"
     )
 

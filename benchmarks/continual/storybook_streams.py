@@ -4,7 +4,6 @@ None of them is used to choose settings: those are tuned on the validation strea
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -17,6 +16,7 @@ from benchmarks.continual.streams import (
     StreamConcept,
     compose_pairs,
     thing_prompts,
+    without_lost_twins,
 )
 from cns.phrases import load_generic_prompts
 from storybook import MODEL_FOLDER
@@ -54,9 +54,7 @@ def storybook_streams() -> dict[str, Stream]:
 def _stream(name: str, names: Sequence[str]) -> Stream:
     makers = {"noir": lambda: _style("noir", "navy", "peach"), "dusk": lambda: _style("dusk", "maroon", "mint")}
     makers["lido"] = lambda: _place("lido")
-    concepts = tuple(makers[one]() if one in makers else _thing(find_individual(one)) for one in names)
-    known = {concept.name for concept in concepts}
-    concepts = tuple(replace(one, twin=one.twin if one.twin in known else None) for one in concepts)
+    concepts = without_lost_twins([makers[one]() if one in makers else _thing(find_individual(one)) for one in names])
     compositions = compose_pairs(concepts, PLACES, PAIRS, TRIPLES)
     return Stream(name, concepts, load_generic_prompts(MODEL_FOLDER), tuple(compositions))
 

@@ -51,7 +51,7 @@ def sweep_trials(method: Method) -> list[dict[str, float]]:
 
 
 def score_trial(figures: Mapping[str, float]) -> float:
-    """What is searched for: image alignment at the end, mean over the judges, less a fine for disturbed generic prompts.
+    """What is searched for: image alignment at the end, mean over the judges, less a fine for harm to generic prompts.
 
     Below 0.95 CLIP similarity to the base's own pictures, and beyond 1 % loss of text alignment, each hundredth costs
     as much as five hundredths of alignment. (A concept that was forgotten is not aligned at the end.)
