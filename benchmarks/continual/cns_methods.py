@@ -78,12 +78,24 @@ class RandomSelector:
         return drawn.view(mask.shape).to(mask.device)
 
 
+CHOICES = {"ranking": ("row", "layer", "global"), "norm_tokens": ("own", "all"), "base_prompts": ("all", "first")}
+"""Settings that are words, as options: 0 is the first of them."""
+
+
 def settings_with(settings: LearningSettings, budget: Budget, options: Mapping[str, float]) -> LearningSettings:
     """`settings` at the budget's price, with options in their places: of the learning, or of its selection."""
     of_selection = {field.name for field in fields(SelectionSettings)}
-    selection = {name: value for name, value in options.items() if name in of_selection}
-    of_learning = {name: value for name, value in options.items() if name not in of_selection}
-    return change_settings(settings, {**asdict(budget), **of_learning, "selection": selection})
+    selection = {name: _as_set(settings.selection, name, options[name]) for name in options if name in of_selection}
+    learning = {name: _as_set(settings, name, options[name]) for name in options if name not in of_selection}
+    return change_settings(settings, {**asdict(budget), **learning, "selection": selection})
+
+
+def _as_set(settings: LearningSettings | SelectionSettings, name: str, value: float) -> float | int | bool | str:
+    """A number as the setting wants it: a word, a count, yes or no, or the number itself."""
+    if name in CHOICES:
+        return CHOICES[name][int(value)]
+    now = getattr(settings, name, None)
+    return type(now)(value) if isinstance(now, int) else value
 
 
 def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple[Method, ...]:
@@ -120,6 +132,37 @@ def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple
         ),
         method("cns-random", "CNS with random masks", own, {**tried, **protecting}, GUARDS, random=True),
     )
+
+
+def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str]) -> Method:
+    """Our CNS with everything that can be set as an option, steps and batch too: for sweeps, not for the table.
+
+    Its budget is not everybody's, so it may not be compared with other methods.
+    """
+    selection = settings.selection
+    space: dict[str, tuple[float, ...]] = {
+        "fraction": (0.1, 0.2, 0.3, 0.5),
+        "ranking": (0, 1, 2),
+        "norm_tokens": (0, 1),
+        "base_prompts": (0, 1),
+        "general_vote": (0.5, 0.7, 0.85, 1.0),
+        "steps": tuple(round(settings.steps * factor) for factor in (0.5, 1, 1.5)),
+        "batch": tuple(max(1, round(settings.batch * factor)) for factor in (0.5, 1, 2)),
+        "lr_weights": tuple(settings.lr_weights * factor for factor in (0.25, 0.5, 1, 2)),
+        "lr_token": tuple(settings.lr_token * factor for factor in (0.25, 0.5, 1, 2)),
+        "l1": (0.0, 1e-3, 1e-2, 1e-1),
+        "l2": (0.0, 1e-3, 1e-2, 1e-1),
+        "drift": (0.0, 1.0, 2.0, 4.0),
+        "interference": (0.0, 0.1, 0.45, 1.0),
+        "time_power": (0.5, 0.7, 1.0, 1.5),
+        "flip": (0, 1),
+    }
+    options: dict[str, float] = {}
+    for name in space:
+        now = getattr(selection, name) if hasattr(selection, name) else getattr(settings, name)
+        options[name] = CHOICES[name].index(now) if name in CHOICES else float(now)
+    start = partial(_start, settings, tuple(calibration), {}, False)
+    return Method("cns-every-setting", "CNS, every setting (ours)", FAMILY, "sequential", start, options, space)
 
 
 def _without(options: Mapping[str, float], *names: str) -> dict[str, float]:

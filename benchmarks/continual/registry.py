@@ -9,7 +9,13 @@ from benchmarks.continual.dreambooth import dreambooth_methods
 from benchmarks.continual.low_rank_methods import low_rank_methods
 from benchmarks.continual.method import Method
 from benchmarks.continual.textual_inversion import textual_inversion_methods
+from cns.errors import CnsError
 from cns.settings import LearningSettings
+
+
+class UnknownMethod(CnsError):
+    """A method was asked for by a name that none has."""
+
 
 QUICK = ("cns+", "cns", "textual-inversion", "custom", "base")
 
@@ -28,11 +34,11 @@ def all_methods(settings: LearningSettings, calibration: Sequence[str], guidance
 
 
 def choose(methods: dict[str, Method], names: str) -> list[Method]:
-    """ "all", "quick", or names with commas between. Raises KeyError for a name that no method has."""
+    """ "all", "quick", or names with commas between. Raises UnknownMethod."""
     if names == "all":
         return list(methods.values())
     wanted = QUICK if names == "quick" else tuple(name.strip() for name in names.split(","))
     strange = [name for name in wanted if name not in methods]
     if strange:
-        raise KeyError(f"There is no method {strange[0]!r}; there are {', '.join(methods)}.")
+        raise UnknownMethod(f"There is no method {strange[0]!r}; there are {', '.join(methods)}.")
     return [methods[name] for name in wanted]

@@ -4,7 +4,6 @@ None of them is used to choose settings: those are tuned on the validation strea
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -17,6 +16,7 @@ from benchmarks.continual.streams import (
     StreamConcept,
     compose_pairs,
     thing_prompts,
+    without_lost_twins,
 )
 from cns.phrases import load_generic_prompts
 from storybook import MODEL_FOLDER
@@ -42,18 +42,19 @@ PAIRS, TRIPLES = 8, 3
 
 
 def storybook_streams() -> dict[str, Stream]:
-    """ "one": ten concepts. "two": the same in reverse. "validation": four others, to tune settings on."""
+    """ "one": ten concepts. "two": the same in reverse. "quick": three of them, two of which are alike.
+    "validation": four others, to tune settings on.
+    """
     one = _stream("one", ("misty", "cocoa", "luna", "noir", "pip", "jade", "elmo", "lido", "latte", "nemo"))
     validation = _stream("validation", ("berry", "villa", "dusk", "casa"))
-    return {"one": one, "two": one.reversed("two"), "validation": validation}
+    quick = _stream("quick", ("misty", "cocoa", "jade"))
+    return {"one": one, "two": one.reversed("two"), "quick": quick, "validation": validation}
 
 
 def _stream(name: str, names: Sequence[str]) -> Stream:
     makers = {"noir": lambda: _style("noir", "navy", "peach"), "dusk": lambda: _style("dusk", "maroon", "mint")}
     makers["lido"] = lambda: _place("lido")
-    concepts = tuple(makers[one]() if one in makers else _thing(find_individual(one)) for one in names)
-    known = {concept.name for concept in concepts}
-    concepts = tuple(replace(one, twin=one.twin if one.twin in known else None) for one in concepts)
+    concepts = without_lost_twins([makers[one]() if one in makers else _thing(find_individual(one)) for one in names])
     compositions = compose_pairs(concepts, PLACES, PAIRS, TRIPLES)
     return Stream(name, concepts, load_generic_prompts(MODEL_FOLDER), tuple(compositions))
 

@@ -90,7 +90,7 @@ class Stream:
 
     def first(self, count: int) -> "Stream":
         """The same stream cut after `count` concepts, with the compositions that are then still possible."""
-        kept = self.concepts[:count]
+        kept = without_lost_twins(self.concepts[:count])
         names = {concept.name for concept in kept}
         return replace(
             self,
@@ -101,6 +101,12 @@ class Stream:
     def reversed(self, name: str) -> "Stream":
         """The same concepts in the reverse order, asked for by the same prompts."""
         return replace(self, name=name, concepts=self.concepts[::-1])
+
+
+def without_lost_twins(concepts: Sequence[StreamConcept]) -> tuple[StreamConcept, ...]:
+    """The concepts, none with a twin that is not among them."""
+    names = {concept.name for concept in concepts}
+    return tuple(replace(one, twin=one.twin if one.twin in names else None) for one in concepts)
 
 
 def compose_pairs(
@@ -138,7 +144,7 @@ def load_stream(
     found = [_load_concept(home, captioner, base_folder) for home in sorted(folder.iterdir()) if home.is_dir()]
     if not found:
         raise StreamRefused(f"{folder} has no subfolder, and so no concept.")
-    concepts = tuple(concept for _, concept in sorted(found, key=lambda pair: pair[0]))
+    concepts = without_lost_twins([concept for _, concept in sorted(found, key=lambda pair: pair[0])])
     places = load_phrase_bank(base_folder)[:3]
     pairs = compose_pairs(concepts, places, pairs=8, triples=2)
     return Stream(folder.name, concepts, tuple(generic_prompts), tuple(pairs))

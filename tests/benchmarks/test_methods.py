@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.continual.method import JointLearner, Learner, Method, Painter
-from benchmarks.continual.registry import all_methods, choose
+from benchmarks.continual.registry import UnknownMethod, all_methods, choose
 from cns.base_model import BaseModel
 from cns.denoise import GenerationRequest
 from cns.phrases import load_calibration_prompts
@@ -111,5 +111,5 @@ def test_options_are_complete_and_their_names_are_checked() -> None:
 def test_methods_are_chosen_by_name() -> None:
     assert [method.name for method in choose(METHODS, "custom, base")] == ["custom", "base"]
     assert choose(METHODS, "all") == list(METHODS.values())
-    with pytest.raises(KeyError, match="no method 'custum'"):
+    with pytest.raises(UnknownMethod, match="no method 'custum'"):
         choose(METHODS, "custum")
