@@ -52,10 +52,10 @@ class OneToken:
 class Taught:
     """What is kept of a concept: its changes as they are stored, its tokens, and how prompts are read for it.
 
-    losses: the diffusion loss of each step of its learning.
+    called: what prompts call it, "<rex> dog". losses: the diffusion loss of each step of its learning.
     """
 
-    lesson: Lesson
+    called: str
     changes: Mapping[str, StoredChange]
     tokens: Mapping[str, TokenVectors]
     written_as: Mapping[str, str]
@@ -117,7 +117,7 @@ def learn_concept(
         stored_bytes=kept + TOKEN_BYTES * sum(parameter.numel() for parameter in words.parameters),
         seconds=time.monotonic() - start,
     )
-    return Taught(lesson, changes, tokens, dict(words.written_as), cost, tuple(losses))
+    return Taught(f"{lesson.token} {lesson.class_noun}", changes, tokens, dict(words.written_as), cost, tuple(losses))
 
 
 def _read(caption: str, written_as: Mapping[str, str]) -> str:

@@ -1,8 +1,8 @@
 """Mix-of-Show (Gu et al., arXiv 2305.18292): an ED-LoRA for each concept, fused by gradient fusion.
 
-Keys and values of the text are fused first, on the text features of each concept's own words, layer by layer. The other
-projections are fused on what they see while each concept's model, with the fused keys and values, makes a picture of it.
-Fusing begins at the base each time, with all concepts so far.
+Keys and values of the text are fused first, on the text features of each concept's own words, layer by layer. The
+other projections are fused on what they see while each concept's model, with the fused keys and values, makes a picture
+of it. Fusing begins at the base each time, with all concepts so far.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +57,7 @@ class MixOfShow(EdLoraLearner):
 
     def _spatial_moments(self, painter: Painter, one: Taught, names: Sequence[str]) -> dict[str, Tensor]:
         steps = int(self.options["fusion_steps"])
-        prompt = f"{TEMPLATES[0].format(one.lesson.token)} {one.lesson.class_noun}"
+        prompt = TEMPLATES[0].format(one.called)
         with recorded_moments(painter.base.unet, names) as moments:
             painter.paint([GenerationRequest(prompt, seed=self.budget.seed, steps=steps, guidance=1.0)])
         return moments
