@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from benchmarks.continual.low_rank import Changes, LowRank, StoredChange, changed_weights, laid_over, merged_weights
+from benchmarks.continual.low_rank import Changes, LowRank, StoredChange, adapted, changed_weights, merged_weights
 from benchmarks.continual.method import Budget, Cost, Lesson, OnStep, Painter, altered_base, no_steps, plain_version
 from benchmarks.continual.textual_inversion import TOKEN_BYTES
 from benchmarks.continual.training import Trainable, prepare_examples, train
@@ -107,7 +107,7 @@ def learn_concept(
         penalty=penalty,
     )
     outside = {name: adapter for name, adapter in adapters.items() if name not in base.kv_weights}
-    with laid_over(base.unet, outside):
+    with adapted(base.unet, outside):
         losses = train(base, prepare_examples(base, [read], budget), budget, trainable, on_step=on_step)
     tokens = {name: tuple(v.detach().float().clone() for v in vectors) for name, vectors in words.tokens().items()}
     changes = {name: adapter.store() for name, adapter in adapters.items()}

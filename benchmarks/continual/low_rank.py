@@ -104,7 +104,7 @@ def start_adapters(
 
 
 @contextmanager
-def laid_over(unet: nn.Module, adapters: Mapping[str, LowRank]) -> Iterator[None]:
+def adapted(unet: nn.Module, adapters: Mapping[str, LowRank]) -> Iterator[None]:
     """While the block runs, each projection named gives what its change adds, too; no weight is written.
 
     Where K and V are handed in (cns/kv.py), the projections of the text are not asked: see `changed_weights`.

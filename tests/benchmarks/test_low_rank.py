@@ -8,11 +8,11 @@ from benchmarks.continual.low_rank import (
     ATTENTION,
     CROSS_KV,
     LowRank,
+    adapted,
     add_up,
     changed_weights,
     draw_directions,
     find_projections,
-    laid_over,
     merged_weights,
     orthogonal_basis,
     start_adapters,
@@ -35,7 +35,7 @@ def answer(base: BaseModel, adapters: dict[str, LowRank] | None = None) -> torch
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     hidden = base.text_features(["a photo of a dog"]).hidden
     kv = keys_and_values(changed_weights(base.kv_weights, adapters or {}), hidden)
-    with handed_attention(base.unet), laid_over(base.unet, adapters or {}):
+    with handed_attention(base.unet), adapted(base.unet, adapters or {}):
         return predict(base, noise, torch.tensor([500]), kv)
 
 
@@ -75,7 +75,7 @@ def test_what_is_stored_paints_as_what_was_learned(sd1: BaseModel) -> None:
 
 def test_the_shared_unet_is_as_it_was_after_the_block(sd1: BaseModel) -> None:
     checksum, before = sd1.checksum(), answer(sd1)
-    with pytest.raises(RuntimeError, match="on the way"), laid_over(sd1.unet, some_adapters(sd1)):
+    with pytest.raises(RuntimeError, match="on the way"), adapted(sd1.unet, some_adapters(sd1)):
         raise RuntimeError("stopped on the way")
     assert sd1.checksum() == checksum
     assert torch.equal(answer(sd1), before)

@@ -19,8 +19,8 @@ REQUESTS = [GenerationRequest(f"a photo of a <{one.name}> {one.class_noun}", ste
 
 
 def start(method: Method, base: BaseModel) -> Learner | JointLearner:
-    options = method.with_options({"prior_pictures": 1} if "prior_pictures" in method.options else {})
-    return method.start(base, budget(steps=1, batch=2), options)
+    fast = {name: 1.0 for name in ("prior_pictures", "fusion_steps") if name in method.options}
+    return method.start(base, budget(steps=1, batch=2), method.with_options(fast))
 
 
 def learn(method: Method, base: BaseModel, count: int = 2) -> Painter:
