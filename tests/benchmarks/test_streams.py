@@ -86,7 +86,7 @@ def test_a_folder_of_concepts_is_a_stream(tmp_path: Path) -> None:
     put_pictures(tmp_path / "second", 3)
     facts = {"name": "tom", "noun": "cat", "learn": 1, "order": -1, "twin": "nobody", "captions": ["a cat at home"]}
     (tmp_path / "second" / "concept.json").write_text(json.dumps(facts))
-    stream = load_stream(tmp_path, TemplateCaptioner(), ["a red house"])
+    stream = load_stream("one", tmp_path, TemplateCaptioner(), ["a red house"])
     first, second = stream.concepts
     assert (first.name, first.class_noun, first.twin) == ("tom", "cat", None)
     assert first.lesson.captions == ("a <tom> cat at home",)
@@ -103,9 +103,9 @@ def test_a_folder_of_concepts_is_a_stream(tmp_path: Path) -> None:
 def test_a_concept_that_cannot_be_used_is_refused(name: str, pictures: int, said: str, tmp_path: Path) -> None:
     put_pictures(tmp_path / name, pictures)
     with pytest.raises(StreamRefused, match=said):
-        load_stream(tmp_path, TemplateCaptioner(), ["a red house"])
+        load_stream("one", tmp_path, TemplateCaptioner(), ["a red house"])
 
 
 def test_a_folder_without_concepts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StreamRefused, match="no subfolder"):
-        load_stream(tmp_path, TemplateCaptioner(), ["a red house"])
+        load_stream("one", tmp_path, TemplateCaptioner(), ["a red house"])
