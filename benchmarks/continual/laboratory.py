@@ -91,7 +91,7 @@ def open_laboratory(
         streams = storybook_streams()
     else:
         captioner = RetrievalCaptioner(clip, load_phrase_bank(base_folder))
-        one = load_stream(concepts, captioner, load_generic_prompts(base_folder), base_folder)
+        one = load_stream("one", concepts, captioner, load_generic_prompts(base_folder), base_folder)
         streams = {"one": one, "two": one.reversed("two")}
     return Laboratory(
         base,

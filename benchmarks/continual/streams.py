@@ -132,7 +132,7 @@ def compose_pairs(
 
 
 def load_stream(
-    folder: Path, captioner: Captioner, generic_prompts: Sequence[str], base_folder: Path | None = None
+    name: str, folder: Path, captioner: Captioner, generic_prompts: Sequence[str], base_folder: Path | None = None
 ) -> Stream:
     """A stream from a folder with one subfolder for each concept, in the order of their names.
 
@@ -147,7 +147,7 @@ def load_stream(
     concepts = without_lost_twins([concept for _, concept in sorted(found, key=lambda pair: pair[0])])
     places = load_phrase_bank(base_folder)[:3]
     pairs = compose_pairs(concepts, places, pairs=8, triples=2)
-    return Stream(folder.name, concepts, tuple(generic_prompts), tuple(pairs))
+    return Stream(name, concepts, tuple(generic_prompts), tuple(pairs))
 
 
 def _load_concept(home: Path, captioner: Captioner, base_folder: Path | None) -> tuple[tuple[int, str], StreamConcept]:
