@@ -9,15 +9,17 @@ LISTEN ?= 127.0.0.1
 PORT ?= 8000
 CASES ?= 36
 STAGES := tokenizer clip vae unet encoder
+# The methods that `make benchmark` repeats, in both orders; set it to the four best of the table.
+REPEATED ?= cns+,cns,custom,textual-inversion
 
 # One thread pool of the machine's size; the tokenizers' own threads only warn when a test forks.
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate diagnosis unlearning clean
+.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate diagnosis unlearning benchmark benchmark-quick clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # torch goes first and by itself: where a CPU build is offered beside the CUDA one, this line alone decides which is taken.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -71,6 +73,15 @@ diagnosis: $(VENV)/installed ## Learnings made to fail in each way (CASES, as fa
 
 unlearning: $(VENV)/installed ## Measure what forgetting a concept costs the others (10 minutes on 2 cores); writes docs/unlearning.md
 	$(BIN)/python -m benchmarks.unlearning
+
+benchmark: $(VENV)/installed ## Every method, concept after concept, for hours (stopped, it goes on); writes docs/benchmark.md
+	$(BIN)/python -m benchmarks.continual run --stream one --methods all
+	$(BIN)/python -m benchmarks.continual run --stream one,two --methods $(REPEATED) --repetitions 3
+	$(BIN)/python -m benchmarks.continual page
+
+benchmark-quick: $(VENV)/installed ## Three concepts, five methods, a quarter of an hour; writes docs/benchmark-quick.md
+	$(BIN)/python -m benchmarks.continual run --stream quick --methods quick --name continual-quick
+	$(BIN)/python -m benchmarks.continual page --name continual-quick --docs docs/benchmark-quick.md
 
 clean: ## Remove what the commands made, the environment too
 	rm -rf $(VENV) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,44 @@
+"""Every method of the benchmark, by name, in the order of the table."""
+
+from collections.abc import Sequence
+
+from benchmarks.continual.bounds import BASE_ALONE
+from benchmarks.continual.cns_methods import cns_methods
+from benchmarks.continual.custom_diffusion import custom_diffusion_methods
+from benchmarks.continual.dreambooth import dreambooth_methods
+from benchmarks.continual.low_rank_methods import low_rank_methods
+from benchmarks.continual.method import Method
+from benchmarks.continual.textual_inversion import textual_inversion_methods
+from cns.errors import CnsError
+from cns.settings import LearningSettings
+
+
+class UnknownMethod(CnsError):
+    """A method was asked for by a name that none has."""
+
+
+QUICK = ("cns+", "cns", "textual-inversion", "custom", "base")
+
+
+def all_methods(settings: LearningSettings, calibration: Sequence[str], guidance: float) -> dict[str, Method]:
+    """settings: the base's own. calibration: its general prompts. guidance: how pictures are made on it."""
+    methods = (
+        *cns_methods(settings, calibration),
+        *textual_inversion_methods(settings),
+        *custom_diffusion_methods(settings),
+        *dreambooth_methods(settings, guidance),
+        *low_rank_methods(settings),
+        BASE_ALONE,
+    )
+    return {method.name: method for method in methods}
+
+
+def choose(methods: dict[str, Method], names: str) -> list[Method]:
+    """ "all", "quick", or names with commas between. Raises UnknownMethod."""
+    if names == "all":
+        return list(methods.values())
+    wanted = QUICK if names == "quick" else tuple(name.strip() for name in names.split(","))
+    strange = [name for name in wanted if name not in methods]
+    if strange:
+        raise UnknownMethod(f"There is no method {strange[0]!r}; there are {', '.join(methods)}.")
+    return [methods[name] for name in wanted]

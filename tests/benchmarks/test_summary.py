@@ -1,0 +1,115 @@
+"""Rows and bars are what the cells' figures amount to."""
+
+import math
+from typing import Any
+
+import pytest
+
+from benchmarks.continual.summary import Bar, check_bars, measure_cell, summarise
+
+
+def seen(share: float, similarity: float, confused: float | None = None) -> dict[str, Any]:
+    judged = {"similarity": similarity, "share": share, "noun": 0.0, "real": 1.0}
+    twin = {} if confused is None else {"confused": confused}
+    return {"clip": {**judged, **twin}, "individuals": {**judged, **twin}, "text": 0.3, "clip_score": 75.0}
+
+
+def stage(
+    learned: list[str], concepts: dict[str, Any], *, generic: float = 1.0, present: float = 0.0
+) -> dict[str, Any]:
+    pairs = [{"names": ["a", "b"], "present": present, "likeness": 0.5, "clip_i": 0.6, "clip_score": 70.0}]
+    cost = {"trained_parameters": 100, "stored_bytes": 200, "seconds": 3.0, "fuse_seconds": 1.0, "fuse_bytes": 10}
+    return {
+        "learned": learned,
+        "cost": cost,
+        "peak_extra_bytes": 1000 * len(concepts),
+        "judging_seconds": 1.0,
+        "concepts": concepts,
+        "generic": {
+            "clip_similarity": generic,
+            "individuals_similarity": generic,
+            "text": 0.27,
+            "base_text": 0.3,
+            "clip_score": 70,
+        },
+        "compositions": pairs if len(concepts) > 1 else [],
+    }
+
+
+def cell(method: str, kept: float, *, kind: str = "sequential", seed: int = 0, **last: float) -> dict[str, Any]:
+    """Two concepts: "a" is learned with a similarity of 0.8 and ends with `kept` of it."""
+    stages = [
+        stage(["a"], {"a": seen(0.8, 0.8)}),
+        stage(["b"], {"a": seen(0.8 * kept, 0.8 * kept, confused=0.25), "b": seen(0.6, 0.6)}, **last),
+    ]
+    facts = {"method": method, "title": method, "kind": kind, "family": method, "stream": "one", "seed": seed}
+    return {**facts, "stages": stages}
+
+
+def test_forgetting_is_the_share_of_the_likeness_that_was_lost() -> None:
+    figures = measure_cell(cell("cns+", kept=0.75))
+    assert figures["individuals_forgetting"] == pytest.approx(0.25)
+    assert figures["individuals_transfer"] == pytest.approx(-0.2)
+    assert figures["individuals_right_after"] == pytest.approx(0.7)
+    assert figures["individuals_final"] == pytest.approx(0.6)
+    assert figures["individuals_confused"] == pytest.approx(0.25)
+    assert figures["generic_text_loss"] == pytest.approx(0.1)
+    assert (figures["clip_i_single"], figures["clip_i_multi"]) == (pytest.approx(60), pytest.approx(60))
+
+
+def test_costs_are_of_a_concept() -> None:
+    figures = measure_cell(cell("cns+", kept=1.0))
+    assert (figures["parameters"], figures["seconds"], figures["fuse_bytes"]) == (100, 3.0, 10)
+    assert figures["peak_extra_bytes"] == 2000
+    whole = cell("joint", kept=1.0, kind="joint")
+    whole["stages"] = [{**whole["stages"][1], "learned": ["a", "b"]}]
+    assert measure_cell(whole)["seconds"] == pytest.approx(1.5)
+
+
+def test_a_joint_method_forgets_nothing_because_nothing_came_before() -> None:
+    whole = cell("joint", kept=1.0, kind="joint")
+    whole["stages"] = [{**whole["stages"][1], "learned": ["a", "b"]}]
+    figures = measure_cell(whole)
+    assert "individuals_forgetting" not in figures
+    assert "individuals_right_after" not in figures
+
+
+def test_a_row_has_the_mean_of_its_repetitions_and_how_far_they_lie_apart() -> None:
+    (row,) = summarise([cell("cns+", kept=0.9), cell("cns+", kept=0.7, seed=1)])
+    assert row.repetitions == 2
+    assert row.figures["clip_forgetting"].mean == pytest.approx(0.2)
+    assert row.figures["clip_forgetting"].spread == pytest.approx(math.sqrt(0.02))
+    (alone,) = summarise([cell("cns+", kept=0.9)])
+    assert alone.figures["clip_forgetting"].spread is None
+
+
+def bars_of(*cells: dict[str, Any]) -> dict[str, Bar]:
+    return {bar.name: bar for bar in check_bars(summarise(cells), "cns+", "one")}
+
+
+def test_bars_hold_where_the_default_reaches_them() -> None:
+    bars = bars_of(
+        cell("cns+", kept=0.995, generic=0.97, present=0.8), cell("custom", kept=0.5, generic=0.8, present=0.4)
+    )
+    held = {name for name, bar in bars.items() if bar.holds}
+    assert bars.keys() - held == {"generic prompts, loss of text alignment"}
+    assert bars["two concepts in a picture, more often than every other's"].value == pytest.approx(0.4)
+    assert bars["two concepts in a picture, more often than every other's"].against == "custom"
+
+
+def test_bars_do_not_hold_where_another_is_ahead() -> None:
+    bars = bars_of(cell("cns+", kept=0.9, generic=0.9), cell("textual-inversion", kept=1.0, generic=1.0))
+    assert not bars["forgetting, clip"].holds
+    assert not bars["generic prompts, CLIP similarity to the base's pictures"].holds
+    assert not bars["forgetting, less than every other's, clip"].holds
+    assert bars["image alignment at the end, better than every other's, clip"].value == pytest.approx(-0.04)
+
+
+def test_joint_methods_and_other_forms_of_ours_are_no_rivals() -> None:
+    better = [cell("custom-joint", kept=1.0, kind="joint"), cell("cns", kept=1.0), cell("custom", kept=0.5)]
+    bars = bars_of(cell("cns+", kept=0.9), *better)
+    assert bars["image alignment at the end, better than every other's, clip"].against == "custom"
+
+
+def test_without_the_default_there_are_no_bars() -> None:
+    assert check_bars(summarise([cell("custom", kept=0.5)]), "cns+", "one") == []
