@@ -37,6 +37,14 @@ PROMPTS = (
 )
 
 
+def build_byte_tokenizer() -> CLIPTokenizer:
+    """A tokenizer in CLIP's form that knows single bytes alone, within words and at their ends."""
+    letters = sorted(ByteLevel.alphabet())
+    vocabulary = {letter + end: 0 for end in ("", "</w>") for letter in letters}
+    vocabulary = {piece: number for number, piece in enumerate([*vocabulary, "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
 def build_random_sd15(folder: Path, seed: int = 0) -> Path:
     """The architecture of Stable Diffusion 1.5 with random weights in half precision, saved as a diffusers folder.
 
@@ -44,10 +52,7 @@ def build_random_sd15(folder: Path, seed: int = 0) -> Path:
     would be.
     """
     torch.manual_seed(seed)
-    letters = sorted(ByteLevel.alphabet())
-    vocabulary = {letter + end: 0 for end in ("", "</w>") for letter in letters}
-    vocabulary = {piece: number for number, piece in enumerate([*vocabulary, "<|startoftext|>", "<|endoftext|>"])}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+    tokenizer = build_byte_tokenizer()
     text = CLIPTextConfig(
         vocab_size=49408,
         hidden_size=768,

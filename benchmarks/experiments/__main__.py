@@ -1,0 +1,66 @@
+"""`python -m benchmarks.experiments NAME [--base FOLDER] [--quick] [--redraw]`, NAME one of the experiments or `all`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from benchmarks.experiments import overlap
+from benchmarks.experiments.measuring import open_workshop
+from benchmarks.experiments.record import Places, read_figures, write_figures, write_index, write_page
+from storybook import MODEL_FOLDER
+
+EXPERIMENTS: dict[str, ModuleType] = {
+    "overlap": overlap,
+}
+DELTAS = Path("var/experiments")
+FULL = Places(Path("docs/experiments"), Path("benchmarks/results"))
+QUICK = Places(DELTAS / "quick", DELTAS / "quick")
+
+
+def measure(names: list[str], base: Path, places: Places, *, quick: bool) -> None:
+    """Run experiments one after another; each is written as soon as it is done."""
+    workshop = open_workshop(base, DELTAS, quick=quick, on_learning=say)
+    for name in names:
+        experiment = EXPERIMENTS[name]
+        say(f"{name}: {(experiment.__doc__ or '').splitlines()[0]}")
+        figures = json.loads(json.dumps(experiment.measure(workshop)))  # as they will be read: redrawing finds the same
+        write_figures(places, name, figures, experiment.report(figures).bars, quick)
+        redraw([name], places)
+
+
+def redraw(names: list[str], places: Places) -> None:
+    """Write the pages of experiments from their figures, and the index of all that have some."""
+    for name in names:
+        measured = read_figures(places, name)
+        report = EXPERIMENTS[name].report(measured["figures"])
+        write_page(places, name, report, measured)
+        say("\n".join([*report.sentences, f"{places.docs / name}.md"]))
+    there = [name for name in EXPERIMENTS if places.result_of(name).is_file()]
+    write_index(places, {name: EXPERIMENTS[name].report(read_figures(places, name)["figures"]) for name in there})
+
+
+def say(words: str) -> None:
+    """Progress, to whoever watches."""
+    sys.stdout.write(words + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments", description=__doc__)
+    parser.add_argument("name", choices=[*EXPERIMENTS, "all"])
+    parser.add_argument("--base", type=Path, default=MODEL_FOLDER, help="a diffusers folder with a CLIP under clip/")
+    parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs; nothing goes to docs/")
+    parser.add_argument("--redraw", action="store_true", help="write the pages anew from figures that are there")
+    options = parser.parse_args()
+    names = list(EXPERIMENTS) if options.name == "all" else [options.name]
+    places = QUICK if options.quick else FULL
+    if options.redraw:
+        redraw(names, places)
+    else:
+        measure(names, options.base, places, quick=options.quick)
+
+
+if __name__ == "__main__":
+    main()

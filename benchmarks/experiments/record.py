@@ -1,0 +1,142 @@
+"""What an experiment found, and how it is written down: a page and a picture for people, JSON for programs."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A number that was asked for. holds: whether `value` reaches `goal`; which side counts is said by `name`."""
+
+    name: str
+    value: float
+    goal: float
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """An experiment for people. sentences: what the figures show. table: Markdown. picture: SVG."""
+
+    title: str
+    sentences: tuple[str, ...]
+    table: str
+    picture: str
+    bars: tuple[Bar, ...] = ()
+
+
+def at_least(name: str, value: float, goal: float) -> Bar:
+    """A bar that holds from `goal` upwards."""
+    return Bar(name, round(value, 4), goal, value >= goal)
+
+
+def at_most(name: str, value: float, goal: float) -> Bar:
+    """A bar that holds up to `goal`."""
+    return Bar(name, round(value, 4), goal, value <= goal)
+
+
+def make_table(heads: Sequence[str], rows: Iterable[Sequence[str | float]]) -> str:
+    """A Markdown table; numbers with three decimals, the first column to the left."""
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    lines += ["| " + " | ".join(f"{x:.3f}" if isinstance(x, float) else str(x) for x in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """0.753 -> "75 %"."""
+    return f"{100 * share:.{digits}f} %".replace("-0 %", "0 %")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Where figures were measured: processor, cores, threads, and the versions of what computed them."""
+    return {
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or "unknown"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where pages and figures go. A quick run has places of its own, so that it never stands in for a full one."""
+
+    docs: Path
+    results: Path
+
+    def result_of(self, name: str) -> Path:
+        return self.results / f"experiment-{name}.json"
+
+
+def write_figures(places: Places, name: str, figures: Mapping[str, Any], bars: Sequence[Bar], quick: bool) -> None:
+    """Write what was measured, with machine, versions and bars."""
+    content = {
+        "experiment": name,
+        "quick": quick,
+        **describe_machine(),
+        "bars": [asdict(bar) for bar in bars],
+        "figures": figures,
+    }
+    places.results.mkdir(parents=True, exist_ok=True)
+    places.result_of(name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_figures(places: Places, name: str) -> dict[str, Any]:
+    """What `write_figures` wrote, whole. Raises FileNotFoundError where the experiment has not been run."""
+    content: dict[str, Any] = json.loads(places.result_of(name).read_text(encoding="utf-8"))
+    return content
+
+
+def write_page(places: Places, name: str, report: Report, measured: Mapping[str, Any]) -> None:
+    """Write the picture and the page around it. measured: what `read_figures` gives."""
+    places.docs.mkdir(parents=True, exist_ok=True)
+    (places.docs / f"{name}.svg").write_text(report.picture, encoding="utf-8")
+    machine, versions = measured["machine"], measured["versions"]
+    quick = "**A quick run, of too few steps to mean anything.** " if measured["quick"] else ""
+    lines = [
+        f"# {report.title}",
+        "",
+        quick + " ".join(report.sentences),
+        "",
+        f"![{report.title}]({name}.svg)",
+        "",
+        report.table,
+    ]
+    if report.bars:
+        rows = [(bar.name, bar.value, bar.goal, "yes" if bar.holds else "**no**") for bar in report.bars]
+        lines += ["", make_table(("asked for", "measured", "goal", "holds"), rows)]
+    lines += [
+        "",
+        f"Written by `python -m benchmarks.experiments {name}` from its figures in "
+        f"`benchmarks/results/experiment-{name}.json`; measured on {machine['cores']} x {machine['processor']}, "
+        f"{machine['threads']} threads, torch {versions['torch']}, diffusers {versions['diffusers']}.",
+    ]
+    (places.docs / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_index(places: Places, reports: Mapping[str, Report]) -> None:
+    """Write docs/experiments/README.md: every experiment that has a page, with what it found in one sentence."""
+    lines = ["# Experiments", "", "Each page is written by its command from measured figures, never by hand.", ""]
+    lines += ["| | what it found |", "|---|---|"]
+    lines += [f"| [{report.title}]({name}.md) | {report.sentences[0]} |" for name, report in reports.items()]
+    (places.docs / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
