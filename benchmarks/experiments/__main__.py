@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks.experiments import overlap
+from benchmarks.experiments import architectures, overlap
 from benchmarks.experiments.measuring import open_workshop
 from benchmarks.experiments.record import Places, read_figures, write_figures, write_index, write_page
 from storybook import MODEL_FOLDER
 
 EXPERIMENTS: dict[str, ModuleType] = {
     "overlap": overlap,
+    "architectures": architectures,
 }
 DELTAS = Path("var/experiments")
 FULL = Places(Path("docs/experiments"), Path("benchmarks/results"))
