@@ -1,4 +1,4 @@
-"""`python -m benchmarks.experiments NAME [--base FOLDER] [--quick] [--redraw]`, NAME one of the experiments or `all`."""
+"""`python -m benchmarks.experiments NAME [--base FOLDER] [--quick] [--redraw]`: one experiment by its name, or `all`."""
 
 import argparse
 import json
@@ -6,13 +6,28 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks.experiments import architectures, overlap
+from benchmarks.experiments import (
+    ab,
+    abilities,
+    architectures,
+    calibration,
+    fraction,
+    overlap,
+    regulariser,
+    similar,
+)
 from benchmarks.experiments.measuring import open_workshop
 from benchmarks.experiments.record import Places, read_figures, write_figures, write_index, write_page
 from storybook import MODEL_FOLDER
 
 EXPERIMENTS: dict[str, ModuleType] = {
     "overlap": overlap,
+    "regulariser": regulariser,
+    "ab": ab,
+    "fraction": fraction,
+    "calibration": calibration,
+    "similar": similar,
+    "abilities": abilities,
     "architectures": architectures,
 }
 DELTAS = Path("var/experiments")

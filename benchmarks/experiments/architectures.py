@@ -12,8 +12,8 @@ from benchmarks.experiments.masks import mean_overlap
 from benchmarks.experiments.measuring import Workshop
 from benchmarks.experiments.record import Report, at_most, make_table, percent
 from benchmarks.experiments.shapes import CAPTION_WIDTH, build_small_pixart, build_small_sd3, build_small_sdxl
-from benchmarks.experiments.subjects import individual
 from benchmarks.experiments.static_text import compare_with_written, largest_difference, text_moves
+from benchmarks.experiments.subjects import individual
 from benchmarks.experiments.transformer import Transformer, grown
 from benchmarks.sd15_shape import PROMPTS, build_random_sd15
 from benchmarks.svg import Bar as Column
@@ -90,9 +90,7 @@ def measure_sdxl(folder: Path, steps: int = 4) -> dict[str, Any]:
         "densities": run.masks.densities(),
         "steps": steps,
         "losses": [round(loss, 4) for loss in run.losses],
-        "values_moved": sum(
-            int((weight != base.kv_weights[layer]).sum()) for layer, weight in version.weights.items()
-        ),
+        "values_moved": sum(int((weight != base.kv_weights[layer]).sum()) for layer, weight in version.weights.items()),
         "values": delta.size,
         "picture_px": pictures[0].shape[-1],
         "pictures_equal": bool(all(torch.equal(pictures[0], other) for other in pictures)),

@@ -75,7 +75,7 @@ def decided_by_weights(weights: Weights, features: TextFeatures, settings: Selec
 
 
 def shared_channels(norms: Tensor, fraction: float) -> float:
-    """Mean overlap of two prompts' strongest channels, `fraction` of them: what weights that are all equal would give."""
+    """Mean overlap of two prompts' strongest channels, `fraction` of them: what equal weights would give."""
     return mean_overlap([{"channels": mask[None]} for mask in _strongest(norms, fraction)])
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from benchmarks.experiments.subjects import Subject
@@ -35,24 +34,32 @@ class Fidelity:
     """How a subject's pictures are under one version.
 
     way: share of the way from the class noun's likeness (0) to real pictures' among each other (1), by the encoder of
-    individuals. clip_t: mean cosine of the pictures with their prompts, the class noun in the subject's place, by CLIP.
-    features: (n, width) of the pictures, by the encoder of individuals.
+    individuals. width: how far apart that encoder sees the two ends, as a cosine. clip_t: mean cosine of the pictures
+    with their prompts, the class noun in the subject's place, by CLIP. features: (n, width) of the pictures.
     """
 
     way: float
+    width: float
     clip_t: float
     features: Tensor
 
 
 @dataclass(frozen=True)
 class General:
-    """How general prompts are drawn under a version, against the untouched base at the same seeds.
+    """How general prompts are drawn under a version, against the untouched base at the same seeds; all by CLIP.
 
-    similarity: mean cosine by CLIP, 1 is unchanged. lost: share of the base's text alignment that is lost (may be < 0).
+    similarity: mean cosine of the pictures with the base's, 1 is unchanged. clip_t, base_clip_t: mean cosine with their
+    prompts, of the version's pictures and of the base's.
     """
 
     similarity: float
-    lost: float
+    clip_t: float
+    base_clip_t: float
+
+    @property
+    def lost(self) -> float:
+        """Share of the base's text alignment that is gone; below 0 where it has grown."""
+        return (self.base_clip_t - self.clip_t) / max(abs(self.base_clip_t), 0.01)
 
 
 @dataclass
@@ -94,6 +101,8 @@ class Workshop:
         if self.quick:
             settings = replace(settings, steps=QUICK_STEPS)
         calibration = self.calibration if calibration is None else tuple(calibration)
+        if not settings.drift:  # then the others are not read, and a learning that differs in them is the same
+            calibration = calibration[: settings.selection.general_prompts]
         captions = self.captions(subject)
         kept = self.deltas / f"{self._key(subject, captions, settings, earlier, calibration)}.safetensors"
         if kept.is_file():
@@ -152,18 +161,22 @@ class Workshop:
         )
         return make_series(self.base, [Series(version, requests)], made=self.made)[0]
 
-    def look_at(self, subject: Subject, version: Version) -> Fidelity:
-        """How like itself a subject of `version` is drawn, and how well its prompts are followed."""
-        references = self.likeness.image_features(subject.references)
-        nouns = self._about(subject, self.version(), subject.noun)
-        pictures = self._about(subject, version, subject.called)
-        features = self.likeness.image_features(pictures)
-        scale = Scale(clip_i(self.likeness.image_features(nouns), references), self_similarity(references))
+    def look_at(self, subject: Subject, version: Version, by: ImageEncoder | None = None) -> Fidelity:
+        """How like itself a subject of `version` is drawn, by the encoder of individuals or `by`; and how well its
+        prompts are followed.
+        """
+        likeness = by or self.likeness
+        references = likeness.image_features(subject.references)
+        nouns = self.about(subject, self.version(), subject.noun)
+        pictures = self.about(subject, version, subject.called)
+        features = likeness.image_features(pictures)
+        scale = Scale(clip_i(likeness.image_features(nouns), references), self_similarity(references))
         texts = [prompt.replace("{}", subject.noun) for prompt in subject.prompts for _ in range(self.seeds)]
         aligned = clip_t(self.clip.image_features(pictures), self.clip.text_features(texts))
-        return Fidelity(scale.share(clip_i(features, references)), aligned, features)
+        return Fidelity(scale.share(clip_i(features, references)), scale.width, aligned, features)
 
-    def _about(self, subject: Subject, version: Version, called: str) -> Tensor:
+    def about(self, subject: Subject, version: Version, called: str) -> Tensor:
+        """Pictures (n, 3, height, width) of the subject's prompts, in which it is called so; `seeds` of each prompt."""
         prompts = [prompt.replace("{}", called) for prompt in subject.prompts]
         return self.draw(version, [(prompt, 50 + 10 * seed) for prompt in prompts for seed in range(self.seeds)])
 
@@ -173,12 +186,20 @@ class Workshop:
         asked = [(prompt, GENERIC_SEED + place) for place, prompt in enumerate(prompts)]
         before, after = (self.clip.image_features(self.draw(which, asked)) for which in (self.version(), version))
         texts = self.clip.text_features(prompts)
-        aligned = clip_t(before, texts)
-        return General(drift(before, after), (aligned - clip_t(after, texts)) / max(abs(aligned), 0.01))
+        return General(drift(before, after), clip_t(after, texts), clip_t(before, texts))
 
-    def likeness_of(self, features: Tensor, pictures: Sequence[Image.Image]) -> Tensor:
-        """(n,) mean likeness of each row of `features` to `pictures`, by the encoder of individuals."""
-        return (features @ self.likeness.image_features(pictures).T).mean(dim=1)
+    def score(self, subject: Subject, delta: Delta, *earlier: Delta) -> dict[str, float]:
+        """A learning in numbers, for JSON: the subject after it, general prompts after it, and what it changed."""
+        version = self.version(*earlier, delta)
+        fidelity, general = self.look_at(subject, version), self.look_at_general(version)
+        return {
+            "way": fidelity.way,
+            "clip_t": fidelity.clip_t,
+            "similarity": general.similarity,
+            "lost": general.lost,
+            "density": delta.report["density"]["concept"],
+            "values": delta.size,
+        }
 
 
 def open_workshop(

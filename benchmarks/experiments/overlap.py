@@ -127,17 +127,19 @@ def report(figures: Mapping[str, Any]) -> Report:
     distance = abs(mean - PAPER)
     common = figures["shared_by_all"]
     by_layer = [sum(row) / len(row) for row in figures["overlap_by_layer"].values()]
+    range_told = (
+        f"{percent(min(by_layer))} to {percent(max(by_layer))} layer by layer, {percent(chance)} would be chance"
+    )
     sentences = [
-        f"Two prompts that share few words have {percent(mean)} of their selected entries in common ({percent(min(by_layer))} to "
-        f"{percent(max(by_layer))} layer by layer, {percent(chance)} would be chance), "
+        f"Two prompts that share few words have {percent(mean)} of their selected entries in common ({range_told}), "
         + ("as the paper's " if distance <= TOLERANCE else "not the paper's ")
         + f"{percent(PAPER)}; all five prompts have {percent(common)} in common"
         + (", which comes nearer to it" if abs(common - PAPER) < distance else "")
         + f", and the Jaccard index of two is {figures['jaccard']:.2f}.",
         _why(figures),
-        f"Prompts that differ in one word share {percent(figures['alike'])}; with all positions in the norm, instead of the "
-        f"prompt's own, different prompts share {percent(figures['all_positions'])} and those that differ in one word "
-        f"{percent(figures['alike_all_positions'])}.",
+        f"Prompts that differ in one word share {percent(figures['alike'])}; with all positions in the norm, instead of "
+        f"the prompt's own, different prompts share {percent(figures['all_positions'])} and those that differ in one "
+        f"word {percent(figures['alike_all_positions'])}.",
     ]
     return Report(
         "Overlap of selected neurons between prompts",
@@ -175,8 +177,8 @@ def _why(figures: Mapping[str, Any]) -> str:
     weights, norms = figures["spread_of_weights"], figures["spread_of_norms"]
     strong = "weights" if weights > norms else "features"
     return (
-        f"The {strong} decide: log |W| varies by {weights:.2f} within a row, the log of a channel's norm by {norms:.2f} "
-        f"within a prompt, and {percent(figures['decided_by_weights'])} of a selection is what the weights alone would "
+        f"The {strong} decide: log |W| varies by {weights:.2f} within a row, the log of a channel's norm by "
+        f"{norms:.2f} within a prompt, and {percent(figures['decided_by_weights'])} of a selection is what the weights alone would "
         f"choose; with equal weights two prompts would share {percent(figures['shared_channels'])}, with squared norms "
         f"{percent(figures['norms_squared'])}."
     )

@@ -1,4 +1,4 @@
-"""Small models with random weights in the shapes of larger ones: they say nothing about pictures, all about arithmetic."""
+"""Small models with random weights in the shapes of larger ones: for arithmetic, not for pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def seeded(build: Callable[[], Any], seed: int) -> Any:
 
 
 def build_small_sdxl(folder: Path, seed: int = 0) -> Path:
-    """SDXL's shape with its two text encoders at their widths, 768 and 1280, so that its UNet reads 2048 numbers a word.
+    """SDXL's shape with its two text encoders at their widths, 768 and 1280: its UNet reads 2048 numbers a word.
 
     Depths, channels and pictures (32 px) are small.
     """
@@ -103,7 +103,7 @@ def build_small_pixart(seed: int = 0) -> PixArtTransformer2DModel:
 
 
 def build_small_sd3(seed: int = 0) -> SD3Transformer2DModel:
-    """Stable Diffusion 3's shape: text and picture attend to one another jointly, and text changes from layer to layer."""
+    """Stable Diffusion 3's shape: text and picture attend to one another, and text changes from layer to layer."""
 
     def build() -> SD3Transformer2DModel:
         return SD3Transformer2DModel(

@@ -1,8 +1,9 @@
-"""Whether keys and values of text depend on the prompt alone, and whether handing them in gives what writing them does."""
+"""Whether keys and values of text depend on the prompt alone, and whether handing them in equals writing weights."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ def _watched(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def with_weights(model: nn.Module, version: Version) -> nn.Module:
+def with_weights(model: Any, version: Version) -> Any:
     """A copy of a denoiser with a version's K/V weights written in."""
     written = copy.deepcopy(model)
     for layer, weight in version.weights.items():

@@ -72,12 +72,13 @@ def _pink_snow(picture: Image.Image) -> Image.Image:
 def _sketch(picture: Image.Image) -> Image.Image:
     """Grey lines on white, as a pencil leaves them."""
     lines = ImageOps.invert(ImageOps.grayscale(picture.filter(ImageFilter.FIND_EDGES)))
+    lines = ImageOps.expand(ImageOps.crop(lines, 1), 1, 255)  # the filter leaves a picture's rim unfiltered
     return ImageOps.autocontrast(lines).convert("RGB")
 
 
 @dataclass(frozen=True)
 class _Ability:
-    """noun: the ability's own word. background: of the scenes. words: of a caption; change: what is done to a picture."""
+    """noun: the ability's own word. background: of the scenes. words: of a caption. change: done to each picture."""
 
     noun: str
     background: str
@@ -120,4 +121,3 @@ def _scenes(background: str, count: int) -> list[Scene]:
         Scene((place_one(rng, random_thing(rng, plain_look=1.0)),), background, None, int(rng.integers(2**31)))
         for _ in range(count)
     ]
-

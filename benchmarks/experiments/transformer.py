@@ -27,7 +27,12 @@ class Transformer:
 
     model: PixArtTransformer2DModel
     id: str = "a small transformer"
-    device: torch.device = torch.device("cpu")
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors lie."""
+        found: torch.device = self.model.device
+        return found
 
     @cached_property
     def kv_weights(self) -> dict[str, Tensor]:
@@ -82,9 +87,7 @@ class Transformer:
         return torch.cat(rows)
 
     @torch.no_grad()
-    def predict_written(
-        self, version: Version, latents: Tensor, times: Tensor, text: Tensor, own: Tensor
-    ) -> Tensor:
+    def predict_written(self, version: Version, latents: Tensor, times: Tensor, text: Tensor, own: Tensor) -> Tensor:
         """A copy of the transformer with the version's weights written in, called as it is meant to be."""
         written = with_weights(self.model, version)
         made: Tensor = written(
