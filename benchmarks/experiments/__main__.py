@@ -1,10 +1,11 @@
-"""`python -m benchmarks.experiments NAME [--base FOLDER] [--quick] [--redraw]`: one experiment by its name, or `all`."""
+"""`python -m benchmarks.experiments NAME [--base FOLDER] [--quick] [--redraw]`: one by its name, or `all`."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from benchmarks.experiments import (
     ab,
@@ -17,7 +18,7 @@ from benchmarks.experiments import (
     similar,
 )
 from benchmarks.experiments.measuring import open_workshop
-from benchmarks.experiments.record import Places, read_figures, write_figures, write_index, write_page
+from benchmarks.experiments.record import Places, describe_machine, read_figures, write_index, write_report
 from storybook import MODEL_FOLDER
 
 EXPERIMENTS: dict[str, ModuleType] = {
@@ -42,19 +43,24 @@ def measure(names: list[str], base: Path, places: Places, *, quick: bool) -> Non
         experiment = EXPERIMENTS[name]
         say(f"{name}: {(experiment.__doc__ or '').splitlines()[0]}")
         figures = json.loads(json.dumps(experiment.measure(workshop)))  # as they will be read: redrawing finds the same
-        write_figures(places, name, figures, experiment.report(figures).bars, quick)
-        redraw([name], places)
+        write(name, {"experiment": name, "quick": quick, **describe_machine(), "figures": figures}, places)
 
 
 def redraw(names: list[str], places: Places) -> None:
-    """Write the pages of experiments from their figures, and the index of all that have some."""
+    """Write the pages of experiments from their figures, as far as they have any."""
     for name in names:
-        measured = read_figures(places, name)
-        report = EXPERIMENTS[name].report(measured["figures"])
-        write_page(places, name, report, measured)
-        say("\n".join([*report.sentences, f"{places.docs / name}.md"]))
-    there = [name for name in EXPERIMENTS if places.result_of(name).is_file()]
-    write_index(places, {name: EXPERIMENTS[name].report(read_figures(places, name)["figures"]) for name in there})
+        if places.result_of(name).is_file():
+            write(name, read_figures(places, name), places)
+        else:
+            say(f"{name} has no figures yet: run it without --redraw.")
+
+
+def write(name: str, measured: dict[str, Any], places: Places) -> None:
+    """Write the page of an experiment from what was measured, and the index."""
+    report = EXPERIMENTS[name].report(measured["figures"])
+    write_report(places, name, measured, report)
+    write_index(places)
+    say("\n".join([*report.sentences, str(places.docs / f"{name}.md")]))
 
 
 def say(words: str) -> None:

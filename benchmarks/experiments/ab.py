@@ -63,11 +63,8 @@ def report(figures: Mapping[str, Any]) -> Report:
         _compare(lost, "the settings", "L_reg"),
     ]
     worst = max(sequences, key=lambda name: sequences[name]["right_after"] - sequences[name]["again"])
-    worst_one = sequences[worst]
-    sentences.append(
-        f"The worst case is “{worst}”, where the second shares {percent(worst_one['mask_overlap'])} of its entries with "
-        "the first."
-    )
+    shared = percent(sequences[worst]["mask_overlap"])
+    sentences.append(f"The worst case is “{worst}”, where the second shares {shared} of its entries with the first.")
     heads = ("", "A right after", "A after B", "A moved towards B", "entries shared", "B", "general similarity")
     rows = [
         (

@@ -130,8 +130,8 @@ def _about_masks(learnings: Mapping[str, Any], control: str) -> str:
 def _about_variant(name: str, learnings: Mapping[str, Any], control: str) -> str:
     some = [one for one in learnings.values() if one["variant"] == name]
     told = ", ".join(
-        f"{one['subject']} {percent(one['tone_way'])} of the way in tone, its noun's pictures {one['word_similarity']:.2f} "
-        "alike to the base's"
+        f"{one['subject']} {percent(one['tone_way'])} of the way in tone, its noun's pictures "
+        f"{one['word_similarity']:.2f} alike to the base's"
         for one in some
         if one["subject"] != control
     )

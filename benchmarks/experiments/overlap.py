@@ -137,9 +137,9 @@ def report(figures: Mapping[str, Any]) -> Report:
         + (", which comes nearer to it" if abs(common - PAPER) < distance else "")
         + f", and the Jaccard index of two is {figures['jaccard']:.2f}.",
         _why(figures),
-        f"Prompts that differ in one word share {percent(figures['alike'])}; with all positions in the norm, instead of "
-        f"the prompt's own, different prompts share {percent(figures['all_positions'])} and those that differ in one "
-        f"word {percent(figures['alike_all_positions'])}.",
+        f"Prompts that differ in one word share {percent(figures['alike'])}; with all positions in the norm, not "
+        f"the prompt's own alone, different prompts share {percent(figures['all_positions'])} and those that differ in "
+        f"one word {percent(figures['alike_all_positions'])}.",
     ]
     return Report(
         "Overlap of selected neurons between prompts",
@@ -178,8 +178,8 @@ def _why(figures: Mapping[str, Any]) -> str:
     strong = "weights" if weights > norms else "features"
     return (
         f"The {strong} decide: log |W| varies by {weights:.2f} within a row, the log of a channel's norm by "
-        f"{norms:.2f} within a prompt, and {percent(figures['decided_by_weights'])} of a selection is what the weights alone would "
-        f"choose; with equal weights two prompts would share {percent(figures['shared_channels'])}, with squared norms "
+        f"{norms:.2f} within a prompt, and {percent(figures['decided_by_weights'])} of a selection is what the weights "
+        f"alone would choose; with equal weights two prompts would share {percent(figures['shared_channels'])}, with squared norms "
         f"{percent(figures['norms_squared'])}."
     )
 

@@ -88,55 +88,55 @@ class Places:
         return self.results / f"experiment-{name}.json"
 
 
-def write_figures(places: Places, name: str, figures: Mapping[str, Any], bars: Sequence[Bar], quick: bool) -> None:
-    """Write what was measured, with machine, versions and bars."""
+def write_report(places: Places, name: str, measured: Mapping[str, Any], report: Report) -> None:
+    """Write what was measured and what it says: JSON for programs, a page and its picture for people.
+
+    measured: {"experiment", "quick", "figures"} with what `describe_machine` gives, or what `read_figures` gave.
+    """
     content = {
-        "experiment": name,
-        "quick": quick,
-        **describe_machine(),
-        "bars": [asdict(bar) for bar in bars],
-        "figures": figures,
+        **measured,
+        "title": report.title,
+        "says": report.sentences,
+        "bars": [asdict(bar) for bar in report.bars],
     }
     places.results.mkdir(parents=True, exist_ok=True)
     places.result_of(name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    places.docs.mkdir(parents=True, exist_ok=True)
+    (places.docs / f"{name}.svg").write_text(report.picture, encoding="utf-8")
+    (places.docs / f"{name}.md").write_text(_page(name, measured, report), encoding="utf-8")
 
 
 def read_figures(places: Places, name: str) -> dict[str, Any]:
-    """What `write_figures` wrote, whole. Raises FileNotFoundError where the experiment has not been run."""
+    """What `write_report` wrote as JSON, whole. Raises FileNotFoundError where the experiment has not been run."""
     content: dict[str, Any] = json.loads(places.result_of(name).read_text(encoding="utf-8"))
     return content
 
 
-def write_page(places: Places, name: str, report: Report, measured: Mapping[str, Any]) -> None:
-    """Write the picture and the page around it. measured: what `read_figures` gives."""
-    places.docs.mkdir(parents=True, exist_ok=True)
-    (places.docs / f"{name}.svg").write_text(report.picture, encoding="utf-8")
+def _page(name: str, measured: Mapping[str, Any], report: Report) -> str:
     machine, versions = measured["machine"], measured["versions"]
     quick = "**A quick run, of too few steps to mean anything.** " if measured["quick"] else ""
-    lines = [
+    parts = [
         f"# {report.title}",
-        "",
         quick + " ".join(report.sentences),
-        "",
         f"![{report.title}]({name}.svg)",
-        "",
         report.table,
     ]
     if report.bars:
         rows = [(bar.name, bar.value, bar.goal, "yes" if bar.holds else "**no**") for bar in report.bars]
-        lines += ["", make_table(("asked for", "measured", "goal", "holds"), rows)]
-    lines += [
-        "",
+        parts.append(make_table(("asked for", "measured", "goal", "holds"), rows))
+    parts.append(
         f"Written by `python -m benchmarks.experiments {name}` from its figures in "
         f"`benchmarks/results/experiment-{name}.json`; measured on {machine['cores']} x {machine['processor']}, "
-        f"{machine['threads']} threads, torch {versions['torch']}, diffusers {versions['diffusers']}.",
-    ]
-    (places.docs / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        f"{machine['threads']} threads, torch {versions['torch']}, diffusers {versions['diffusers']}."
+    )
+    return "\n\n".join(parts) + "\n"
 
 
-def write_index(places: Places, reports: Mapping[str, Report]) -> None:
-    """Write docs/experiments/README.md: every experiment that has a page, with what it found in one sentence."""
+def write_index(places: Places) -> None:
+    """Write docs/experiments/README.md: every experiment that has figures, with the first sentence they say."""
     lines = ["# Experiments", "", "Each page is written by its command from measured figures, never by hand.", ""]
     lines += ["| | what it found |", "|---|---|"]
-    lines += [f"| [{report.title}]({name}.md) | {report.sentences[0]} |" for name, report in reports.items()]
+    for path in sorted(places.results.glob("experiment-*.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        lines.append(f"| [{told['title']}]({told['experiment']}.md) | {told['says'][0]} |")
     (places.docs / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

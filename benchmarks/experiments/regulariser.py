@@ -47,8 +47,8 @@ def report(figures: Mapping[str, Any]) -> Report:
     sentences = [
         f"With L_reg = 0, general prompts {'still work' if works else 'do not stay as they were'}: their pictures are "
         f"{free['similarity']:.3f} alike to the base's and lose {percent(free['lost'], 1)} of their text alignment, "
-        f"while {figures['subject']} comes {percent(free['way'])} of the way to its pictures; with the settings of the base, "
-        f"drift guarded, these are {ours['similarity']:.3f}, {percent(ours['lost'], 1)} and {percent(ours['way'])}.",
+        f"while {figures['subject']} comes {percent(free['way'])} of the way to its pictures; with the settings of "
+        f"the base these are {ours['similarity']:.3f}, {percent(ours['lost'], 1)} and {percent(ours['way'])}.",
         "For a first concept the published L_reg is empty, as no earlier concept owns anything, and the learned values "
         + (
             "are the same to the bit." if figures["first_concept_needs_no_l_reg"] else "should be the same but are NOT."
