@@ -222,7 +222,7 @@ def _about_transformers(pixart: Mapping[str, Any], sd3: Mapping[str, Any]) -> st
         "On a transformer with cross-attention (PixArt's shape) the same functions "
         + ("hold" if holds else "do NOT hold")
         + f": handed and written differ by {pixart['handed_against_written']:.1e}, where the delta itself moves the "
-        f"output by {percent(pixart['written_against_untouched'], 1)}. With joint attention (Stable Diffusion 3's shape) "
+        f"output by {percent(pixart['written_against_untouched'], 1)}. With joint attention (Stable Diffusion 3) "
         + (
             f"keys and values of one prompt move by {moves} with picture and time step, so that they cannot be handed "
             "in once for all steps: the method as it is built here ends there."

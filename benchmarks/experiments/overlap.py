@@ -179,8 +179,8 @@ def _why(figures: Mapping[str, Any]) -> str:
     return (
         f"The {strong} decide: log |W| varies by {weights:.2f} within a row, the log of a channel's norm by "
         f"{norms:.2f} within a prompt, and {percent(figures['decided_by_weights'])} of a selection is what the weights "
-        f"alone would choose; with equal weights two prompts would share {percent(figures['shared_channels'])}, with squared norms "
-        f"{percent(figures['norms_squared'])}."
+        f"alone would choose; with equal weights two prompts would share {percent(figures['shared_channels'])}, with "
+        f"squared norms {percent(figures['norms_squared'])}."
     )
 
 
