@@ -93,12 +93,8 @@ def write_report(places: Places, name: str, measured: Mapping[str, Any], report:
 
     measured: {"experiment", "quick", "figures"} with what `describe_machine` gives, or what `read_figures` gave.
     """
-    content = {
-        **measured,
-        "title": report.title,
-        "says": report.sentences,
-        "bars": [asdict(bar) for bar in report.bars],
-    }
+    bars = [asdict(bar) for bar in report.bars]
+    content = {**measured, "title": report.title, "says": report.sentences, "bars": bars}
     places.results.mkdir(parents=True, exist_ok=True)
     places.result_of(name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     places.docs.mkdir(parents=True, exist_ok=True)
