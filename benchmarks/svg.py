@@ -55,7 +55,7 @@ def line_chart(
     up = [y for line in drawn for _, y in line.points] + [y for line in drawn for y in (*line.low, *line.high)]
     y_ticks = nice_ticks(min([*up, *_given(goal)]), max([*up, *_given(goal)]))
     x_ticks = nice_ticks(min(across), max(across), most=10, whole=all(x == int(x) for x in across))
-    left, top, bottom = 62, 42, height_px - 48
+    left, top, bottom = 62, 56, height_px - 48
     right = width_px - 20 - int(max(len(line.label) for line in drawn) * TEXT_PX * MEAN_LETTER)
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -121,7 +121,7 @@ def bar_chart(
         if bar.spread:
             parts.append(_rule(across(bar.value - bar.spread), middle, across(bar.value + bar.spread), middle, INK))
         parts.append(_words(left - 8, middle + 4, bar.label, anchor="end"))
-        parts.append(_words(max(end, across(bar.value + bar.spread)) + 6, middle + 4, f"{bar.value:.3g}", fill=FAINT))
+        parts.append(_words(right + 10, middle + 4, f"{bar.value:.3g}", fill=FAINT))
     if goal is not None:
         parts.append(_rule(across(goal), top, across(goal), bottom, INK, dash="3 4"))
     parts.append(_words((left + right) / 2, bottom + 34, x_label, anchor="middle", fill=FAINT))

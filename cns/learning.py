@@ -36,7 +36,7 @@ from cns.losses import (
 )
 from cns.phrases import load_calibration_prompts
 from cns.pictures import to_latent_pixels
-from cns.selection import ConceptMasks, overlap, select_concept_neurons
+from cns.selection import ConceptMasks, Selector, overlap, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings
 from cns.text import TOKEN, TokenVectors
 
@@ -91,7 +91,8 @@ class Concept:
 class LearningRun:
     """One learning of one concept on top of a version.
 
-    masks: what the selection found. losses: the diffusion loss of every step so far. steps_done, done.
+    selector: who chooses the entries. masks: what it found. losses: the diffusion loss of every step so far.
+    steps_done, done: how far it is.
     The same inputs give the same delta bytes on the same machine; so does a run that was saved and resumed.
     """
 
@@ -103,6 +104,7 @@ class LearningRun:
         settings: LearningSettings,
         *,
         calibration: Sequence[str] | None = None,
+        selector: Selector = select_concept_neurons,
         resume: bytes | None = None,
     ):
         if concept.token in version.tokens:
@@ -113,6 +115,7 @@ class LearningRun:
         self._prepare_token()
         self._prepare_pictures()
         self._calibration = tuple(calibration) if calibration is not None else load_calibration_prompts()
+        self._selector = selector
         self._select(self._calibration)
         self._weigh_what_is_guarded()
         self._prepare_schedule()
@@ -148,7 +151,7 @@ class LearningRun:
         captions = self.base.text_features(self.concept.captions, self._tokens())
         asked = calibration[: selection.general_prompts]
         general = self.base.text_features(asked, self.version.tokens) if asked else None
-        self.masks: ConceptMasks = select_concept_neurons(weights, captions, general, selection)
+        self.masks: ConceptMasks = self._selector(weights, captions, general, selection)
         self._where = {layer: mask.flatten().nonzero().flatten() for layer, mask in self.masks.concept.items()}
         self._sizes = [len(where) for where in self._where.values()]
         self._before = self._gather(weights)

@@ -1,0 +1,216 @@
+"""The continual benchmark's commands:
+
+    python -m benchmarks.continual run --stream one --methods all --repetitions 1
+    python -m benchmarks.continual page
+    python -m benchmarks.continual tune --methods all --trials 8
+    python -m benchmarks.continual sweep --options drift,interference
+
+`run` learns and judges every cell that is not there yet and writes the results' JSON; stopped at any time, it goes on
+with the cell that it was in. `page` writes the docs page from the JSON alone. `tune` gives every method the same number
+of trials on the validation stream; `run` then uses the best. `sweep` changes one setting of our CNS at a time.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# Set before the libraries come in: while they are imported they warn of picture tools that are not used here.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import torch
+
+from benchmarks.continual.laboratory import Laboratory, open_laboratory
+from benchmarks.continual.method import Budget, Method
+from benchmarks.continual.page import write_page
+from benchmarks.continual.registry import choose
+from benchmarks.continual.results import build_results, read_results, write_results
+from benchmarks.continual.running import Asked, answer, ask, two_bars
+from benchmarks.continual.store import CellStore
+from benchmarks.continual.streams import Stream
+from benchmarks.continual.tuning import best_trial, describe_trial, draw_trials, sensitivity, sweep_trials
+from benchmarks.machine import describe_machine, library_versions
+from cns.errors import CnsError
+from storybook import MODEL_FOLDER
+
+RESULTS, WORK = Path("benchmarks/results"), Path("var/benchmark")
+
+
+def main() -> None:
+    options = _parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        {"run": run, "page": page, "tune": tune, "sweep": sweep}[options.command](options)
+    except (CnsError, KeyError) as error:
+        raise SystemExit(str(error.args[0])) from error
+
+
+def run(options: argparse.Namespace) -> None:
+    laboratory = _open(options)
+    streams = [_cut(laboratory, name, options) for name in options.stream.split(",")]
+    budget = _budget(laboratory, options)
+    tuned = _read_tuned(options.tuned, laboratory)
+    asked = ask(choose(laboratory.methods, options.methods), streams, budget, options.repetitions, tuned)
+    store = CellStore(options.work / options.name)
+    with two_bars(len(asked), "cells") as (on_progress, on_done):
+        for one in asked:
+            answer(one, laboratory, store, on_progress)
+            on_done(one.name)
+    cells = _collect(laboratory, store, streams, budget, tuned)
+    results = build_results(options.name, laboratory.base, streams[0], cells, laboratory.setup(streams[0], budget))
+    out = options.results / f"{options.name}.json"
+    write_results(out, results)
+    sys.stdout.write(f"{len(cells)} cells in {out}\n")
+    for bar in results["bars"]:
+        holds = "holds" if bar["holds"] else "MISSED"
+        sys.stdout.write(f"{bar['name']}: {bar['value']:.3f}, goal {bar['goal']}, {holds}\n")
+
+
+def _collect(
+    laboratory: Laboratory,
+    store: CellStore,
+    streams: Sequence[Stream],
+    budget: Budget,
+    tuned: Mapping[str, Mapping[str, float]],
+) -> list[dict[str, Any]]:
+    """Every finished cell of this setup, also those of earlier runs with other methods, streams or repetitions."""
+    known = {stream.name for stream in streams}
+    others = [stream for name, stream in laboratory.streams.items() if name not in known and name != "validation"]
+    most = 100  # repetitions looked for
+    wanted = ask(list(laboratory.methods.values()), [*streams, *others], budget, most, tuned)
+    found = [store.find(one.name, _question(laboratory, one)) for one in wanted if store.has(one.name)]
+    return [cell for cell in found if cell is not None]
+
+
+def _question(laboratory: Laboratory, asked: Asked) -> str:
+    return laboratory.question(asked.method, asked.stream, asked.budget, asked.options)
+
+
+def page(options: argparse.Namespace) -> None:
+    results = read_results(options.results / f"{options.name}.json")
+    tuning = options.tuned
+    write_page(options.docs, results, read_results(tuning) if tuning.is_file() else None)
+    sys.stdout.write(f"{options.docs}\n")
+
+
+def tune(options: argparse.Namespace) -> None:
+    laboratory = _open(options)
+    stream, budget = _cut(laboratory, "validation", options), _budget(laboratory, options)
+    methods = [method for method in choose(laboratory.methods, options.methods) if method.search_space]
+    plan = {method.name: draw_trials(method, options.trials, options.seed) for method in methods}
+    kept = read_results(options.tuned) if options.tuned.is_file() else {}
+    same = kept.get("setup") == laboratory.setup(stream, budget)
+    entries: dict[str, Any] = dict(kept["methods"]) if same else {}
+    for method, trials in _try(laboratory, methods, plan, stream, budget, options):
+        best = best_trial(trials)
+        report = sensitivity(trials, list(method.options))
+        entries[method.name] = {"title": method.title, "best": best, "sensitivity": report, "trials": trials}
+        _write_trials(options.tuned, laboratory, stream, budget, {"methods": entries})
+        sys.stdout.write(f"{method.name}: {best['score']:.3f} with {json.dumps(best['options'])}\n")
+
+
+def sweep(options: argparse.Namespace) -> None:
+    laboratory = _open(options)
+    stream, budget = _cut(laboratory, "validation", options), _budget(laboratory, options)
+    method = laboratory.every_setting
+    if options.options:
+        wanted = options.options.split(",")
+        method.with_options(dict.fromkeys(wanted, 0.0))  # says which do not exist
+        method = replace(method, search_space={name: method.search_space[name] for name in wanted})
+    out = options.results / "continual_sweep.json"
+    for _, trials in _try(laboratory, [method], {method.name: sweep_trials(method)}, stream, budget, options):
+        report = sensitivity(trials, list(method.search_space), method.options)
+        _write_trials(out, laboratory, stream, budget, {"sensitivity": report, "trials": trials})
+        for name, found in report.items():
+            means = ", ".join(f"{one['value']:g}: {one['score']:.3f}" for one in found["means"])
+            sys.stdout.write(f"{name} moves the score by {found['range']:.3f} ({means})\n")
+
+
+def _try(
+    laboratory: Laboratory,
+    methods: Sequence[Method],
+    plan: Mapping[str, Sequence[Mapping[str, float]]],
+    stream: Stream,
+    budget: Budget,
+    options: argparse.Namespace,
+) -> Any:
+    """Each method with its trials, described; trials that were made before are not made again."""
+    with two_bars(sum(len(plan[method.name]) for method in methods), "trials") as (on_progress, on_done):
+        for method in methods:
+            trials = []
+            for number, tried in enumerate(plan[method.name]):
+                asked = Asked(method, stream, budget, tried)
+                store = CellStore(options.work / "tuning" / f"{method.name}-{number}")
+                trials.append(describe_trial(answer(asked, laboratory, store, on_progress, only_the_end=True)))
+                on_done(f"{method.name} {number}")
+            yield method, trials
+
+
+def _write_trials(path: Path, laboratory: Laboratory, stream: Stream, budget: Budget, found: Mapping[str, Any]) -> None:
+    facts = {
+        "name": path.stem,
+        "machine": describe_machine(laboratory.base.device),
+        "libraries": library_versions(),
+        "setup": laboratory.setup(stream, budget),
+        "concepts": [concept.name for concept in stream.concepts],
+    }
+    write_results(path, {**facts, **found, "cells": []})
+
+
+def _read_tuned(path: Path, laboratory: Laboratory) -> dict[str, dict[str, float]]:
+    """The best options of each method, if they were found on this base."""
+    if not path.is_file():
+        return {}
+    found = read_results(path)
+    if found["setup"]["base_id"] != laboratory.base.id:
+        return {}
+    return {name: one["best"]["options"] for name, one in found["methods"].items()}
+
+
+def _open(options: argparse.Namespace) -> Laboratory:
+    return open_laboratory(options.base, concepts=options.concepts, judge=options.judge, device=options.device)
+
+
+def _cut(laboratory: Laboratory, name: str, options: argparse.Namespace) -> Stream:
+    if name not in laboratory.streams:
+        raise KeyError(f"There is no stream {name!r}; there are {', '.join(laboratory.streams)}.")
+    stream = laboratory.streams[name]
+    return stream if options.first is None else stream.first(options.first)
+
+
+def _budget(laboratory: Laboratory, options: argparse.Namespace) -> Budget:
+    budget = Budget.of(laboratory.settings)
+    return budget if options.steps is None else replace(budget, steps=options.steps)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("run", "page", "tune", "sweep"))
+    parser.add_argument("--stream", default="one", help="one, two, quick, or several with commas between")
+    parser.add_argument("--methods", default="all", help="all, quick, or names with commas between")
+    parser.add_argument("--repetitions", type=int, default=1, help="seeds 0, 1, ... of every method on every stream")
+    parser.add_argument("--first", type=int, help="cut streams after so many concepts")
+    parser.add_argument("--steps", type=int, help="of each concept; default: the base's own")
+    parser.add_argument("--trials", type=int, default=8, help="tune: of each method")
+    parser.add_argument("--seed", type=int, default=0, help="tune: of the random search")
+    parser.add_argument("--options", help="sweep: which settings, with commas between; default: all")
+    parser.add_argument("--base", type=Path, default=MODEL_FOLDER, help="folder of a base")
+    parser.add_argument("--concepts", type=Path, help="folder of your own concepts, one subfolder each")
+    parser.add_argument("--judge", help="folder or hub id of a CLIP; default: the one in the base's folder")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    parser.add_argument("--name", default="continual", help="of the results' file and the work folder")
+    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--tuned", type=Path, default=RESULTS / "continual_tuning.json")
+    parser.add_argument("--docs", type=Path, default=Path("docs/benchmark.md"), help="page: where it is written")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

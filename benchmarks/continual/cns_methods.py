@@ -1,0 +1,182 @@
+"""Concept Neuron Selection: with our two guards, as it was published, and without one of its parts at a time."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmarks.continual.method import Budget, Cost, Lesson, Method, OnStep, Painter, no_steps
+from cns.base_model import BaseModel
+from cns.compose import compose
+from cns.delta import Delta
+from cns.learning import Concept, LearningRun
+from cns.selection import ConceptMasks, Selector, select_concept_neurons
+from cns.settings import LearningSettings, SelectionSettings, change_settings
+from cns.text import TextFeatures
+
+FAMILY = "concept neurons"
+GUARDS = {"drift": 0.0, "interference": 0.0}
+"""What takes our two guards away (docs/decisions/0010)."""
+
+
+class CnsLearner:
+    """A history of deltas on the shared base, learned by `LearningRun` as the product does."""
+
+    def __init__(
+        self, base: BaseModel, settings: LearningSettings, calibration: Sequence[str], selector: Selector
+    ) -> None:
+        self.base, self.settings, self.calibration, self.selector = base, settings, calibration, selector
+        self.deltas: list[Delta] = []
+
+    def learn(self, lesson: Lesson, on_step: OnStep = no_steps) -> Cost:
+        started = time.monotonic()
+        concept = Concept(lesson.name, lesson.class_noun, lesson.pictures, lesson.captions)
+        run = LearningRun(
+            self.base,
+            compose(self.base, self.deltas),
+            concept,
+            self.settings,
+            calibration=self.calibration,
+            selector=self.selector,
+        )
+        while not run.done:
+            run.step()
+            on_step(run.steps_done, self.settings.steps)
+        delta = run.finish()
+        self.deltas.append(delta)
+        trained = delta.size + sum(vector.numel() for vector in delta.token_vectors)
+        return Cost(trained, len(delta.to_bytes()), time.monotonic() - started)
+
+    def painter(self) -> Painter:
+        return Painter(self.base, compose(self.base, self.deltas))
+
+
+class RandomSelector:
+    """As many entries of every layer as the method would select, but any ones."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(
+        self,
+        weights: Mapping[str, Tensor],
+        captions: TextFeatures,
+        calibration: TextFeatures | None,
+        settings: SelectionSettings,
+    ) -> ConceptMasks:
+        found = select_concept_neurons(weights, captions, calibration, settings)
+        return ConceptMasks(
+            found.base, found.general, {layer: self._draw(mask) for layer, mask in found.concept.items()}
+        )
+
+    def _draw(self, mask: Tensor) -> Tensor:
+        drawn = torch.zeros(mask.numel(), dtype=torch.bool)
+        drawn[torch.randperm(mask.numel(), generator=self._generator)[: int(mask.sum())]] = True
+        return drawn.view(mask.shape).to(mask.device)
+
+
+CHOICES = {"ranking": ("row", "layer", "global"), "norm_tokens": ("own", "all"), "base_prompts": ("all", "first")}
+"""Settings that are words, as options: 0 is the first of them."""
+
+
+def settings_with(settings: LearningSettings, budget: Budget, options: Mapping[str, float]) -> LearningSettings:
+    """`settings` at the budget's price, with options in their places: of the learning, or of its selection."""
+    of_selection = {field.name for field in fields(SelectionSettings)}
+    selection = {name: _as_set(settings.selection, name, options[name]) for name in options if name in of_selection}
+    learning = {name: _as_set(settings, name, options[name]) for name in options if name not in of_selection}
+    return change_settings(settings, {**asdict(budget), **learning, "selection": selection})
+
+
+def _as_set(settings: LearningSettings | SelectionSettings, name: str, value: float) -> float | int | bool | str:
+    """A number as the setting wants it: a word, a count, yes or no, or the number itself."""
+    if name in CHOICES:
+        return CHOICES[name][int(value)]
+    now = getattr(settings, name, None)
+    return type(now)(value) if isinstance(now, int) else value
+
+
+def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple[Method, ...]:
+    """settings: the base's own. What they say beyond the options of a method, all of these methods have."""
+    rates = {"lr_weights": settings.lr_weights, "lr_token": settings.lr_token}
+    own = {**rates, "l1": settings.l1, "l2": settings.l2, "general_vote": settings.selection.general_vote}
+    guarded = {**own, "drift": settings.drift, "interference": settings.interference}
+    rates_tried = {name: tuple(rate * factor for factor in (0.25, 0.5, 1.0, 2.0)) for name, rate in rates.items()}
+    tried = {**rates_tried, "general_vote": (0.5, 0.7, 0.85, 1.0)}
+    protecting = {"l1": (1e-3, 1e-2, 1e-1, 1.0), "l2": (0.0, 1e-3, 1e-2, 1e-1)}
+    guarding = {"drift": (1.0, 2.0, 4.0, 8.0), "interference": (0.1, 0.45, 1.0, 2.0)}
+
+    def method(
+        name: str,
+        title: str,
+        options: Mapping[str, float],
+        space: Mapping[str, tuple[float, ...]],
+        fixed: Mapping[str, float],
+        random: bool = False,
+    ) -> Method:
+        start = partial(_start, settings, tuple(calibration), fixed, random)
+        return Method(name, title, FAMILY, "sequential", start, options, space)
+
+    return (
+        method("cns+", "CNS with drift and interference guards (ours)", guarded, {**tried, **guarding}, {}),
+        method("cns", "CNS as published", own, {**tried, **protecting}, GUARDS),
+        method("cns-no-reg", "CNS without L_reg", _without(own, "l1", "l2"), tried, {**GUARDS, "l1": 0.0, "l2": 0.0}),
+        method(
+            "cns-no-general",
+            "CNS, general neurons not left out",
+            _without(own, "general_vote"),
+            {**rates_tried, **protecting},
+            {**GUARDS, "general_prompts": 0},
+        ),
+        method("cns-random", "CNS with random masks", own, {**tried, **protecting}, GUARDS, random=True),
+    )
+
+
+def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str]) -> Method:
+    """Our CNS with everything that can be set as an option, steps and batch too: for sweeps, not for the table.
+
+    Its budget is not everybody's, so it may not be compared with other methods.
+    """
+    selection = settings.selection
+    space: dict[str, tuple[float, ...]] = {
+        "fraction": (0.1, 0.2, 0.3, 0.5),
+        "ranking": (0, 1, 2),
+        "norm_tokens": (0, 1),
+        "base_prompts": (0, 1),
+        "general_vote": (0.5, 0.7, 0.85, 1.0),
+        "steps": tuple(round(settings.steps * factor) for factor in (0.5, 1, 1.5)),
+        "batch": tuple(max(1, round(settings.batch * factor)) for factor in (0.5, 1, 2)),
+        "lr_weights": tuple(settings.lr_weights * factor for factor in (0.25, 0.5, 1, 2)),
+        "lr_token": tuple(settings.lr_token * factor for factor in (0.25, 0.5, 1, 2)),
+        "l1": (0.0, 1e-3, 1e-2, 1e-1),
+        "l2": (0.0, 1e-3, 1e-2, 1e-1),
+        "drift": (0.0, 1.0, 2.0, 4.0),
+        "interference": (0.0, 0.1, 0.45, 1.0),
+        "time_power": (0.5, 0.7, 1.0, 1.5),
+        "flip": (0, 1),
+    }
+    options: dict[str, float] = {}
+    for name in space:
+        now = getattr(selection, name) if hasattr(selection, name) else getattr(settings, name)
+        options[name] = CHOICES[name].index(now) if name in CHOICES else float(now)
+    start = partial(_start, settings, tuple(calibration), {}, False)
+    return Method("cns-every-setting", "CNS, every setting (ours)", FAMILY, "sequential", start, options, space)
+
+
+def _without(options: Mapping[str, float], *names: str) -> dict[str, float]:
+    return {name: value for name, value in options.items() if name not in names}
+
+
+def _start(
+    settings: LearningSettings,
+    calibration: Sequence[str],
+    fixed: Mapping[str, float],
+    random: bool,
+    base: BaseModel,
+    budget: Budget,
+    options: Mapping[str, float],
+) -> CnsLearner:
+    selector: Selector = RandomSelector(budget.seed) if random else select_concept_neurons
+    return CnsLearner(base, settings_with(settings, budget, {**options, **fixed}), calibration, selector)

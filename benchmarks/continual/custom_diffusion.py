@@ -1,0 +1,69 @@
+"""Custom Diffusion (Kumari et al. 2023, arXiv 2212.04488): every key and value projection of text, and the token.
+
+Sequential: each concept is learned on top of what the last one left. Joint: all concepts at once. The original adds
+pictures of the class as a regulariser; here it has none, like every other method but DreamBooth's second form.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from benchmarks.continual.method import Budget, Cost, Lesson, Method, OnStep, Painter, no_steps, plain_version
+from benchmarks.continual.textual_inversion import TOKEN_BYTES
+from benchmarks.continual.training import Trainable, prepare_examples, token_parameters, train
+from cns.base_model import BaseModel
+from cns.settings import LearningSettings
+from cns.text import TokenVectors
+
+WEIGHT_BYTES = 2
+"""Of each weight that is kept: they are kept in float16, as deltas keep them."""
+
+
+class CustomDiffusion:
+    """All keys and values, trained on and on, and a vector for each concept."""
+
+    def __init__(self, base: BaseModel, budget: Budget, lr_weights: float, lr_token: float) -> None:
+        self.base, self.budget, self.lr_weights, self.lr_token = base, budget, lr_weights, lr_token
+        self.weights: Mapping[str, Tensor] = base.kv_weights
+        self.tokens: dict[str, TokenVectors] = {}
+
+    def learn(self, lesson: Lesson, on_step: OnStep = no_steps) -> Cost:
+        return self.learn_all([lesson], on_step)
+
+    def learn_all(self, lessons: Sequence[Lesson], on_step: OnStep = no_steps) -> Cost:
+        """All of `lessons` in one training, on top of what was learned before."""
+        started = time.monotonic()
+        weights = {layer: nn.Parameter(weight.detach().float().clone()) for layer, weight in self.weights.items()}
+        tokens = {lesson.token: token_parameters(self.base, lesson.class_noun) for lesson in lessons}
+        vectors = [vector for token in tokens.values() for vector in token]
+        trainable = Trainable(
+            [(list(weights.values()), self.lr_weights), (vectors, self.lr_token)], lambda: tokens, lambda: weights
+        )
+        examples = prepare_examples(self.base, lessons, self.budget)
+        train(self.base, examples, self.budget, trainable, concepts=len(lessons), on_step=on_step)
+        self.weights = {layer: weight.detach() for layer, weight in weights.items()}
+        self.tokens |= {name: tuple(vector.detach() for vector in token) for name, token in tokens.items()}
+        numbers = sum(vector.numel() for vector in vectors)
+        stored = WEIGHT_BYTES * (trainable.size - numbers) + TOKEN_BYTES * numbers
+        return Cost(trainable.size, stored, time.monotonic() - started)
+
+    def painter(self) -> Painter:
+        return Painter(self.base, plain_version(self.base, self.tokens, self.weights))
+
+
+def custom_diffusion_methods(settings: LearningSettings) -> tuple[Method, ...]:
+    """settings: the base's own, whose rates are where the search begins."""
+
+    def start(base: BaseModel, budget: Budget, options: Mapping[str, float]) -> CustomDiffusion:
+        return CustomDiffusion(base, budget, options["lr_weights"], options["lr_token"])
+
+    rates = {"lr_weights": settings.lr_weights, "lr_token": settings.lr_token}
+    space = {
+        "lr_weights": tuple(settings.lr_weights * factor for factor in (0.05, 0.1, 0.25, 0.5, 1.0)),
+        "lr_token": tuple(settings.lr_token * factor for factor in (0.1, 0.25, 0.5, 1.0)),
+    }
+    return (
+        Method("custom", "Custom Diffusion, sequential", "all keys and values", "sequential", start, rates, space),
+        Method("custom-joint", "Custom Diffusion, joint", "all keys and values", "joint", start, rates, space),
+    )

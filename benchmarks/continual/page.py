@@ -1,0 +1,180 @@
+"""The benchmark's page in the docs, written from its results alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.continual.figures import best_judge, draw_charts, draw_contact_sheet
+from cns.history_folder import write_atomically
+
+Results = Mapping[str, Any]
+KINDS = {
+    "sequential": "one on top of the other",
+    "fused": "one by one, then merged",
+    "joint": "all at once",
+    "bound": "nothing learned",
+}
+
+
+def write_page(path: Path, results: Results, tuning: Results | None = None) -> None:
+    """Write the page, and its figures into the folder of the same name beside it."""
+    folder = path.with_suffix("")
+    charts = draw_charts(results)
+    for name, chart in charts.items():
+        write_atomically(folder / f"{name}.svg", chart.encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_contact_sheet(results).save(folder / "sheet.png", optimize=True)
+    write_atomically(path, describe(results, tuning, list(charts), folder.name).encode())
+
+
+def describe(results: Results, tuning: Results | None, charts: Sequence[str], folder: str) -> str:
+    """The page's Markdown. charts: names of the SVG files in its `folder`."""
+    parts = [
+        "# Concept after concept, by every method\n",
+        f"Written by `python -m benchmarks.continual page` from `benchmarks/results/{results['name']}.json`; "
+        "not to be edited.\n",
+        _describe_setup(results),
+        "## What the default has to reach\n",
+        _describe_bars(results),
+    ]
+    for stream in dict.fromkeys(row["stream"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["stream"] == stream]
+        parts += [f"## The table, stream {stream}\n", _describe_stream(results, rows)]
+    if charts:
+        parts += ["## Curves\n", *(f"![{name}]({folder}/{name}.svg)\n" for name in charts)]
+    parts += ["## Pictures\n", f"After the whole stream, one row a method.\n\n![contact sheet]({folder}/sheet.png)\n"]
+    parts += ["## Settings\n", _describe_settings(results, tuning)]
+    return "\n".join(parts)
+
+
+def _describe_setup(results: Results) -> str:
+    budget, machine, concepts = results["setup"]["budget"], results["machine"], results["concepts"]
+    names = ", ".join(f"{one['name']} ({one['noun']})" for one in concepts)
+    twins = [f"{one['name']} and {one['twin']}" for one in concepts if one["twin"] and one["name"] < one["twin"]]
+    alike = f" Alike on purpose: {'; '.join(twins)}." if twins else ""
+    device = machine.get("gpu", f"{machine['cores']} cores, {machine['threads']} threads of torch")
+    libraries = ", ".join(f"{name} {release}" for name, release in results["libraries"].items())
+    return (
+        f"{len(concepts)} concepts, learned in this order: {names}.{alike} Every method has the same pictures, "
+        f"captions and {budget['steps']} steps of {budget['batch']} for each concept; joint methods have that times the "
+        "number of concepts. They are judged by other pictures than those learned from.\n\n"
+        f"Base `{results['setup']['base_id'][:12]}`, {machine['device']}: {device}; {libraries}.\n"
+    )
+
+
+def _describe_bars(results: Results) -> str:
+    if not results["bars"]:
+        return "The default was not among the methods that were run.\n"
+    lines = ["| what | measured | goal | holds |", "|---|---|---|---|"]
+    for bar in results["bars"]:
+        goal = f"{bar['goal']:g}" if bar["against"] is None else f"better than `{bar['against']}`, the best other"
+        value = f"{bar['value']:.4f}" if bar["against"] is None else f"{bar['value']:+.4f}"
+        lines.append(f"| {bar['name']} | {value} | {goal} | {'yes' if bar['holds'] else '**no**'} |")
+    missed = [bar for bar in results["bars"] if not bar["holds"]]
+    said = [_describe_miss(bar, results) for bar in missed] or ["Every one holds."]
+    return "\n".join(lines) + "\n\n" + "\n".join(said) + "\n"
+
+
+def _describe_miss(bar: Mapping[str, Any], results: Results) -> str:
+    if bar["against"] is None:
+        return f"- {_capital(bar['name'])}: missed by {abs(bar['value'] - bar['goal']):.4f}."
+    title = next(row["title"] for row in results["rows"] if row["method"] == bar["against"])
+    return f"- {_capital(bar['name'])}: {title} is ahead by {abs(bar['value']):.4f}."
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+COLUMNS_LIKE_THE_PAPER = (
+    ("CLIP-I single", "clip_i_single", 1.0, 2),
+    ("CLIP-T single", "text_single", 1.0, 2),
+    ("CLIP-I multi", "clip_i_multi", 1.0, 2),
+    ("CLIP-T multi", "text_multi", 1.0, 2),
+    ("to fuse, MB", "fuse_bytes", 1e-6, 1),
+    ("to fuse, s", "fuse_seconds", 1.0, 1),
+)
+COLUMNS_COST = (
+    ("trained", "parameters", 1.0, 0),
+    ("kept, kB", "stored_bytes", 1e-3, 0),
+    ("to learn, s", "seconds", 1.0, 0),
+    ("memory to learn, MB", "peak_extra_bytes", 1e-6, 0),
+)
+
+
+def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str:
+    judge = best_judge(results)
+    columns = (
+        ("right after", f"{judge}_right_after", 1.0, 3),
+        ("at the end", f"{judge}_final", 1.0, 3),
+        ("the same, CLIP", "clip_final", 1.0, 3),
+        ("forgotten", f"{judge}_forgetting", 1.0, 3),
+        ("forgotten, CLIP", "clip_forgetting", 1.0, 3),
+        ("backward transfer", f"{judge}_transfer", 1.0, 3),
+        ("generic like the base's", "clip_generic", 1.0, 3),
+        ("generic text lost", "generic_text_loss", 1.0, 3),
+        ("twins confused", f"{judge}_confused", 1.0, 3),
+        ("two together", "pair_present", 1.0, 3),
+        ("three together", "triple_present", 1.0, 3),
+    )
+    most = max(row["repetitions"] for row in rows)
+    repeated = " Mean and standard deviation where a method was repeated." if most > 1 else ""
+    return "\n".join(
+        [
+            f"As the paper prints it: 100 x CLIP-I, and CLIPScore for the text.{repeated}\n",
+            _table(rows, COLUMNS_LIKE_THE_PAPER),
+            f"Image alignment is the share of the way from the class noun's pictures on the untouched base (0) to real "
+            f"held-out ones (1), seen by {_JUDGES[judge]}; *forgotten* is the share of the similarity right after "
+            "learning that is lost at the end. *Two together*: pictures in which each part is nearest to its own "
+            "concept.\n",
+            _table(rows, columns),
+            "What a concept costs:\n",
+            _table(rows, COLUMNS_COST),
+        ]
+    )
+
+
+_JUDGES = {"individuals": "the encoder that tells individuals apart", "clip": "CLIP"}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, float, int]]) -> str:
+    """One line a method. columns: heading, figure, factor, decimals; a column that nobody has is left out."""
+    shown = [column for column in columns if any(column[1] in row["figures"] for row in rows)]
+    lines = [
+        "| method | learned | runs | " + " | ".join(heading for heading, *_ in shown) + " |",
+        "|---|---|---|" + "---|" * len(shown),
+    ]
+    for row in rows:
+        cells = [_cell(row["figures"].get(figure), factor, decimals) for _, figure, factor, decimals in shown]
+        lines.append(f"| {row['title']} | {KINDS[row['kind']]} | {row['repetitions']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(figure: Mapping[str, float | None] | None, factor: float, decimals: int) -> str:
+    if figure is None or figure["mean"] is None:
+        return ""
+    mean = f"{figure['mean'] * factor:,.{decimals}f}"
+    return mean if figure["spread"] is None else f"{mean} ± {figure['spread'] * factor:,.{decimals}f}"
+
+
+def _describe_settings(results: Results, tuning: Results | None) -> str:
+    lines = ["| method | options |", "|---|---|"]
+    options = {cell["method"]: (cell["title"], cell["options"]) for cell in results["cells"]}
+    for title, chosen in options.values():
+        said = ", ".join(f"`{name}` {value:g}" for name, value in chosen.items()) or "none"
+        lines.append(f"| {title} | {said} |")
+    table = "\n".join(lines) + "\n"
+    if tuning is None or tuning["setup"]["base_id"] != results["setup"]["base_id"]:
+        return "Not tuned: every method has its defaults.\n\n" + table
+    tuned = tuning["methods"]
+    counts = ", ".join(f"{one['title']}: {len(one['trials'])}" for one in tuned.values())
+    evidence = [
+        f"Chosen by `python -m benchmarks.continual tune` on other concepts ({', '.join(tuning['concepts'])}); "
+        f"trials: {counts}. What matters most to each, by how far the mean scores of its values lie apart:\n",
+        "| method | best score | settings by their effect |",
+        "|---|---|---|",
+    ]
+    for one in tuned.values():
+        effects = ", ".join(f"`{name}` {found['range']:.3f}" for name, found in one["sensitivity"].items())
+        evidence.append(f"| {one['title']} | {one['best']['score']:.3f} | {effects} |")
+    return table + "\n" + "\n".join(evidence) + "\n"

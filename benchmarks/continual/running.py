@@ -1,0 +1,88 @@
+"""Running cells: which are asked for, which are there already, and how far the one at hand is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.continual.cell import run_cell
+from benchmarks.continual.laboratory import Laboratory
+from benchmarks.continual.method import Budget, Method
+from benchmarks.continual.store import CellStore
+from benchmarks.continual.streams import Stream
+from cns.teaching import OnProgress, no_progress
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One cell that is wanted."""
+
+    method: Method
+    stream: Stream
+    budget: Budget
+    options: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        """Of its file: the stream's folder, the method, the seed."""
+        return f"{self.stream.name}/{self.method.name}-{self.budget.seed}"
+
+
+def ask(
+    methods: Sequence[Method],
+    streams: Sequence[Stream],
+    budget: Budget,
+    repetitions: int,
+    tuned: Mapping[str, Mapping[str, float]],
+) -> list[Asked]:
+    """Every method on every stream, repetition after repetition, with tuned options where there are any."""
+    return [
+        Asked(method, stream, replace(budget, seed=budget.seed + turn), method.with_options(tuned.get(method.name, {})))
+        for turn in range(repetitions)
+        for stream in streams
+        for method in methods
+    ]
+
+
+def answer(
+    asked: Asked, laboratory: Laboratory, store: CellStore, on_progress: OnProgress = no_progress, **more: Any
+) -> dict[str, Any]:
+    """The cell from the store, or run and then kept there. more: see `run_cell`."""
+    question = laboratory.question(asked.method, asked.stream, asked.budget, asked.options)
+    found = store.find(asked.name, question)
+    if found is not None:
+        return found
+    on_progress("the base's own pictures", 0, 1)
+    jury = laboratory.jury(asked.stream)
+    ran = run_cell(asked.method, laboratory.base, jury, asked.budget, asked.options, on_progress=on_progress, **more)
+    method = asked.method
+    facts = {
+        "stream": asked.stream.name,
+        "method": method.name,
+        "title": method.title,
+        "family": method.family,
+        "kind": method.kind,
+        "seed": asked.budget.seed,
+        "options": dict(asked.options),
+        "setup": laboratory.setup(asked.stream, asked.budget),
+    }
+    return store.put(asked.name, question, {**facts, **ran})
+
+
+@contextmanager
+def two_bars(total: int, what: str) -> Iterator[tuple[OnProgress, Any]]:
+    """Progress on stderr: how many are done, and how far the one at hand is. Yields (on_progress, on_done(name))."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        whole, part = progress.add_task(what, total=total), progress.add_task("", total=1)
+
+        def on_progress(stage: str, done: int, of: int) -> None:
+            progress.update(part, description=stage, completed=done, total=of)
+
+        def on_done(name: str) -> None:
+            progress.update(whole, advance=1, description=f"{what}, last {name}")
+
+        yield on_progress, on_done

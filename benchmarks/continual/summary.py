@@ -1,0 +1,195 @@
+"""Cells in, the table's rows and the bars out. Numbers only; nothing is painted or written here."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+Cell = Mapping[str, Any]
+JUDGES = ("clip", "individuals")
+RIVALS = ("sequential", "fused")
+"""Kinds of methods that learn concepts as they come, and so are compared with each other."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Mean over repetitions and their standard deviation; None where it was measured once."""
+
+    mean: float
+    spread: float | None
+
+    def to_json(self) -> dict[str, float | None]:
+        return {"mean": self.mean, "spread": self.spread}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one stream. figures: name -> value; a figure that the method cannot have is absent."""
+
+    method: str
+    title: str
+    kind: str
+    family: str
+    stream: str
+    repetitions: int
+    figures: Mapping[str, Figure]
+
+    def mean(self, name: str) -> float | None:
+        found = self.figures.get(name)
+        return None if found is None else found.mean
+
+
+def summarise(cells: Iterable[Cell]) -> list[Row]:
+    """One row for each method and stream, in the order in which they first come."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell["stream"], cell["method"]), []).append(cell)
+    rows = []
+    for (stream, method), group in groups.items():
+        measured = [measure_cell(cell) for cell in group]
+        names = dict.fromkeys(name for one in measured for name in one)
+        figures = {
+            name: _figure([one[name] for one in measured if one.get(name) is not None])
+            for name in names
+            if any(one.get(name) is not None for one in measured)
+        }
+        first = group[0]
+        rows.append(Row(method, first["title"], first["kind"], first["family"], stream, len(group), figures))
+    return rows
+
+
+def _figure(values: Sequence[float]) -> Figure:
+    return Figure(fmean(values), stdev(values) if len(values) > 1 else None)
+
+
+def measure_cell(cell: Cell) -> dict[str, float]:
+    """Every figure of the table for one cell.
+
+    For each judge J: J_final, J_right_after (share of the way from the class noun to real pictures, mean over the
+    concepts), J_final_similarity, J_right_after_similarity (the cosines themselves), J_forgetting (share of the cosine
+    right after learning that is lost at the end; mean over the concepts that others came after), J_transfer (the
+    difference of the shares, final less right after), J_confused (twins' pictures nearer to the other twin),
+    J_generic (similarity of generic pictures to the base's).
+    text_single, text_multi: CLIPScore with the prompt in class nouns; clip_i_single, clip_i_multi: 100 x CLIP-I.
+    generic_text_loss: share of the base's fit of generic pictures to their text that is lost.
+    pair_present, triple_present, pair_likeness, triple_likeness. parameters, stored_bytes, seconds, fuse_seconds,
+    fuse_bytes, peak_extra_bytes: for each concept.
+    """
+    last = cell["stages"][-1]
+    figures: dict[str, float] = {}
+    for judge in JUDGES:
+        if all(judge in one for one in last["concepts"].values()):
+            figures |= _likeness_figures(cell["stages"], judge)
+    figures["text_single"] = fmean(one["clip_score"] for one in last["concepts"].values())
+    figures["clip_i_single"] = 100 * fmean(one["clip"]["similarity"] for one in last["concepts"].values())
+    figures["generic_text_loss"] = 1 - last["generic"]["text"] / last["generic"]["base_text"]
+    for size, name in ((2, "pair"), (3, "triple")):
+        of_size = [one for one in last["compositions"] if len(one["names"]) == size]
+        if of_size:
+            figures |= {f"{name}_{key}": fmean(one[key] for one in of_size) for key in ("present", "likeness")}
+            if size == 2:
+                figures["clip_i_multi"] = 100 * fmean(one["clip_i"] for one in of_size)
+                figures["text_multi"] = fmean(one["clip_score"] for one in of_size)
+    return figures | _cost_figures(cell["stages"])
+
+
+def _likeness_figures(stages: Sequence[Mapping[str, Any]], judge: str) -> dict[str, float]:
+    last = stages[-1]["concepts"]
+    figures = {
+        f"{judge}_final": fmean(one[judge]["share"] for one in last.values()),
+        f"{judge}_final_similarity": fmean(one[judge]["similarity"] for one in last.values()),
+        f"{judge}_generic": stages[-1]["generic"][f"{judge}_similarity"],
+    }
+    twins = [one[judge]["confused"] for one in last.values() if "confused" in one[judge]]
+    if twins:
+        figures[f"{judge}_confused"] = fmean(twins)
+    right_after = {
+        stage["learned"][0]: stage["concepts"][stage["learned"][0]][judge]
+        for stage in stages
+        if len(stage["learned"]) == 1 and "concepts" in stage
+    }
+    if right_after.keys() == last.keys():
+        figures[f"{judge}_right_after"] = fmean(one["share"] for one in right_after.values())
+        figures[f"{judge}_right_after_similarity"] = fmean(one["similarity"] for one in right_after.values())
+        earlier = [name for name in right_after if name != stages[-1]["learned"][0]]
+        if earlier:
+            now = {name: last[name][judge] for name in earlier}
+            figures[f"{judge}_forgetting"] = fmean(
+                1 - now[name]["similarity"] / right_after[name]["similarity"] for name in earlier
+            )
+            figures[f"{judge}_transfer"] = fmean(now[name]["share"] - right_after[name]["share"] for name in earlier)
+    return figures
+
+
+def _cost_figures(stages: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What a concept cost, mean over the concepts; a joint method's whole is shared out among them."""
+    concepts = sum(len(stage["learned"]) for stage in stages)
+    names = {"trained_parameters": "parameters"}
+    figures = {
+        names.get(name, name): sum(stage["cost"][name] for stage in stages) / concepts for name in stages[0]["cost"]
+    }
+    peaks = [stage["peak_extra_bytes"] for stage in stages if stage["peak_extra_bytes"] is not None]
+    return figures | ({"peak_extra_bytes": float(max(peaks))} if peaks else {})
+
+
+# --- bars -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One number that the default must reach. against: the rival that it is compared with, None for a fixed goal."""
+
+    name: str
+    value: float
+    goal: float
+    holds: bool
+    against: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "value": self.value, "goal": self.goal, "holds": self.holds, "against": self.against}
+
+
+def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
+    """The numbers that the issue asks of the default on a stream; none where the default was not run.
+
+    Compared with rivals is the difference to the best of them, whose goal is 0: more is better for all but forgetting
+    and the loss of text, where less is.
+    """
+    on_stream = {row.method: row for row in rows if row.stream == stream}
+    if default not in on_stream:
+        return []
+    ours = on_stream[default]
+    rivals = [row for row in on_stream.values() if row.kind in RIVALS and not row.method.startswith("cns")]
+    bars: list[Bar] = []
+
+    def limit(name: str, figure: str, goal: float, most: bool) -> None:
+        value = ours.mean(figure)
+        if value is not None:
+            bars.append(Bar(name, value, goal, value <= goal if most else value >= goal))
+
+    def compare(name: str, figure: str, pick: Callable[..., Row], less_is_better: bool = False) -> None:
+        known = [row for row in rivals if row.mean(figure) is not None]
+        value = ours.mean(figure)
+        if value is not None and known:
+            best = pick(known, key=lambda row: row.mean(figure))
+            difference = value - (best.mean(figure) or 0.0)
+            bars.append(Bar(name, difference, 0.0, difference <= 0 if less_is_better else difference > 0, best.method))
+
+    for judge in JUDGES:
+        limit(f"forgetting, {judge}", f"{judge}_forgetting", 0.01, most=True)
+    limit("generic prompts, loss of text alignment", "generic_text_loss", 0.01, most=True)
+    limit("generic prompts, CLIP similarity to the base's pictures", "clip_generic", 0.95, most=False)
+    custom = on_stream.get("custom")
+    for judge in JUDGES:
+        figure = f"{judge}_right_after_similarity"
+        own, other = ours.mean(figure), custom.mean(figure) if custom else None
+        if own is not None and other:
+            share = own / other
+            bars.append(Bar(f"right after learning, share of Custom Diffusion's, {judge}", share, 0.95, share >= 0.95))
+    for judge in JUDGES:
+        compare(f"image alignment at the end, better than every other's, {judge}", f"{judge}_final", max)
+    for judge in JUDGES:
+        compare(f"forgetting, less than every other's, {judge}", f"{judge}_forgetting", min, less_is_better=True)
+    compare("generic prompts, more like the base's than every other's", "clip_generic", max)
+    compare("two concepts in a picture, more often than every other's", "pair_present", max)
+    return bars

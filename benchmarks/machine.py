@@ -1,0 +1,76 @@
+"""What a measurement was made on, and how much memory a piece of it took."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+FORGET_PEAK = "5"  # what Linux wants to be told so that VmHWM starts again from what is held now (proc(5))
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """Processor, cores, threads of torch, and the GPU where one is used. No name of the machine, no user."""
+    facts: dict[str, str | int] = {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+        "python": platform.python_version(),
+    }
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def library_versions() -> dict[str, str]:
+    """The releases that decide the figures."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+@dataclass
+class Peak:
+    """extra_bytes: the most that was held during the block beyond what was held before; None where nobody can say."""
+
+    extra_bytes: int | None = None
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Watch a block: the GPU's memory on a GPU, else this process's on Linux."""
+    peak = Peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield peak
+        peak.extra_bytes = torch.cuda.max_memory_allocated(device) - before
+        return
+    held = _forget_peak()
+    yield peak
+    most = _read_status("VmHWM")
+    peak.extra_bytes = None if held is None or most is None else max(0, most - held)
+
+
+def _forget_peak() -> int | None:
+    """Bytes held now, after which the kernel's peak counts from here; None where it cannot be told to."""
+    try:
+        CLEAR.write_text(FORGET_PEAK)
+    except OSError:  # not Linux, or a sandbox that forbids it: memory is then not reported
+        return None
+    return _read_status("VmRSS")
+
+
+def _read_status(name: str) -> int | None:
+    try:
+        lines = STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
+    return found[0] if found else None
