@@ -17,8 +17,9 @@ from benchmarks.experiments import (
     regulariser,
     similar,
 )
-from benchmarks.experiments.measuring import open_workshop
-from benchmarks.experiments.record import Places, describe_machine, read_figures, write_index, write_report
+from benchmarks.experiments.measuring import Workshop, open_workshop
+from benchmarks.experiments.record import Places, read_figures, write_index, write_report
+from benchmarks.machine import describe_machine, library_versions
 from storybook import MODEL_FOLDER
 
 EXPERIMENTS: dict[str, ModuleType] = {
@@ -36,14 +37,13 @@ FULL = Places(Path("docs/experiments"), Path("benchmarks/results"))
 QUICK = Places(DELTAS / "quick", DELTAS / "quick")
 
 
-def measure(names: list[str], base: Path, places: Places, *, quick: bool) -> None:
-    """Run experiments one after another; each is written as soon as it is done."""
-    workshop = open_workshop(base, DELTAS, quick=quick, on_learning=say)
-    for name in names:
-        experiment = EXPERIMENTS[name]
-        say(f"{name}: {(experiment.__doc__ or '').splitlines()[0]}")
-        figures = json.loads(json.dumps(experiment.measure(workshop)))  # as they will be read: redrawing finds the same
-        write(name, {"experiment": name, "quick": quick, **describe_machine(), "figures": figures}, places)
+def run(name: str, workshop: Workshop, places: Places) -> None:
+    """Measure an experiment and write it down."""
+    experiment = EXPERIMENTS[name]
+    say(f"{name}: {(experiment.__doc__ or '').splitlines()[0]}")
+    figures = json.loads(json.dumps(experiment.measure(workshop)))  # as they will be read: redrawing finds the same
+    about = {"machine": describe_machine(workshop.base.device), "versions": library_versions()}
+    write(name, {"experiment": name, "quick": workshop.quick, **about, "figures": figures}, places)
 
 
 def redraw(names: list[str], places: Places) -> None:
@@ -80,8 +80,10 @@ def main() -> None:
     places = QUICK if options.quick else FULL
     if options.redraw:
         redraw(names, places)
-    else:
-        measure(names, options.base, places, quick=options.quick)
+        return
+    workshop = open_workshop(options.base, DELTAS, quick=options.quick, on_learning=say)
+    for name in names:
+        run(name, workshop, places)
 
 
 if __name__ == "__main__":

@@ -235,12 +235,7 @@ def _about_transformers(pixart: Mapping[str, Any], sd3: Mapping[str, Any]) -> st
 def _table(figures: Mapping[str, Any]) -> str:
     def row(name: str, one: Mapping[str, Any], masks: Mapping[str, float] | None) -> list[str | float]:
         shares = [masks[kind] if masks else "" for kind in ("base", "general", "concept")]
-        exact = one.get("handed_against_written")
-        moves = one.get("text_moves")
-        return [
-            *(name, one["kv_entries"], *shares),
-            *("" if number is None else f"{number:.1e}" for number in (exact, moves)),
-        ]
+        return [name, one["kv_entries"], *shares, one.get("handed_against_written", ""), one.get("text_moves", "")]
 
     rows = [
         row(f"Stable Diffusion 1.5, vote {vote}", figures["sd15"], masks)

@@ -1,17 +1,10 @@
 """What an experiment found, and how it is written down: a page and a picture for people, JSON for programs."""
 
 import json
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
-
-LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 
 
 @dataclass(frozen=True)
@@ -37,44 +30,30 @@ class Report:
 
 def at_least(name: str, value: float, goal: float) -> Bar:
     """A bar that holds from `goal` upwards."""
-    return Bar(name, round(value, 4), goal, value >= goal)
+    return Bar(name, float(f"{value:.4g}"), goal, value >= goal)
 
 
 def at_most(name: str, value: float, goal: float) -> Bar:
     """A bar that holds up to `goal`."""
-    return Bar(name, round(value, 4), goal, value <= goal)
+    return Bar(name, float(f"{value:.4g}"), goal, value <= goal)
 
 
 def make_table(heads: Sequence[str], rows: Iterable[Sequence[str | float]]) -> str:
-    """A Markdown table; numbers with three decimals, the first column to the left."""
+    """A Markdown table; numbers with three decimals, tiny ones by their power of ten, the first column to the left."""
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
-    lines += ["| " + " | ".join(f"{x:.3f}" if isinstance(x, float) else str(x) for x in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _cell(content: str | float) -> str:
+    if not isinstance(content, float):
+        return str(content)
+    return f"{content:.3f}" if content == 0 or abs(content) >= 0.001 else f"{content:.1e}"
 
 
 def percent(share: float, digits: int = 0) -> str:
     """0.753 -> "75 %"."""
     return f"{100 * share:.{digits}f} %".replace("-0 %", "0 %")
-
-
-def describe_machine() -> dict[str, Any]:
-    """Where figures were measured: processor, cores, threads, and the versions of what computed them."""
-    return {
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or "unknown"
 
 
 @dataclass(frozen=True)
@@ -91,7 +70,7 @@ class Places:
 def write_report(places: Places, name: str, measured: Mapping[str, Any], report: Report) -> None:
     """Write what was measured and what it says: JSON for programs, a page and its picture for people.
 
-    measured: {"experiment", "quick", "figures"} with what `describe_machine` gives, or what `read_figures` gave.
+    measured: {"experiment", "quick", "figures"} with machine and versions, or what `read_figures` gave.
     """
     bars = [asdict(bar) for bar in report.bars]
     content = {**measured, "title": report.title, "says": report.sentences, "bars": bars}
@@ -122,8 +101,9 @@ def _page(name: str, measured: Mapping[str, Any], report: Report) -> str:
         parts.append(make_table(("asked for", "measured", "goal", "holds"), rows))
     parts.append(
         f"Written by `python -m benchmarks.experiments {name}` from its figures in "
-        f"`benchmarks/results/experiment-{name}.json`; measured on {machine['cores']} x {machine['processor']}, "
-        f"{machine['threads']} threads, torch {versions['torch']}, diffusers {versions['diffusers']}."
+        f"`benchmarks/results/experiment-{name}.json`; measured on {machine['cores']} cores, "
+        f"{machine['threads']} threads, {machine['device']}, torch {versions['torch']}, diffusers "
+        f"{versions['diffusers']}."
     )
     return "\n\n".join(parts) + "\n"
 
