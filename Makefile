@@ -13,7 +13,7 @@ STAGES := tokenizer clip vae unet encoder
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate clean
+.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate experiments clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ configuration: $(VENV)/installed ## Write docs/configuration.md, the table of al
 storybook: $(VENV)/installed ## Train the embedded base, every stage (MINUTES each, DEVICE=cpu|cuda), and measure it
 	for stage in $(STAGES); do $(BIN)/python -m storybook.train --stage $$stage --minutes $(MINUTES) --device $(DEVICE) || exit 1; done
 	$(BIN)/python -m storybook.evaluate
+
+experiments: $(VENV)/installed ## The experiments that belong to the method; some thirty learnings; writes docs/experiments/
+	$(BIN)/python -m benchmarks.experiments all
 
 clean: ## Remove what the commands made, the environment too
 	rm -rf $(VENV) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

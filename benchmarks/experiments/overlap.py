@@ -22,7 +22,7 @@ from benchmarks.experiments.measuring import Workshop
 from benchmarks.experiments.record import Report, at_most, make_table, percent
 from benchmarks.experiments.subjects import individual
 from benchmarks.svg import heat_map
-from cns.selection import prompt_masks, select_concept_neurons
+from cns.selection import overlap, prompt_masks, select_concept_neurons
 from cns.settings import SelectionSettings
 
 PAPER, TOLERANCE = 0.53, 0.05
@@ -76,6 +76,7 @@ def measure(workshop: Workshop) -> dict[str, Any]:
         "fraction": selection.fraction,
         "pairs": [list(pair) for pair in combinations(range(len(prompts)), 2)],
         "overlap_by_layer": layer_overlaps(masks),
+        "overlap_of_pairs": [overlap(first, second) for first, second in combinations(masks, 2)],
         "mean": mean_overlap(masks),
         "jaccard": mean_jaccard(masks),
         "shared_by_all": shared_by_all(masks),
@@ -152,12 +153,12 @@ def report(figures: Mapping[str, Any]) -> Report:
 
 def _picture(figures: Mapping[str, Any]) -> str:
     rows = {short_layer(layer): shares for layer, shares in figures["overlap_by_layer"].items()}
-    rows["mean"] = [sum(column) / len(column) for column in zip(*rows.values(), strict=True)]
+    rows["all layers"] = figures["overlap_of_pairs"]
     return heat_map(
         [[*shares, sum(shares) / len(shares)] for shares in rows.values()],
         list(rows),
         [*(f"{first + 1}-{second + 1}" for first, second in figures["pairs"]), "mean"],
-        title=f"Share of selected entries that two prompts have in common, by layer: {figures['mean']:.2f} in the mean",
+        title="Share of selected entries that two prompts have in common",
         low=figures["fraction"],
         high=1.0,
     )
