@@ -24,6 +24,7 @@ from benchmarks.experiments.subjects import individual
 from benchmarks.svg import heat_map
 from cns.selection import overlap, prompt_masks, select_concept_neurons
 from cns.settings import SelectionSettings
+from storybook.world import COLOURS, article
 
 PAPER, TOLERANCE = 0.53, 0.05
 PROMPTS = 5
@@ -48,12 +49,12 @@ def differing(prompts: Sequence[str], count: int) -> list[str]:
 
 
 def alike(prompt: str, count: int) -> list[str]:
-    """`count` prompts that differ from `prompt` in one word, its colour; the first colour in it is changed."""
-    colours = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
-    named = next((word for word in prompt.split() if word in colours), None)
-    if named is None:
-        return [f"a {colour} {prompt.removeprefix('a ')}" for colour in colours[:count]]
-    return [prompt.replace(named, colour, 1) for colour in colours if colour not in words_of(prompt) - {named}][:count]
+    """`count` prompts that differ from `prompt` in one word, the first colour in it; one without gets a colour."""
+    colours = tuple(COLOURS)
+    named = next((word for word in prompt.split() if word in colours), "")
+    told = f"{article(named)} {named}" if named else "a"
+    others = [colour for colour in colours if colour not in words_of(prompt) - {named}]
+    return [prompt.replace(told, f"{article(colour)} {colour}", 1) for colour in others[:count]]
 
 
 def measure(workshop: Workshop) -> dict[str, Any]:

@@ -114,5 +114,7 @@ def write_index(places: Places) -> None:
     lines += ["| | what it found |", "|---|---|"]
     for path in sorted(places.results.glob("experiment-*.json")):
         told = json.loads(path.read_text(encoding="utf-8"))
+        if "says" not in told:  # written by a program that is not one of these
+            continue
         lines.append(f"| [{told['title']}]({told['experiment']}.md) | {told['says'][0]} |")
     (places.docs / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
