@@ -1,7 +1,6 @@
 """Experiment 7: concepts that overlap with general abilities: a certain night, a certain snow, a way of drawing."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from cns.settings import change_settings
 from storybook.pools import stack_pictures, to_pixels
 
 CONTROL = "tiger"
+NOTICEABLE_SHARE = 0.05
 VARIANTS = {"the settings": OURS, "no guard": UNGUARDED}
 
 
@@ -48,9 +48,8 @@ def measure_one(workshop: Workshop, subject: Subject, changes: Mapping[str, Any]
     plain = tuple(prompt.replace("{}", subject.noun) for prompt in subject.prompts)
     word, general = workshop.look_at_general(version, plain), workshop.look_at_general(version)
     masks = delta.report["density"]
-    steps = int(delta.settings["steps"])
     findings = {
-        "concept": find_underfitting(subject.name, subject.noun, own.way, own.width, steps=steps),
+        "concept": find_underfitting(subject.name, subject.noun, own.way, own.width),
         "general prompts": _damage(general),
         "prompts with the noun": _damage(word),
     }
@@ -67,7 +66,7 @@ def measure_one(workshop: Workshop, subject: Subject, changes: Mapping[str, Any]
         "word_lost": word.lost,
         "general_similarity": general.similarity,
         "general_lost": general.lost,
-        "findings": {what: asdict(finding) for what, finding in findings.items()},
+        "findings": {what: finding.to_json() for what, finding in findings.items()},
     }
 
 
@@ -120,10 +119,10 @@ def _about_masks(learnings: Mapping[str, Any], control: str) -> str:
     own = next(one["general_share_of_base"] for one in of_variant if one["subject"] == control)
     others = {one["subject"]: one["general_share_of_base"] for one in of_variant if one["subject"] != control}
     listed = ", ".join(f"{percent(share)} for {name}" for name, share in others.items())
-    more = all(share > own for share in others.values())
+    more = all(share >= own + NOTICEABLE_SHARE for share in others.values())
     return (
         f"Of the entries that its captions select, {listed} are general and left alone, {percent(own)} for {control}: "
-        + ("abilities overlap more with what is general." if more else "the masks do not tell an ability from a thing.")
+        + ("abilities overlap more with what is general." if more else "the masks hardly tell an ability from a thing.")
     )
 
 
@@ -140,21 +139,25 @@ def _about_variant(name: str, learnings: Mapping[str, Any], control: str) -> str
 
 
 def _about_diagnosis(learnings: Mapping[str, Any], control: str) -> str:
-    """Which of them the diagnosis finds by general prompts, and which by prompts with the noun alone."""
-    damaged = {
-        name: [what for what, finding in one["findings"].items() if what != "concept" and finding["severity"] != "ok"]
+    """Which of them the diagnosis finds by general prompts, which by prompts with the noun alone, and what it misses."""
+    severities = {
+        name: {what: finding["severity"] for what, finding in one["findings"].items()}
         for name, one in learnings.items()
         if one["subject"] != control
     }
-    both = [name for name, where in damaged.items() if "general prompts" in where]
-    only_noun = [name for name, where in damaged.items() if where == ["prompts with the noun"]]
-    weak = [name for name, one in learnings.items() if one["findings"]["concept"]["severity"] != "ok"]
-    parts = [
-        f"as zero-shot damage on general prompts: {', '.join(both) or 'none'}",
-        f"only when prompts with the concept's own noun are asked: {', '.join(only_noun) or 'none'}",
-        f"as underfitting: {', '.join(weak) or 'none'}",
-    ]
-    return f"The diagnosis finds {'; '.join(parts)}."
+    by_general = [name for name, found in severities.items() if found["general prompts"] != "ok"]
+    by_noun = [name for name, found in severities.items() if found["prompts with the noun"] != "ok"]
+    only_noun = [name for name in by_noun if name not in by_general]
+    weak = [name for name, found in severities.items() if found["concept"] != "ok"]
+    return (
+        f"The diagnosis, as it asks after each learning, finds damage in {_listed(by_general)} and underfitting in "
+        f"{_listed(weak)}; damage that shows only when the concept's own noun is asked for is in {_listed(only_noun)}"
+        + (", which general prompts that do not use the word cannot find." if only_noun else ".")
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"“{name}”" for name in names) or "none"
 
 
 def _verdict(one: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.experiments import ab, calibration, fraction, overlap, regulariser, similar
+from benchmarks.experiments import ab, abilities, calibration, fraction, overlap, regulariser, similar
 from benchmarks.experiments.abilities import tone_way
 from benchmarks.experiments.record import Places, Report, at_least, at_most, make_table, percent, write_index
 from storybook.world import BACKGROUNDS
@@ -200,3 +200,26 @@ def test_bars_and_tables_keep_small_numbers() -> None:
 def test_the_committed_index_is_that_of_the_committed_figures(tmp_path: Path) -> None:
     write_index(Places(tmp_path, ROOT / "benchmarks" / "results"))
     assert (tmp_path / "README.md").read_text() == (ROOT / "docs" / "experiments" / "README.md").read_text()
+
+
+def test_damage_that_only_the_concepts_own_noun_shows_is_told_apart() -> None:
+    def figures(severity: str) -> dict[str, Any]:
+        def one(subject: str, variant: str, on_noun: str) -> dict[str, Any]:
+            kinds = {"concept": "ok", "general prompts": "ok", "prompts with the noun": on_noun}
+            numbers = dict.fromkeys(("way", "tone_way", "word_similarity", "general_similarity"), 0.9)
+            shares = {"general_share_of_base": 0.5 if subject == "<rex> dog" else 0.8}
+            findings = {what: {"severity": found} for what, found in kinds.items()}
+            return {"subject": subject, "variant": variant, **numbers, **shares, "findings": findings}
+
+        learnings = {
+            f"{subject}, {variant}": one(subject, variant, severity if subject != "<rex> dog" else "ok")
+            for subject in ("<dusk> night", "<rex> dog")
+            for variant in abilities.VARIANTS
+        }
+        return {"control": "<rex> dog", "learnings": learnings}
+
+    told = words(abilities.report(figures("warn")))
+    assert "finds damage in none" in told
+    assert "noun is asked for is in “<dusk> night, the settings”, “<dusk> night, no guard”" in told
+    assert "abilities overlap more with what is general" in told
+    assert "noun is asked for is in none." in words(abilities.report(figures("ok")))
