@@ -139,7 +139,7 @@ def _about_variant(name: str, learnings: Mapping[str, Any], control: str) -> str
 
 
 def _about_diagnosis(learnings: Mapping[str, Any], control: str) -> str:
-    """Which of them the diagnosis finds by general prompts, which by prompts with the noun alone, and what it misses."""
+    """Which of them the diagnosis finds by general prompts, and which by prompts with the noun alone."""
     severities = {
         name: {what: finding["severity"] for what, finding in one["findings"].items()}
         for name, one in learnings.items()
