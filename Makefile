@@ -16,7 +16,7 @@ REPEATED ?= cns+,cns,custom,textual-inversion
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate diagnosis unlearning benchmark benchmark-quick clean
+.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate diagnosis unlearning benchmark benchmark-quick experiments clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ benchmark: $(VENV)/installed ## Every method, concept after concept, for hours; 
 benchmark-quick: $(VENV)/installed ## Three concepts by five methods; writes docs/benchmark-quick.md
 	$(BIN)/python -m benchmarks.continual run --stream quick --methods quick --name continual-quick
 	$(BIN)/python -m benchmarks.continual page --name continual-quick --docs docs/benchmark-quick.md
+
+experiments: $(VENV)/installed ## The experiments that belong to the method; some thirty learnings; writes docs/experiments/
+	$(BIN)/python -m benchmarks.experiments all
 
 clean: ## Remove what the commands made, the environment too
 	rm -rf $(VENV) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

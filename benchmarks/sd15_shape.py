@@ -37,6 +37,14 @@ PROMPTS = (
 )
 
 
+def build_byte_tokenizer() -> CLIPTokenizer:
+    """A tokenizer in CLIP's form that knows single bytes alone, within words and at their ends."""
+    letters = sorted(ByteLevel.alphabet())
+    vocabulary = {letter + end: 0 for end in ("", "</w>") for letter in letters}
+    vocabulary = {piece: number for number, piece in enumerate([*vocabulary, "<|startoftext|>", "<|endoftext|>"])}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
 def build_random_sd15(folder: Path, seed: int = 0) -> Path:
     """The architecture of Stable Diffusion 1.5 with random weights in half precision, saved as a diffusers folder.
 
@@ -44,10 +52,7 @@ def build_random_sd15(folder: Path, seed: int = 0) -> Path:
     would be.
     """
     torch.manual_seed(seed)
-    letters = sorted(ByteLevel.alphabet())
-    vocabulary = {letter + end: 0 for end in ("", "</w>") for letter in letters}
-    vocabulary = {piece: number for number, piece in enumerate([*vocabulary, "<|startoftext|>", "<|endoftext|>"])}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+    tokenizer = build_byte_tokenizer()
     text = CLIPTextConfig(
         vocab_size=49408,
         hidden_size=768,
@@ -69,7 +74,14 @@ def build_random_sd15(folder: Path, seed: int = 0) -> Path:
         text_encoder=CLIPTextModel(text),
         tokenizer=tokenizer,
         unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
-        scheduler=DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False),
+        scheduler=DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
