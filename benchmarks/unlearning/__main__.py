@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 # Set before the libraries come in: while they are imported they warn of picture tools that are not used here.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -85,7 +86,7 @@ def main() -> None:
         "base": {name: value for name, value in base.items() if name != "generic"},
         "ways": ways,
     }
-    results = {
+    results: dict[str, Any] = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
         "figures": figures,
