@@ -47,8 +47,8 @@ def publish_line(
         check_held(session, hold.claim)
         # All jobs of the history first, as whoever deletes a history does: so that neither waits for ever.
         forgetting = session.scalars(select(Forgetting).where(Forgetting.job_id == hold.job_id)).one()
-        jobs = select(Job).where(Job.history_id == forgetting.history_id).order_by(Job.id).with_for_update()
-        own = {job.id: job for job in session.scalars(jobs)}[hold.job_id]
+        session.execute(select(Job.id).where(Job.history_id == forgetting.history_id).with_for_update())
+        own = session.get_one(Job, hold.job_id)
         if own.cancel_requested:
             raise CancelCameFirst
         history = session.scalar(select(History).where(History.id == forgetting.history_id).with_for_update())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-FORGOTTEN_AT_MOST = 1.01  # of the class noun's likeness on the untouched base
+FORGOTTEN_AT_MOST = 0.05  # of the way from the class noun on the untouched base to its likeness before
 TRACE_AT_MOST = 1.01  # of what the old token gives on a line that never knew the concept
 OTHERS_AT_LEAST = 0.99  # of each other concept's likeness before
 GENERIC_AT_LEAST = 0.95  # similarity to the base's own pictures
@@ -14,6 +14,15 @@ def worst_of_others(before: Mapping[str, Any], after: Mapping[str, Any], forgott
     return min(after["concepts"][name] / was for name, was in before["concepts"].items() if name != forgotten)
 
 
+def way_left(figures: Mapping[str, Any], way: str) -> float:
+    """How far pictures of the forgotten one's class noun lie from the class noun on the untouched base (0) towards what
+    its token gave before (1). Other concepts move a class noun too: the exact line shows by how much.
+    """
+    lost = figures["forgotten"]
+    noun, before = figures["base"]["noun"][lost], figures["ways"]["before"]["concepts"][lost]
+    return float((figures["ways"][way]["noun"] - noun) / (before - noun))
+
+
 def bars_of(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     """{name, value, goal, holds} for each way but the line before."""
     ways, lost = figures["ways"], figures["forgotten"]
@@ -21,12 +30,14 @@ def bars_of(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     for way, after in ways.items():
         if way == "before":
             continue
-        removed = after["noun"] / figures["base"]["noun"][lost]
+        removed = way_left(figures, way)
         trace = after["stolen"] / ways["exact"]["stolen"]
         others = worst_of_others(ways["before"], after, lost)
         bars += [
             _at_most(
-                f"{way}: the removed concept is no more like itself than its class noun", removed, FORGOTTEN_AT_MOST
+                f"{way}: what a prompt can still say of the removed concept is its class noun",
+                removed,
+                FORGOTTEN_AT_MOST,
             ),
             _at_most(f"{way}: its old token gives no more than on a line that never knew it", trace, TRACE_AT_MOST),
             _at_least(f"{way}: every other concept stays as it was", others, OTHERS_AT_LEAST),

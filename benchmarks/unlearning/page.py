@@ -31,7 +31,8 @@ real renders that nothing was learned from.
 
 - *worst kept*: the smallest share of its likeness before that another concept keeps.
 - *by its class noun*: "a photo of a {bare} ...", which is all that a prompt can say of {lost} once its token is gone.
-  On the untouched base that is {base_noun:.3f}; real renders among each other have {real:.3f}.
+  On the untouched base that is {base_noun:.3f}; real renders among each other have {real:.3f}. The bar is the share of
+  the way from there to its likeness before; other concepts move the noun too, as the exact line shows.
 - *its old token put back*: what somebody gets who had kept {lost}'s token vector. A token alone carries much of a
   concept, so that the yardstick is the exact line, which never knew {lost}: {stolen:.3f}.
 - *general prompts*: CLIP similarity of {generic} pictures to those of the untouched base from the same seeds.

@@ -51,8 +51,7 @@ def expire(world: World, job_id: UUID) -> None:
     """The worker did not beat for too long, and a sweep took its job back."""
     with world.sessions.begin() as session:
         session.execute(update(Job).where(Job.id == job_id).values(lease_until=Job.created_at))
-    with world.sessions.begin() as session:
-        take_back_expired(session)
+        take_back_expired(session)  # at once, or a heartbeat could come in between
 
 
 # --- what comes of it -------------------------------------------------------------------------------------------------
