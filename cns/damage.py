@@ -32,12 +32,12 @@ def _was_there(finding: Finding, before: Iterable[Finding]) -> bool:
         return False
     return any(
         (one.signature, one.concept, one.severity) == (finding.signature, finding.concept, "bad")
-        and abs(one.threshold - finding.threshold) < 1e-9  # two measures of one signature cannot be compared
-        and _excess(finding) - _excess(one) <= WORSE
+        and _bad_side(one) == _bad_side(finding)
+        and _bad_side(finding) * (finding.value - one.value) <= WORSE
         for one in before
     )
 
 
-def _excess(finding: Finding) -> float:
-    """How far beyond its threshold a bad finding lies, whichever side is the bad one."""
-    return abs(finding.value - finding.threshold)
+def _bad_side(finding: Finding) -> int:
+    """Of a bad finding: 1 where high values are bad, -1 where low ones are. It tells drift from lost alignment, too."""
+    return 1 if finding.value > finding.threshold else -1

@@ -47,12 +47,14 @@ VERSION_EXAMPLE: dict[str, Any] = {
     "seconds": {"captions": 0.2, "selection": 1.1, "learning": 27.9, "diagnosis": 3.4},
     "diagnosis": [
         {
-            "signature": "underfit",
-            "level": "good",
-            "measured": 0.83,
-            "threshold": 0.7,
-            "sentence": "The pictures show it well.",
+            "signature": "underfitting",
+            "concept": "momo",
+            "value": 0.83,
+            "threshold": 0.4,
+            "severity": "ok",
+            "sentence": "<momo> was learned: its pictures have gone 83 % of the way from any cat to your pictures.",
             "remedy": "",
+            "changes": {},
         }
     ],
     "examination": {"likeness": 0.83},
@@ -158,7 +160,7 @@ class VersionShown(BaseModel):
     )
     seconds: dict[str, Any] = Field(description="How long each part of the learning took.")
     diagnosis: list[Any] = Field(
-        description="Four signatures, each measured, with its threshold, a sentence, a remedy."
+        description="Four signatures, each measured, with its threshold, a sentence, a remedy, what that changes."
     )
     examination: dict[str, Any] = Field(description="The measured numbers behind the diagnosis.")
     held_back: list[Any] = Field(

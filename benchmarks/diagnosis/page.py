@@ -48,7 +48,7 @@ def write_page(results: Mapping[str, Any], figure_folder: str) -> str:
         parts.append("**This was a quick run, made to try the command: learnings too short to say anything.**")
     parts += ["## How they were learned", _recipes(cases)]
     parts += ["## What was measured, and the thresholds"]
-    parts += [f"![{TITLES[name]}]({figure_folder}/{name}.svg)" for name in TITLES if name in draw_figures(results)]
+    parts += [f"![{TITLES[name]}]({figure_folder}/{name}.svg)" for name in draw_figures(results)]
     parts += [_thresholds(results["thresholds"])]
     for split, told in (("held out", "on the histories held out"), ("fit", "on the histories they were set on")):
         parts += [f"## Confusion {told}", _confusion(results["confusion"][split])]

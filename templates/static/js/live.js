@@ -36,7 +36,7 @@ function listen(jobs) {
       if (!element) return;
       if (event.lastEventId) element.dataset.after = event.lastEventId.split(".")[jobs.indexOf(data.job_id)];
       element.dispatchEvent(new CustomEvent(`job:${kind}`, { bubbles: true, detail: data }));
-      if (kind === "state" && ends[data.state]) ended(element, data.state);
+      if (kind === "state" && ends[data.state]) ended(element, data);
     });
   }
   // A browser tries again by itself when a line breaks, but never after an answer that is an error, such as the one of a
@@ -52,10 +52,10 @@ function listen(jobs) {
   });
 }
 
-async function ended(element, state) {
+async function ended(element, { state, held_back: heldBack = [] }) {
   element.removeAttribute("data-job");
   if (!openJobs().length) stream?.close(); // the server is about to end it, and a browser would ask again
-  if (element.dataset.said) announce(`${element.dataset.said} ${ends[state]}.`);
+  if (element.dataset.said) announce(`${element.dataset.said} ${ends[state]}${heldBack.length ? ", but its version was held back" : ""}.`);
   if (await refresh(element)) document.getElementById(element.id)?.classList.add("arrived");
   if (document.contains(element)) element.dispatchEvent(new CustomEvent("job:ended", { bubbles: true }));
   // Whoever waits behind it has come forward.
