@@ -72,7 +72,7 @@ def measure_cell(cell: Cell) -> dict[str, float]:
     J_generic (similarity of generic pictures to the base's).
     text_single, text_multi: CLIPScore with the prompt in class nouns; clip_i_single, clip_i_multi: 100 x CLIP-I.
     generic_text_loss: share of the base's fit of generic pictures to their text that is lost.
-    pair_present, triple_present, pair_likeness, triple_likeness. parameters, stored_bytes, seconds, fuse_seconds,
+    pair_present, pair_share, triple_present, triple_share: see `Jury`. parameters, stored_bytes, seconds, fuse_seconds,
     fuse_bytes, peak_extra_bytes: for each concept.
     """
     last = cell["stages"][-1]
@@ -86,7 +86,7 @@ def measure_cell(cell: Cell) -> dict[str, float]:
     for size, name in ((2, "pair"), (3, "triple")):
         of_size = [one for one in last["compositions"] if len(one["names"]) == size]
         if of_size:
-            figures |= {f"{name}_{key}": fmean(one[key] for one in of_size) for key in ("present", "likeness")}
+            figures |= {f"{name}_{key}": fmean(one[key] for one in of_size) for key in ("present", "share")}
             if size == 2:
                 figures["clip_i_multi"] = 100 * fmean(one["clip_i"] for one in of_size)
                 figures["text_multi"] = fmean(one["clip_score"] for one in of_size)

@@ -17,7 +17,7 @@ def seen(share: float, similarity: float, confused: float | None = None) -> dict
 def stage(
     learned: list[str], concepts: dict[str, Any], *, generic: float = 1.0, present: float = 0.0
 ) -> dict[str, Any]:
-    pairs = [{"names": ["a", "b"], "present": present, "likeness": 0.5, "clip_i": 0.6, "clip_score": 70.0}]
+    pairs = [{"names": ["a", "b"], "present": present, "share": 0.5, "clip_i": 0.6, "clip_score": 70.0}]
     cost = {"trained_parameters": 100, "stored_bytes": 200, "seconds": 3.0, "fuse_seconds": 1.0, "fuse_bytes": 10}
     return {
         "learned": learned,
