@@ -159,7 +159,7 @@ def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
     if default not in on_stream:
         return []
     ours = on_stream[default]
-    rivals = [row for row in on_stream.values() if row.kind in RIVALS and not row.method.startswith("cns")]
+    rivals = [row for row in on_stream.values() if row.kind in RIVALS and row.method != default]
     bars: list[Bar] = []
 
     def limit(name: str, figure: str, goal: float, most: bool) -> None:

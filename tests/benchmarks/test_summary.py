@@ -105,10 +105,10 @@ def test_bars_do_not_hold_where_another_is_ahead() -> None:
     assert bars["image alignment at the end, better than every other's, clip"].value == pytest.approx(-0.04)
 
 
-def test_joint_methods_and_other_forms_of_ours_are_no_rivals() -> None:
-    better = [cell("custom-joint", kept=1.0, kind="joint"), cell("cns", kept=1.0), cell("custom", kept=0.5)]
-    bars = bars_of(cell("cns+", kept=0.9), *better)
-    assert bars["image alignment at the end, better than every other's, clip"].against == "custom"
+def test_joint_methods_and_bounds_are_no_rivals() -> None:
+    others = [cell("custom-joint", kept=1.0, kind="joint"), cell("base", kept=1.0, kind="bound"), cell("cns", kept=0.5)]
+    bars = bars_of(cell("cns+", kept=0.9), *others)
+    assert bars["image alignment at the end, better than every other's, clip"].against == "cns"
 
 
 def test_without_the_default_there_are_no_bars() -> None:
