@@ -57,8 +57,8 @@ class Yardsticks:
 
     references: judge -> concept -> features of its held-out pictures (n, width). scales: judge -> concept -> `Scale`.
     parts: concept -> features of its part of real pictures with others; part_scales: the same scale for such parts, of
-    the concepts that are asked for together. generic: judge -> features of the base's own pictures
-    of the generic prompts. noun_texts: concept -> CLIP's features of its prompts in words that it knows.
+    the concepts that are asked for together. generic: judge -> features of the base's own pictures of the generic
+    prompts, generic_texts: CLIP's of these prompts. texts: concept -> CLIP's features of its prompts with its class noun.
     """
 
     references: Mapping[str, Mapping[str, Tensor]]

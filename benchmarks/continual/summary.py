@@ -66,8 +66,8 @@ def measure_cell(cell: Cell) -> dict[str, float]:
     """Every figure of the table for one cell.
 
     For each judge J: J_final, J_right_after (share of the way from the class noun to real pictures, mean over the
-    concepts), J_final_similarity, J_right_after_similarity (the cosines themselves), J_forgetting (share of the cosine
-    right after learning that is lost at the end; mean over the concepts that others came after), J_transfer (the
+    concepts), J_final_similarity, J_right_after_similarity (the cosines themselves), J_forgetting (share of the cosines
+    right after learning that is lost at the end, of all concepts that others came after), J_transfer (the
     difference of the shares, final less right after), J_confused (twins' pictures nearer to the other twin),
     J_generic (similarity of generic pictures to the base's).
     text_single, text_multi: CLIPScore with the prompt in class nouns; clip_i_single, clip_i_multi: 100 x CLIP-I.
@@ -114,9 +114,9 @@ def _likeness_figures(stages: Sequence[Mapping[str, Any]], judge: str) -> dict[s
         earlier = [name for name in right_after if name != stages[-1]["learned"][0]]
         if earlier:
             now = {name: last[name][judge] for name in earlier}
-            figures[f"{judge}_forgetting"] = fmean(
-                1 - now[name]["similarity"] / right_after[name]["similarity"] for name in earlier
-            )
+            # Of the sums, not concept by concept: one that was hardly learned would decide the mean of the quotients.
+            kept = sum(now[name]["similarity"] for name in earlier)
+            figures[f"{judge}_forgetting"] = 1 - kept / sum(right_after[name]["similarity"] for name in earlier)
             figures[f"{judge}_transfer"] = fmean(now[name]["share"] - right_after[name]["share"] for name in earlier)
     return figures
 
