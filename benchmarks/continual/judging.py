@@ -58,7 +58,7 @@ class Yardsticks:
     references: judge -> concept -> features of its held-out pictures (n, width). scales: judge -> concept -> `Scale`.
     parts: concept -> features of its part of real pictures with others; part_scales: the same scale for such parts, of
     the concepts that are asked for together. generic: judge -> features of the base's own pictures of the generic
-    prompts, generic_texts: CLIP's of these prompts. texts: concept -> CLIP's features of its prompts with its class noun.
+    prompts; generic_texts: CLIP's of these prompts. texts: concept -> CLIP's of its prompts about its class noun.
     """
 
     references: Mapping[str, Mapping[str, Tensor]]
