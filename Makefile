@@ -66,12 +66,12 @@ storybook: $(VENV)/installed ## Train the embedded base, every stage (MINUTES ea
 	for stage in $(STAGES); do $(BIN)/python -m storybook.train --stage $$stage --minutes $(MINUTES) --device $(DEVICE) || exit 1; done
 	$(BIN)/python -m storybook.evaluate
 
-benchmark: $(VENV)/installed ## Every method, concept after concept, for hours (stopped, it goes on); writes docs/benchmark.md
+benchmark: $(VENV)/installed ## Every method, concept after concept, for hours; stopped, it goes on. Writes docs/benchmark.md
 	$(BIN)/python -m benchmarks.continual run --stream one --methods all
 	$(BIN)/python -m benchmarks.continual run --stream one,two --methods $(REPEATED) --repetitions 3
 	$(BIN)/python -m benchmarks.continual page
 
-benchmark-quick: $(VENV)/installed ## Three concepts, five methods, a quarter of an hour; writes docs/benchmark-quick.md
+benchmark-quick: $(VENV)/installed ## Three concepts by five methods; writes docs/benchmark-quick.md
 	$(BIN)/python -m benchmarks.continual run --stream quick --methods quick --name continual-quick
 	$(BIN)/python -m benchmarks.continual page --name continual-quick --docs docs/benchmark-quick.md
 

@@ -39,6 +39,7 @@ from cns.settings import UnknownSetting
 from storybook import MODEL_FOLDER
 
 RESULTS, WORK = Path("benchmarks/results"), Path("var/benchmark")
+SWEEP = "continual_sweep.json"
 
 
 def main() -> None:
@@ -94,8 +95,8 @@ def _question(laboratory: Laboratory, asked: Asked) -> str:
 
 def page(options: argparse.Namespace) -> None:
     results = read_results(options.results / f"{options.name}.json")
-    tuning = options.tuned
-    write_page(options.docs, results, read_results(tuning) if tuning.is_file() else None)
+    found = [read_results(path) if path.is_file() else None for path in (options.tuned, options.results / SWEEP)]
+    write_page(options.docs, results, *found)
     sys.stdout.write(f"{options.docs}\n")
 
 
@@ -125,7 +126,7 @@ def sweep(options: argparse.Namespace) -> None:
         if strange:
             raise UnknownSetting(f"No setting {strange[0]!r} is swept; there are {', '.join(method.search_space)}.")
         method = replace(method, search_space={name: method.search_space[name] for name in wanted})
-    out = options.results / "continual_sweep.json"
+    out = options.results / SWEEP
     for _, trials in _try(laboratory, [method], {method.name: sweep_trials(method)}, stream, budget, options):
         report = sensitivity(trials, list(method.search_space), method.options)
         _write_trials(out, laboratory, stream, budget, {"sensitivity": report, "trials": trials})

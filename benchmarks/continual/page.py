@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.continual.figures import best_judge, draw_charts, draw_contact_sheet
+from benchmarks.continual.settings_page import describe_settings, describe_sweep
 from cns.history_folder import write_atomically
 
 Results = Mapping[str, Any]
@@ -16,18 +17,23 @@ KINDS = {
 }
 
 
-def write_page(path: Path, results: Results, tuning: Results | None = None) -> None:
-    """Write the page, and its figures into the folder of the same name beside it."""
+def write_page(path: Path, results: Results, tuning: Results | None = None, sweep: Results | None = None) -> None:
+    """Write the page, and its figures into the folder of the same name beside it.
+
+    tuning, sweep: what the commands of these names wrote; left out where they are of another base.
+    """
     folder = path.with_suffix("")
     charts = draw_charts(results)
     for name, chart in charts.items():
         write_atomically(folder / f"{name}.svg", chart.encode())
     folder.mkdir(parents=True, exist_ok=True)
     draw_contact_sheet(results).save(folder / "sheet.png", optimize=True)
-    write_atomically(path, describe(results, tuning, list(charts), folder.name).encode())
+    write_atomically(path, describe(results, tuning, sweep, list(charts), folder.name).encode())
 
 
-def describe(results: Results, tuning: Results | None, charts: Sequence[str], folder: str) -> str:
+def describe(
+    results: Results, tuning: Results | None, sweep: Results | None, charts: Sequence[str], folder: str
+) -> str:
     """The page's Markdown. charts: names of the SVG files in its `folder`."""
     parts = [
         "# Concept after concept, by every method\n",
@@ -43,7 +49,9 @@ def describe(results: Results, tuning: Results | None, charts: Sequence[str], fo
     if charts:
         parts += ["## Curves\n", *(f"![{name}]({folder}/{name}.svg)\n" for name in charts)]
     parts += ["## Pictures\n", f"After the whole stream, one row a method.\n\n![contact sheet]({folder}/sheet.png)\n"]
-    parts += ["## Settings\n", _describe_settings(results, tuning)]
+    parts += ["## Settings\n", describe_settings(results, tuning)]
+    if sweep is not None and sweep["setup"]["base_id"] == results["setup"]["base_id"]:
+        parts += ["## What each setting of ours does\n", describe_sweep(sweep)]
     return "\n".join(parts)
 
 
@@ -115,6 +123,7 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
         ("generic text lost", "generic_text_loss", 1.0, 3),
         ("twins confused", f"{judge}_confused", 1.0, 3),
         ("two together", "pair_present", 1.0, 3),
+        ("two, how near", "pair_share", 1.0, 3),
         ("three together", "triple_present", 1.0, 3),
     )
     most = max(row["repetitions"] for row in rows)
@@ -126,7 +135,7 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
             f"Image alignment is the share of the way from the class noun's pictures on the untouched base (0) to real "
             f"held-out ones (1), seen by {_JUDGES[judge]}; *forgotten* is the share of the similarity right after "
             "learning that is lost at the end. *Two together*: pictures in which each part is nearest to its own "
-            "concept.\n",
+            "concept and half of the way to it; *two, how near* is the mean of that way.\n",
             _table(rows, columns),
             "What a concept costs:\n",
             _table(rows, COLUMNS_COST),
@@ -155,26 +164,3 @@ def _cell(figure: Mapping[str, float | None] | None, factor: float, decimals: in
         return ""
     mean = f"{figure['mean'] * factor:,.{decimals}f}"
     return mean if figure["spread"] is None else f"{mean} ± {figure['spread'] * factor:,.{decimals}f}"
-
-
-def _describe_settings(results: Results, tuning: Results | None) -> str:
-    lines = ["| method | options |", "|---|---|"]
-    options = {cell["method"]: (cell["title"], cell["options"]) for cell in results["cells"]}
-    for title, chosen in options.values():
-        said = ", ".join(f"`{name}` {value:g}" for name, value in chosen.items()) or "none"
-        lines.append(f"| {title} | {said} |")
-    table = "\n".join(lines) + "\n"
-    if tuning is None or tuning["setup"]["base_id"] != results["setup"]["base_id"]:
-        return "Not tuned: every method has its defaults.\n\n" + table
-    tuned = tuning["methods"]
-    counts = ", ".join(f"{one['title']}: {len(one['trials'])}" for one in tuned.values())
-    evidence = [
-        f"Chosen by `python -m benchmarks.continual tune` on other concepts ({', '.join(tuning['concepts'])}); "
-        f"trials: {counts}. What matters most to each, by how far the mean scores of its values lie apart:\n",
-        "| method | best score | settings by their effect |",
-        "|---|---|---|",
-    ]
-    for one in tuned.values():
-        effects = ", ".join(f"`{name}` {found['range']:.3f}" for name, found in one["sensitivity"].items())
-        evidence.append(f"| {one['title']} | {one['best']['score']:.3f} | {effects} |")
-    return table + "\n" + "\n".join(evidence) + "\n"

@@ -3,13 +3,17 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
+from benchmarks.continual import __main__ as commands
 from benchmarks.continual.__main__ import main
+from benchmarks.continual.laboratory import Laboratory, open_laboratory
 from tests.benchmarks.lessons import lesson
 
 
@@ -74,6 +78,31 @@ def test_other_settings_are_another_question(workshop: Path, monkeypatch: pytest
     before = json.loads(cell.read_text())["question"]
     command(monkeypatch, workshop, "run", "--methods", "base", "--name", "other", "--steps", "2")
     assert json.loads(cell.read_text())["question"] != before
+
+
+def test_settings_are_searched_recorded_and_used(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's own stream stands in for the storybook's validation stream."""
+    named = open_laboratory
+
+    def with_validation(*given: Any, **more: Any) -> Laboratory:
+        laboratory = named(*given, **more)
+        laboratory.streams["validation"] = replace(laboratory.streams["one"], name="validation").first(1)
+        return laboratory
+
+    monkeypatch.setattr(commands, "open_laboratory", with_validation)
+    command(monkeypatch, workshop, "tune", "--methods", "textual-inversion", "--trials", "2")
+    tuned = json.loads((workshop / "results" / "continual_tuning.json").read_text())["methods"]["textual-inversion"]
+    assert len(tuned["trials"]) == 2
+    assert tuned["best"]["score"] == max(trial["score"] for trial in tuned["trials"])
+    command(monkeypatch, workshop, "sweep", "--options", "ranking")
+    sweep = json.loads((workshop / "results" / "continual_sweep.json").read_text())
+    assert [one["value"] for one in sweep["sensitivity"]["ranking"]["means"]] == [0, 1, 2]
+    command(monkeypatch, workshop, "run", "--methods", "textual-inversion", "--name", "tuned", "--first", "1")
+    (cell,) = json.loads((workshop / "results" / "tuned.json").read_text())["cells"]
+    assert cell["options"] == tuned["best"]["options"]
+    page = workshop / "docs" / "tuned.md"
+    command(monkeypatch, workshop, "page", "--name", "tuned", "--docs", str(page))
+    assert "`ranking`" in page.read_text()
 
 
 def test_an_unknown_method_is_refused_by_its_name(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
