@@ -1,6 +1,6 @@
 """What is asked of a model after every concept: fixed prompts with fixed seeds, the same of every method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.continual.streams import Composition, Stream, StreamConcept
@@ -26,9 +26,12 @@ class Asking:
             for turn in range(self.concept_seeds)
         ]
 
-    def of_composition(self, composition: Composition, stream: Stream) -> list[GenerationRequest]:
-        """One prompt with all its concepts, by their names."""
-        prompt = composition.about({concept.name: concept.subject for concept in stream.concepts})
+    def of_composition(
+        self, composition: Composition, stream: Stream, subjects: Mapping[str, str] | None = None
+    ) -> list[GenerationRequest]:
+        """One prompt with all its concepts, called by their tokens or by `subjects`."""
+        called = subjects or {concept.name: concept.subject for concept in stream.concepts}
+        prompt = composition.about(called)
         first = COMPOSITION_SEEDS + self.composition_seeds * stream.compositions.index(composition)
         return [self._request(prompt, first + turn) for turn in range(self.composition_seeds)]
 

@@ -53,12 +53,12 @@ class CustomDiffusion:
 
 
 def custom_diffusion_methods(settings: LearningSettings) -> tuple[Method, ...]:
-    """settings: the base's own, whose rates are where the search begins."""
+    """settings: the base's own; the search begins below its rates, which are for a tenth of the entries."""
 
     def start(base: BaseModel, budget: Budget, options: Mapping[str, float]) -> CustomDiffusion:
         return CustomDiffusion(base, budget, options["lr_weights"], options["lr_token"])
 
-    rates = {"lr_weights": settings.lr_weights, "lr_token": settings.lr_token}
+    rates = {"lr_weights": settings.lr_weights * 0.1, "lr_token": settings.lr_token * 0.5}
     space = {
         "lr_weights": tuple(settings.lr_weights * factor for factor in (0.05, 0.1, 0.25, 0.5, 1.0)),
         "lr_token": tuple(settings.lr_token * factor for factor in (0.1, 0.25, 0.5, 1.0)),

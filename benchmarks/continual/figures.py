@@ -30,7 +30,7 @@ def draw_charts(results: Mapping[str, Any]) -> dict[str, str]:
         bars = _bars(results, f"{name}_present")
         if bars:
             charts[name] = bar_chart(
-                bars, title=title, x_label="share of pictures in which each part is its own concept"
+                bars, title=title, x_label="share of pictures in which each part shows a concept of its own"
             )
     return charts
 

@@ -8,6 +8,7 @@ noun's pictures on the untouched base (0) and real held-out ones among each othe
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
@@ -22,8 +23,13 @@ from cns.denoise import to_pictures
 from cns.judge import ImageEncoder, Judge
 from cns.metrics import Scale, clip_i, clip_score, clip_t, drift, self_similarity
 
+MEASURES = 1
+"""Raised when a figure comes to mean something else, so that cells judged before are judged again."""
+
 CLIP = "clip"
 INDIVIDUALS = "individuals"
+HALF = 0.5
+"""Of the way from class noun to real pictures: a part that is nearer to its noun's does not show its concept."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,16 @@ class Judges:
 class Yardsticks:
     """What all methods are measured against on one stream: made once, with the untouched base.
 
-    references: judge -> concept -> features of its held-out pictures (n, width). parts: concept -> features of its part
-    of pictures with others. scales: judge -> concept -> `Scale`. generic: judge -> features of the base's own pictures
-    of the generic prompts. noun_texts: concept -> CLIP's features of its prompts in words that it knows.
+    references: judge -> concept -> features of its held-out pictures (n, width). scales: judge -> concept -> `Scale`.
+    parts: concept -> features of its part of real pictures with others; part_scales: the same scale for such parts, of
+    the concepts that are asked for together. generic: judge -> features of the base's own pictures of the generic
+    prompts; generic_texts: CLIP's of these prompts. texts: concept -> CLIP's of its prompts about its class noun.
     """
 
     references: Mapping[str, Mapping[str, Tensor]]
-    parts: Mapping[str, Tensor]
     scales: Mapping[str, Mapping[str, Scale]]
+    parts: Mapping[str, Tensor]
+    part_scales: Mapping[str, Scale]
     generic: Mapping[str, Tensor]
     generic_texts: Tensor
     texts: Mapping[str, Tensor]
@@ -86,18 +94,31 @@ class Jury:
                 )
                 for one in concepts
             }
+        parts = {
+            one.name: self.judges.of_parts.image_features(list(one.beside or one.held_out))
+            for one in concepts
+            if one.a_thing
+        }
         return Yardsticks(
             references,
-            {
-                one.name: self.judges.of_parts.image_features(list(one.beside or one.held_out))
-                for one in concepts
-                if one.a_thing
-            },
             scales,
+            parts,
+            self._scale_parts(base, parts),
             {name: judge.image_features(to_pictures(generic)) for name, judge in self.judges.of_likeness.items()},
             clip.text_features(self.stream.generic_prompts),
             {one.name: clip.text_features([r.prompt for r in requests[one.name]]) for one in concepts},
         )
+
+    def _scale_parts(self, base: Painter, parts: Mapping[str, Tensor]) -> dict[str, Scale]:
+        """0 at the parts of pictures of the class nouns together, as the untouched base makes them."""
+        nouns = {one.name: one.class_noun for one in self.stream.concepts}
+        found: dict[str, list[float]] = {}
+        for composition in self.stream.compositions:
+            for picture in to_pictures(base.paint(self.asking.of_composition(composition, self.stream, nouns))):
+                seen = self.judges.of_parts.image_features(cut_parts(picture, len(composition.names)))
+                for name, part in zip(composition.names, seen.split(1), strict=True):
+                    found.setdefault(name, []).append(clip_i(part, parts[name]))
+        return {name: Scale(fmean(alike), self_similarity(parts[name])) for name, alike in found.items()}
 
     def _alike(self, judge: ImageEncoder, concept: StreamConcept, pictures: Sequence[Tensor]) -> Tensor:
         """Features of the pictures that show the concept alone: whatever stands beside it is not like it."""
@@ -160,34 +181,32 @@ class Jury:
         }
 
     def _judge_composition(self, composition: Composition, pictures: Sequence[Tensor]) -> dict[str, float]:
-        """present: share of pictures in which each part is nearest to its own concept, no two parts to the same one.
-
-        likeness: of each part to the concept that it is best taken for, mean cosine. clip_i: of the whole picture with
-        each of its concepts (the paper's "multi"); clip_score: with the prompt in class nouns.
+        """present: share of pictures that show all of them: each part is nearest to a concept of its own, and at least
+        half of the way from the class noun's parts to real ones. share: how much of that way the parts have come, each
+        as the concept that it is best taken for; mean. clip_i: of the whole picture with each of its concepts (the
+        paper's "multi"); clip_score: with the prompt in class nouns.
         """
-        names, parts = composition.names, self.yardsticks.parts
+        names, yardsticks = composition.names, self.yardsticks
         images = to_pictures(pictures)
-        present, likeness = [], []
+        present, shares = [], []
         for image in images:
-            seen = self.judges.of_parts.image_features(cut_parts(image, len(names)))
+            seen = self.judges.of_parts.image_features(cut_parts(image, len(names)))  # (parts, width)
             near = {
-                name: (seen.double() @ features.double().T).mean(dim=1).tolist() for name, features in parts.items()
+                name: (seen.double() @ real.double().T).mean(dim=1).tolist() for name, real in yardsticks.parts.items()
             }
             taken_for = [max((alike[part], name) for name, alike in near.items())[1] for part in range(len(names))]
-            present.append(sorted(taken_for) == sorted(names))
-            likeness.append(
-                max(
-                    sum(near[name][part] for part, name in enumerate(order)) / len(names)
-                    for order in permutations(names)
-                )
-            )
+            reached = {name: [yardsticks.part_scales[name].share(alike) for alike in near[name]] for name in names}
+            shown = sorted(taken_for) == sorted(names)
+            present.append(shown and all(reached[name][part] >= HALF for part, name in enumerate(taken_for)))
+            orders = permutations(names)
+            shares.append(max(fmean(reached[name][part] for part, name in enumerate(order)) for order in orders))
         spoken = self.judges.clip.image_features(images)
         plain = composition.about({one.name: one.class_noun for one in self.stream.concepts})
         references = self.yardsticks.references[CLIP]
         return {
-            "present": sum(present) / len(present),
-            "likeness": sum(likeness) / len(likeness),
-            "clip_i": sum(clip_i(spoken, references[name]) for name in names) / len(names),
+            "present": fmean(present),
+            "share": fmean(shares),
+            "clip_i": fmean(clip_i(spoken, references[name]) for name in names),
             "clip_score": clip_score(spoken, self.judges.clip.text_features([plain] * len(images))),
         }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.continual.asking import Asking
 from benchmarks.continual.cns_methods import cns_in_every_setting
-from benchmarks.continual.judging import CLIP, Judges, Jury
+from benchmarks.continual.judging import CLIP, MEASURES, Judges, Jury
 from benchmarks.continual.method import Budget, Method
 from benchmarks.continual.registry import all_methods
 from benchmarks.continual.store import digest_of, stream_digest
@@ -49,6 +49,7 @@ class Laboratory:
     def setup(self, stream: Stream, budget: Budget) -> dict[str, Any]:
         """What all cells that are compared have in common, for JSON; of the budget's seed nothing."""
         return {
+            "measures": MEASURES,
             "base_id": self.base.id,
             "dtype": str(self.base.dtype),
             "judges": {name: judge.id for name, judge in self.judges.of_likeness.items()},

@@ -123,6 +123,7 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
         ("generic text lost", "generic_text_loss", 1.0, 3),
         ("twins confused", f"{judge}_confused", 1.0, 3),
         ("two together", "pair_present", 1.0, 3),
+        ("two, how near", "pair_share", 1.0, 3),
         ("three together", "triple_present", 1.0, 3),
     )
     most = max(row["repetitions"] for row in rows)
@@ -134,7 +135,7 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
             f"Image alignment is the share of the way from the class noun's pictures on the untouched base (0) to real "
             f"held-out ones (1), seen by {_JUDGES[judge]}; *forgotten* is the share of the similarity right after "
             "learning that is lost at the end. *Two together*: pictures in which each part is nearest to its own "
-            "concept.\n",
+            "concept and half of the way to it; *two, how near* is the mean of that way.\n",
             _table(rows, columns),
             "What a concept costs:\n",
             _table(rows, COLUMNS_COST),

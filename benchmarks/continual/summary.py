@@ -66,13 +66,13 @@ def measure_cell(cell: Cell) -> dict[str, float]:
     """Every figure of the table for one cell.
 
     For each judge J: J_final, J_right_after (share of the way from the class noun to real pictures, mean over the
-    concepts), J_final_similarity, J_right_after_similarity (the cosines themselves), J_forgetting (share of the cosine
-    right after learning that is lost at the end; mean over the concepts that others came after), J_transfer (the
+    concepts), J_final_similarity, J_right_after_similarity (the cosines themselves), J_forgetting (share of the cosines
+    right after learning that is lost at the end, of all concepts that others came after), J_transfer (the
     difference of the shares, final less right after), J_confused (twins' pictures nearer to the other twin),
     J_generic (similarity of generic pictures to the base's).
     text_single, text_multi: CLIPScore with the prompt in class nouns; clip_i_single, clip_i_multi: 100 x CLIP-I.
     generic_text_loss: share of the base's fit of generic pictures to their text that is lost.
-    pair_present, triple_present, pair_likeness, triple_likeness. parameters, stored_bytes, seconds, fuse_seconds,
+    pair_present, pair_share, triple_present, triple_share: see `Jury`. parameters, stored_bytes, seconds, fuse_seconds,
     fuse_bytes, peak_extra_bytes: for each concept.
     """
     last = cell["stages"][-1]
@@ -86,7 +86,7 @@ def measure_cell(cell: Cell) -> dict[str, float]:
     for size, name in ((2, "pair"), (3, "triple")):
         of_size = [one for one in last["compositions"] if len(one["names"]) == size]
         if of_size:
-            figures |= {f"{name}_{key}": fmean(one[key] for one in of_size) for key in ("present", "likeness")}
+            figures |= {f"{name}_{key}": fmean(one[key] for one in of_size) for key in ("present", "share")}
             if size == 2:
                 figures["clip_i_multi"] = 100 * fmean(one["clip_i"] for one in of_size)
                 figures["text_multi"] = fmean(one["clip_score"] for one in of_size)
@@ -114,9 +114,9 @@ def _likeness_figures(stages: Sequence[Mapping[str, Any]], judge: str) -> dict[s
         earlier = [name for name in right_after if name != stages[-1]["learned"][0]]
         if earlier:
             now = {name: last[name][judge] for name in earlier}
-            figures[f"{judge}_forgetting"] = fmean(
-                1 - now[name]["similarity"] / right_after[name]["similarity"] for name in earlier
-            )
+            # Of the sums, not concept by concept: one that was hardly learned would decide the mean of the quotients.
+            kept = sum(now[name]["similarity"] for name in earlier)
+            figures[f"{judge}_forgetting"] = 1 - kept / sum(right_after[name]["similarity"] for name in earlier)
             figures[f"{judge}_transfer"] = fmean(now[name]["share"] - right_after[name]["share"] for name in earlier)
     return figures
 
@@ -159,7 +159,7 @@ def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
     if default not in on_stream:
         return []
     ours = on_stream[default]
-    rivals = [row for row in on_stream.values() if row.kind in RIVALS and not row.method.startswith("cns")]
+    rivals = [row for row in on_stream.values() if row.kind in RIVALS and row.method != default]
     bars: list[Bar] = []
 
     def limit(name: str, figure: str, goal: float, most: bool) -> None:

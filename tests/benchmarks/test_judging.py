@@ -21,7 +21,7 @@ from cns.text import TOKEN
 from storybook import MODEL_FOLDER
 from storybook.individuals import find_individual
 from storybook.likeness import find_likeness
-from storybook.world import Scene, draw, place_two
+from storybook.world import Scene, Thing, draw, place_two
 
 ASKING = Asking(GenerationSettings(steps=1), concept_seeds=1, composition_seeds=1)
 STREAM = replace(storybook_streams()["quick"], generic_prompts=("a red house at night", "a blue mug"))
@@ -99,6 +99,15 @@ def test_twins_taken_for_each_other_are_seen(jury: Jury, sd1: BaseModel) -> None
 
 def test_one_thing_twice_is_not_two_things(jury: Jury, sd1: BaseModel) -> None:
     figures, _ = jury.judge(showing(sd1, lambda names: together([names[0], names[0]])), NAMES)
+    assert all(one["present"] == 0 for one in figures["compositions"])
+
+
+def test_what_is_only_nearest_to_its_concept_does_not_show_it(jury: Jury, sd1: BaseModel) -> None:
+    """Class nouns beside each other are each nearest to something; none of them is half of the way there."""
+    rng = np.random.default_rng(0)
+    plain = [Thing(noun, "red", None, "plain", None) for noun in ("cat", "mug")]
+    picture = Image.fromarray(draw(Scene(place_two(rng, plain[0], plain[1]), "on the grass", None, 0)))
+    figures, _ = jury.judge(showing(sd1, lambda names: picture), NAMES)
     assert all(one["present"] == 0 for one in figures["compositions"])
 
 

@@ -17,7 +17,7 @@ def seen(share: float, similarity: float, confused: float | None = None) -> dict
 def stage(
     learned: list[str], concepts: dict[str, Any], *, generic: float = 1.0, present: float = 0.0
 ) -> dict[str, Any]:
-    pairs = [{"names": ["a", "b"], "present": present, "likeness": 0.5, "clip_i": 0.6, "clip_score": 70.0}]
+    pairs = [{"names": ["a", "b"], "present": present, "share": 0.5, "clip_i": 0.6, "clip_score": 70.0}]
     cost = {"trained_parameters": 100, "stored_bytes": 200, "seconds": 3.0, "fuse_seconds": 1.0, "fuse_bytes": 10}
     return {
         "learned": learned,
@@ -105,10 +105,10 @@ def test_bars_do_not_hold_where_another_is_ahead() -> None:
     assert bars["image alignment at the end, better than every other's, clip"].value == pytest.approx(-0.04)
 
 
-def test_joint_methods_and_other_forms_of_ours_are_no_rivals() -> None:
-    better = [cell("custom-joint", kept=1.0, kind="joint"), cell("cns", kept=1.0), cell("custom", kept=0.5)]
-    bars = bars_of(cell("cns+", kept=0.9), *better)
-    assert bars["image alignment at the end, better than every other's, clip"].against == "custom"
+def test_joint_methods_and_bounds_are_no_rivals() -> None:
+    others = [cell("custom-joint", kept=1.0, kind="joint"), cell("base", kept=1.0, kind="bound"), cell("cns", kept=0.5)]
+    bars = bars_of(cell("cns+", kept=0.9), *others)
+    assert bars["image alignment at the end, better than every other's, clip"].against == "cns"
 
 
 def test_without_the_default_there_are_no_bars() -> None:

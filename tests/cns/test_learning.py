@@ -18,6 +18,7 @@ from cns.denoise import GenerationRequest, generate
 from cns.kv import keys_and_values
 from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings, SelectionSettings, repeat_rows
 from cns.losses import diffusion_loss
+from cns.selection import ConceptMasks
 
 GENERAL = ("a red robot", "a blue house at night", "the mug on grass")
 SETTINGS = LearningSettings(
@@ -72,6 +73,20 @@ def test_an_unselected_value_cannot_move_and_selected_ones_do(sd1: BaseModel) ->
         moved = version.weights[layer] != sd1.kv_weights[layer]
         assert not (moved & ~mask).any()
         assert moved.sum() > 0.5 * mask.sum()
+
+
+def test_a_selector_of_ones_own_chooses_what_is_learned(sd1: BaseModel) -> None:
+    chosen = {layer: torch.eye(*weight.shape, dtype=torch.bool) for layer, weight in sd1.kv_weights.items()}
+    learning = LearningRun(
+        sd1,
+        compose(sd1),
+        concept(),
+        replace(SETTINGS, steps=1),
+        calibration=GENERAL,
+        selector=lambda weights, captions, calibration, settings: ConceptMasks(chosen, {}, chosen),
+    )
+    assert learning.values.numel() == sum(int(mask.sum()) for mask in chosen.values())
+    assert all(torch.equal(learning.masks.concept[layer], mask) for layer, mask in chosen.items())
 
 
 def test_the_same_inputs_give_the_same_bytes_twice(sd1: BaseModel) -> None:
