@@ -45,8 +45,7 @@ def measure_one(workshop: Workshop, subject: Subject, changes: Mapping[str, Any]
     delta = workshop.learn(subject, change_settings(workshop.settings, changes))
     version = workshop.version(delta)
     own = workshop.look_at(subject, version, by=workshop.clip)
-    plain = tuple(prompt.replace("{}", subject.noun) for prompt in subject.prompts)
-    word, general = workshop.look_at_general(version, plain), workshop.look_at_general(version)
+    word, general = workshop.look_at_general(version, subject.plain), workshop.look_at_general(version)
     masks = delta.report["density"]
     findings = {
         "concept": find_underfitting(subject.name, subject.noun, own.way, own.width),
@@ -55,6 +54,7 @@ def measure_one(workshop: Workshop, subject: Subject, changes: Mapping[str, Any]
     }
     return {
         "way": own.way,
+        "scale_width": own.width,
         "tone_way": tone_way(
             workshop.about(subject, workshop.version(), subject.noun),
             workshop.about(subject, version, subject.called),
@@ -95,10 +95,11 @@ def report(figures: Mapping[str, Any]) -> Report:
         _about_diagnosis(learnings, control),
     ]
     heads = (
-        *("", "way (CLIP)", "tone", "M_base that is general", "pictures of its noun", "general pictures"),
+        *("", "way (CLIP)", "width of that scale", "way in tone", "M_base that is general"),
+        *("pictures of its noun", "general pictures"),
         "the diagnosis",
     )
-    keys = ("way", "tone_way", "general_share_of_base", "word_similarity", "general_similarity")
+    keys = ("way", "scale_width", "tone_way", "general_share_of_base", "word_similarity", "general_similarity")
     rows = [(name, *(one[key] for key in keys), _verdict(one)) for name, one in learnings.items()]
     picture = bar_chart(
         [

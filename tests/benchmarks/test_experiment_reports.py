@@ -206,7 +206,7 @@ def test_damage_that_only_the_concepts_own_noun_shows_is_told_apart() -> None:
     def figures(severity: str) -> dict[str, Any]:
         def one(subject: str, variant: str, on_noun: str) -> dict[str, Any]:
             kinds = {"concept": "ok", "general prompts": "ok", "prompts with the noun": on_noun}
-            numbers = dict.fromkeys(("way", "tone_way", "word_similarity", "general_similarity"), 0.9)
+            numbers = dict.fromkeys(("way", "scale_width", "tone_way", "word_similarity", "general_similarity"), 0.9)
             shares = {"general_share_of_base": 0.5 if subject == "<rex> dog" else 0.8}
             findings = {what: {"severity": found} for what, found in kinds.items()}
             return {"subject": subject, "variant": variant, **numbers, **shares, "findings": findings}
