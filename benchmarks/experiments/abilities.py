@@ -11,7 +11,7 @@ from benchmarks.experiments.record import Report, make_table, percent
 from benchmarks.experiments.subjects import ABILITIES, Subject, ability, individual
 from benchmarks.experiments.variants import OURS, UNGUARDED
 from benchmarks.svg import Bar, bar_chart
-from cns.diagnosis import Finding, find_underfitting, find_zero_shot_damage
+from cns.diagnosis import DEFAULT, Finding, find_underfitting, find_zero_shot_damage
 from cns.settings import change_settings
 from storybook.pools import stack_pictures, to_pixels
 
@@ -106,11 +106,11 @@ def report(figures: Mapping[str, Any]) -> Report:
             Bar(f"{name}: {what}", one[key], colour=colour)
             for name, one in learnings.items()
             for colour, (key, what) in enumerate(
-                (("way", "concept"), ("word_similarity", "its noun"), ("general_similarity", "general"))
+                (("tone_way", "tone"), ("word_similarity", "its noun"), ("general_similarity", "general"))
             )
         ],
-        title="Abilities as concepts: the concept, prompts with its noun, general prompts",
-        x_label="way to the concept's pictures; similarity of the others to the base's",
+        title="Abilities as concepts: their tone, prompts with their noun, general prompts",
+        x_label="way in tone to the concept's pictures; similarity of the others to the base's",
     )
     return Report("Overlap with general abilities", tuple(sentences), make_table(heads, rows), picture)
 
@@ -149,16 +149,18 @@ def _about_diagnosis(learnings: Mapping[str, Any], control: str) -> str:
     by_general = [name for name, found in severities.items() if found["general prompts"] != "ok"]
     by_noun = [name for name, found in severities.items() if found["prompts with the noun"] != "ok"]
     only_noun = [name for name in by_noun if name not in by_general]
-    weak = [name for name, found in severities.items() if found["concept"] != "ok"]
+    unseen = [name for name in severities if learnings[name]["scale_width"] < DEFAULT.least_width]
+    weak = [name for name, found in severities.items() if found["concept"] != "ok" and name not in unseen]
     return (
         f"The diagnosis, as it asks after each learning, finds damage in {_listed(by_general)} and underfitting in "
-        f"{_listed(weak)}; damage that shows only when the concept's own noun is asked for is in {_listed(only_noun)}"
+        f"{_listed(weak)}, and says that its judge cannot see {_listed(unseen)}; damage that shows only when the "
+        f"concept's own noun is asked for is in {_listed(only_noun)}"
         + (", which general prompts that do not use the word cannot find." if only_noun else ".")
     )
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(f"“{name}”" for name in names) or "none"
+    return ", ".join(f"“{name}”" for name in names) or "nothing"
 
 
 def _verdict(one: Mapping[str, Any]) -> str:

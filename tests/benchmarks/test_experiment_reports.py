@@ -219,7 +219,11 @@ def test_damage_that_only_the_concepts_own_noun_shows_is_told_apart() -> None:
         return {"control": "<rex> dog", "learnings": learnings}
 
     told = words(abilities.report(figures("warn")))
-    assert "finds damage in none" in told
+    assert "finds damage in nothing" in told
     assert "noun is asked for is in “<dusk> night, the settings”, “<dusk> night, no guard”" in told
     assert "abilities overlap more with what is general" in told
-    assert "noun is asked for is in none." in words(abilities.report(figures("ok")))
+    assert "noun is asked for is in nothing." in words(abilities.report(figures("ok")))
+    blind = figures("ok")
+    for learned in blind["learnings"].values():
+        learned["scale_width"] = 0.001
+    assert "says that its judge cannot see “<dusk> night, the settings”" in words(abilities.report(blind))
