@@ -108,9 +108,8 @@ def ability(name: str) -> Subject:
     about, rng = _ABILITIES[name], np.random.default_rng(500)
     taught = [random_thing(rng, plain_look=1.0) for _ in range(LEARNED_FROM)]
     asked = [Thing(noun, colour, None, "plain", None) for colour, noun in THINGS]
-    compared = [
-        asked[number % len(asked)] for number in range(COMPARED_WITH)
-    ]  # so that nothing but the ability differs
+    # The same things as are asked for, so that nothing but the ability tells them from the noun's pictures.
+    compared = [asked[number % len(asked)] for number in range(COMPARED_WITH)]
     pictures = [about.change(_draw_alone(thing, about.background, rng)) for thing in (*taught, *compared)]
     prompts = tuple(about.words.replace("THING", describe_thing(thing)) for thing in asked)
     called = f"<{name}> {about.noun}"
