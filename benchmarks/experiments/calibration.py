@@ -99,8 +99,8 @@ def report(figures: Mapping[str, Any]) -> Report:
         f"Against M_general from {REFERENCE} prompts, the Jaccard index is {general['20 of animals']:.2f} with animals "
         f"only, {general['20 of landscape']:.2f} with landscape only, {by_count}.",
         f"What is left to the concept agrees {'more' if means[1] > means[0] else 'less'} than that, {means[1]:.2f} "
-        f"against {means[0]:.2f} in the mean, least with {least} ({concept[least]:.2f}); its share of K/V goes from {low} "
-        f"to {high}.",
+        f"against {means[0]:.2f} in the mean, least with {least} ({concept[least]:.2f}); its share of K/V goes "
+        f"from {low} to {high}.",
         _about_quality(learnings),
     ]
     rows = [
