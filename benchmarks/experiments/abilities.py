@@ -11,7 +11,7 @@ from benchmarks.experiments.record import Report, make_table, percent
 from benchmarks.experiments.subjects import ABILITIES, Subject, ability, individual
 from benchmarks.experiments.variants import OURS, UNGUARDED
 from benchmarks.svg import Bar, bar_chart
-from cns.diagnosis import Finding, find_underfitting, find_zero_shot_damage
+from cns.diagnosis import DEFAULT, Finding, find_underfitting, find_zero_shot_damage
 from cns.settings import change_settings
 from storybook.pools import stack_pictures, to_pixels
 
@@ -45,8 +45,7 @@ def measure_one(workshop: Workshop, subject: Subject, changes: Mapping[str, Any]
     delta = workshop.learn(subject, change_settings(workshop.settings, changes))
     version = workshop.version(delta)
     own = workshop.look_at(subject, version, by=workshop.clip)
-    plain = tuple(prompt.replace("{}", subject.noun) for prompt in subject.prompts)
-    word, general = workshop.look_at_general(version, plain), workshop.look_at_general(version)
+    word, general = workshop.look_at_general(version, subject.plain), workshop.look_at_general(version)
     masks = delta.report["density"]
     findings = {
         "concept": find_underfitting(subject.name, subject.noun, own.way, own.width),
@@ -55,6 +54,7 @@ def measure_one(workshop: Workshop, subject: Subject, changes: Mapping[str, Any]
     }
     return {
         "way": own.way,
+        "scale_width": own.width,
         "tone_way": tone_way(
             workshop.about(subject, workshop.version(), subject.noun),
             workshop.about(subject, version, subject.called),
@@ -95,21 +95,22 @@ def report(figures: Mapping[str, Any]) -> Report:
         _about_diagnosis(learnings, control),
     ]
     heads = (
-        *("", "way (CLIP)", "tone", "M_base that is general", "pictures of its noun", "general pictures"),
+        *("", "way (CLIP)", "width of that scale", "way in tone", "M_base that is general"),
+        *("pictures of its noun", "general pictures"),
         "the diagnosis",
     )
-    keys = ("way", "tone_way", "general_share_of_base", "word_similarity", "general_similarity")
+    keys = ("way", "scale_width", "tone_way", "general_share_of_base", "word_similarity", "general_similarity")
     rows = [(name, *(one[key] for key in keys), _verdict(one)) for name, one in learnings.items()]
     picture = bar_chart(
         [
             Bar(f"{name}: {what}", one[key], colour=colour)
             for name, one in learnings.items()
             for colour, (key, what) in enumerate(
-                (("way", "concept"), ("word_similarity", "its noun"), ("general_similarity", "general"))
+                (("tone_way", "tone"), ("word_similarity", "its noun"), ("general_similarity", "general"))
             )
         ],
-        title="Abilities as concepts: the concept, prompts with its noun, general prompts",
-        x_label="way to the concept's pictures; similarity of the others to the base's",
+        title="Abilities as concepts: their tone, prompts with their noun, general prompts",
+        x_label="way in tone to the concept's pictures; similarity of the others to the base's",
     )
     return Report("Overlap with general abilities", tuple(sentences), make_table(heads, rows), picture)
 
@@ -148,16 +149,18 @@ def _about_diagnosis(learnings: Mapping[str, Any], control: str) -> str:
     by_general = [name for name, found in severities.items() if found["general prompts"] != "ok"]
     by_noun = [name for name, found in severities.items() if found["prompts with the noun"] != "ok"]
     only_noun = [name for name in by_noun if name not in by_general]
-    weak = [name for name, found in severities.items() if found["concept"] != "ok"]
+    unseen = [name for name in severities if learnings[name]["scale_width"] < DEFAULT.least_width]
+    weak = [name for name, found in severities.items() if found["concept"] != "ok" and name not in unseen]
     return (
         f"The diagnosis, as it asks after each learning, finds damage in {_listed(by_general)} and underfitting in "
-        f"{_listed(weak)}; damage that shows only when the concept's own noun is asked for is in {_listed(only_noun)}"
+        f"{_listed(weak)}, and says that its judge cannot see {_listed(unseen)}; damage that shows only when the "
+        f"concept's own noun is asked for is in {_listed(only_noun)}"
         + (", which general prompts that do not use the word cannot find." if only_noun else ".")
     )
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(f"“{name}”" for name in names) or "none"
+    return ", ".join(f"“{name}”" for name in names) or "nothing"
 
 
 def _verdict(one: Mapping[str, Any]) -> str:

@@ -91,14 +91,16 @@ def report(figures: Mapping[str, Any]) -> Report:
     general = dict(zip(names, figures["jaccard_general"][names.index(REFERENCE)], strict=True))
     concept = dict(zip(names, figures["jaccard_concept"][names.index(REFERENCE)], strict=True))
     others = [name for name in names if name != REFERENCE]
-    by_count = ", ".join(f"{general[name]:.2f} with {name.split()[0]}" for name in others if name.endswith("diverse"))
-    least = min(others, key=lambda name: general[name])
+    by_count = ", ".join(f"{general[name]:.2f} with {name}" for name in others if name.endswith("diverse"))
+    means = [sum(indices[name] for name in others) / len(others) for indices in (general, concept)]
+    least = min(others, key=lambda name: concept[name])
+    low, high = (percent(pick(figures["concept_density"].values()), 1) for pick in (min, max))
     sentences = [
         f"Against M_general from {REFERENCE} prompts, the Jaccard index is {general['20 of animals']:.2f} with animals "
-        f"only, {general['20 of landscape']:.2f} with landscape only, {by_count}; least with {least}.",
-        f"What is left to the concept changes less or more than that: M_concept has {concept[least]:.2f} with {least}"
-        f" and a density of {percent(min(figures['concept_density'].values()), 1)} to "
-        f"{percent(max(figures['concept_density'].values()), 1)} of K/V.",
+        f"only, {general['20 of landscape']:.2f} with landscape only, {by_count}.",
+        f"What is left to the concept agrees {'more' if means[1] > means[0] else 'less'} than that, {means[1]:.2f} "
+        f"against {means[0]:.2f} in the mean, least with {least} ({concept[least]:.2f}); its share of K/V goes "
+        f"from {low} to {high}.",
         _about_quality(learnings),
     ]
     rows = [

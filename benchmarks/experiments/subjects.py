@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from storybook.individuals import find_individual, portraits
-from storybook.world import Scene, describe_thing, draw, place_one, random_thing
+from storybook.world import Scene, Thing, describe_thing, draw, place_one, random_thing
 
 LEARNED_FROM, COMPARED_WITH = 5, 8
 """Pictures of each subject to learn from, and others to compare with: never the same ones."""
 PLACES = ("on the grass", "at night", "in front of a brick wall", "in the snow")
-THINGS = ("car", "cat", "mug", "boat")  # what an ability is asked for
+COLOURS = ("red", "green", "blue", "orange")  # of prompts that leave nothing open, in turn
+THINGS = tuple(zip(COLOURS, ("car", "cat", "mug", "boat")))  # what an ability is asked for
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Subject:
     pictures: to learn from. references: of the same subject, to compare with.
     captions: one for each picture, with the token; without any the captioner writes them.
     prompts: what to ask for, with {} in the place of the subject, the class noun or the token with the class noun.
+    plain: prompts with the class noun that are not about the subject and leave nothing open, to see whether the noun
+    means what it did (a prompt that leaves the colour open is drawn in another one at the slightest change).
     """
 
     name: str
@@ -32,6 +35,7 @@ class Subject:
     pictures: tuple[Image.Image, ...]
     references: tuple[Image.Image, ...]
     prompts: tuple[str, ...]
+    plain: tuple[str, ...]
     captions: tuple[str, ...] = ()
 
     @property
@@ -47,7 +51,9 @@ def individual(name: str) -> Subject:
         tuple(Image.fromarray(draw(scene)) for scene in portraits(who, count, seed))
         for count, seed in ((LEARNED_FROM, 300), (COMPARED_WITH, 77))
     )
-    return Subject(who.name, who.noun, pictures, references, tuple(f"a photo of a {{}} {place}" for place in PLACES))
+    prompts = tuple(f"a photo of a {{}} {place}" for place in PLACES)
+    plain = tuple(prompt.replace("{}", f"{colour} {who.noun}") for prompt, colour in zip(prompts, COLOURS))
+    return Subject(who.name, who.noun, pictures, references, prompts, plain)
 
 
 # --- abilities ------------------------------------------------------------------------------------------------------
@@ -99,25 +105,24 @@ def ability(name: str) -> Subject:
 
     The class noun is the word of the ability itself, so that what is learned lies where general prompts need it.
     """
-    about = _ABILITIES[name]
-    scenes = _scenes(about.background, LEARNED_FROM + COMPARED_WITH)
-    pictures = tuple(about.change(Image.fromarray(draw(scene))) for scene in scenes)
-    things = [describe_thing(scene.placed[0].thing) for scene in scenes[:LEARNED_FROM]]
+    about, rng = _ABILITIES[name], np.random.default_rng(500)
+    taught = [random_thing(rng, plain_look=1.0) for _ in range(LEARNED_FROM)]
+    asked = [Thing(noun, colour, None, "plain", None) for colour, noun in THINGS]
+    # The same things as are asked for, so that nothing but the ability tells them from the noun's pictures.
+    compared = [asked[number % len(asked)] for number in range(COMPARED_WITH)]
+    pictures = [about.change(_draw_alone(thing, about.background, rng)) for thing in (*taught, *compared)]
+    prompts = tuple(about.words.replace("THING", describe_thing(thing)) for thing in asked)
     called = f"<{name}> {about.noun}"
     return Subject(
         name,
         about.noun,
-        pictures[:LEARNED_FROM],
-        pictures[LEARNED_FROM:],
-        tuple(about.words.replace("THING", f"a {thing}") for thing in THINGS),
-        tuple(about.words.replace("THING", thing).replace("{}", called) for thing in things),
+        tuple(pictures[:LEARNED_FROM]),
+        tuple(pictures[LEARNED_FROM:]),
+        prompts,
+        tuple(prompt.replace("{}", about.noun) for prompt in prompts),
+        tuple(about.words.replace("THING", describe_thing(thing)).replace("{}", called) for thing in taught),
     )
 
 
-def _scenes(background: str, count: int) -> list[Scene]:
-    """`count` scenes of one plain thing each, before one background."""
-    rng = np.random.default_rng(500)
-    return [
-        Scene((place_one(rng, random_thing(rng, plain_look=1.0)),), background, None, int(rng.integers(2**31)))
-        for _ in range(count)
-    ]
+def _draw_alone(thing: Thing, background: str, rng: np.random.Generator) -> Image.Image:
+    return Image.fromarray(draw(Scene((place_one(rng, thing),), background, None, int(rng.integers(2**31)))))

@@ -3,15 +3,17 @@
 `cns.base_model` loads UNets alone. What it does with keys and values is not bound to them, as is shown here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers import PixArtTransformer2DModel
 from torch import Tensor
 
-from benchmarks.experiments.static_text import with_weights
+from benchmarks.experiments.shapes import CAPTION_WIDTH, build_small_pixart, build_small_sd3
+from benchmarks.experiments.static_text import largest_difference, text_moves, with_weights
 from cns.base_model import BaseModel
 from cns.compose import Version, compose
 from cns.delta import Delta
@@ -113,3 +115,60 @@ def grown(base_weights: dict[str, Tensor], masks: ConceptMasks, base_id: str, fa
         shapes={layer: (weight.shape[0], weight.shape[1]) for layer, weight in base_weights.items()},
         token_vectors=(torch.zeros(1),),
     )
+
+
+# --- measured -------------------------------------------------------------------------------------------------------
+
+
+def measure_pixart() -> dict[str, Any]:
+    """Selection, composing and handing in on a transformer with cross-attention."""
+    transformer = Transformer(build_small_pixart())
+    generator = torch.Generator().manual_seed(1)
+
+    def texts(lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Random text states, and which of the positions are the prompts' own."""
+        own = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        return torch.randn(*own.shape, CAPTION_WIDTH, generator=generator), own
+
+    captions, general = texts([7, 9, 8]), texts([6, 12, 9, 7, 11])
+    masks = transformer.select(
+        transformer.read(*captions), transformer.read(*general), SelectionSettings(general_vote=0.6)
+    )
+    delta = grown(transformer.kv_weights, masks, transformer.id)
+    version = transformer.compose(Delta.from_bytes(delta.to_bytes(), base_id=transformer.id))
+    latents = torch.randn(len(captions[0]), 4, 8, 8, generator=generator)
+    times = torch.tensor([10, 500, 900])
+    handed = transformer.predict_handed(version, latents, times, transformer.read(*captions))
+    written, untouched = (
+        transformer.predict_written(which, latents, times, *captions)
+        for which in (version, compose(cast(BaseModel, transformer)))
+    )
+    model = transformer.model
+    return {
+        "context_width": next(iter(transformer.kv_weights.values())).shape[1],
+        "kv_entries": sum(weight.numel() for weight in transformer.kv_weights.values()),
+        "densities": masks.densities(),
+        "handed_against_written": largest_difference(handed, written),
+        "written_against_untouched": largest_difference(written, untouched),
+        "text_moves": text_moves(
+            lambda latents, times: model(
+                latents, encoder_hidden_states=captions[0], timestep=times, encoder_attention_mask=captions[1].float()
+            ),
+            [model.get_submodule(layer) for layer in transformer.kv_weights],
+            tuple(latents.shape),
+        ),
+    }
+
+
+def measure_sd3() -> dict[str, Any]:
+    """Whether joint attention leaves keys and values of text alone."""
+    model = build_small_sd3()
+    generator = torch.Generator().manual_seed(1)
+    text, pooled = torch.randn(1, 8, CAPTION_WIDTH, generator=generator), torch.randn(1, 32, generator=generator)
+    projections = [module for name, module in model.named_modules() if name.endswith(("add_k_proj", "add_v_proj"))]
+    moves = text_moves(
+        lambda latents, times: model(latents, encoder_hidden_states=text, pooled_projections=pooled, timestep=times),
+        projections,
+        (1, 4, 8, 8),
+    )
+    return {"kv_entries": sum(module.weight.numel() for module in projections), "text_moves": moves}

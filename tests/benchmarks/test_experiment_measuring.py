@@ -88,3 +88,4 @@ def test_an_ability_is_asked_for_by_its_own_word(name: str) -> None:
     assert all(subject.called in caption for caption in subject.captions)
     assert len(subject.captions) == len(subject.pictures)
     assert all("{}" in prompt and subject.noun not in prompt for prompt in subject.prompts)
+    assert all(subject.noun in prompt and subject.name not in prompt for prompt in subject.plain)

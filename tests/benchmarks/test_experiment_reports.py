@@ -206,7 +206,7 @@ def test_damage_that_only_the_concepts_own_noun_shows_is_told_apart() -> None:
     def figures(severity: str) -> dict[str, Any]:
         def one(subject: str, variant: str, on_noun: str) -> dict[str, Any]:
             kinds = {"concept": "ok", "general prompts": "ok", "prompts with the noun": on_noun}
-            numbers = dict.fromkeys(("way", "tone_way", "word_similarity", "general_similarity"), 0.9)
+            numbers = dict.fromkeys(("way", "scale_width", "tone_way", "word_similarity", "general_similarity"), 0.9)
             shares = {"general_share_of_base": 0.5 if subject == "<rex> dog" else 0.8}
             findings = {what: {"severity": found} for what, found in kinds.items()}
             return {"subject": subject, "variant": variant, **numbers, **shares, "findings": findings}
@@ -219,7 +219,11 @@ def test_damage_that_only_the_concepts_own_noun_shows_is_told_apart() -> None:
         return {"control": "<rex> dog", "learnings": learnings}
 
     told = words(abilities.report(figures("warn")))
-    assert "finds damage in none" in told
+    assert "finds damage in nothing" in told
     assert "noun is asked for is in “<dusk> night, the settings”, “<dusk> night, no guard”" in told
     assert "abilities overlap more with what is general" in told
-    assert "noun is asked for is in none." in words(abilities.report(figures("ok")))
+    assert "noun is asked for is in nothing." in words(abilities.report(figures("ok")))
+    blind = figures("ok")
+    for learned in blind["learnings"].values():
+        learned["scale_width"] = 0.001
+    assert "says that its judge cannot see “<dusk> night, the settings”" in words(abilities.report(blind))
