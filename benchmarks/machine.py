@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
+PROCESSORS = Path("/proc/cpuinfo")
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 FORGET_PEAK = "5"  # what Linux wants to be told so that VmHWM starts again from what is held now (proc(5))
 
@@ -20,6 +21,7 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     facts: dict[str, str | int] = {
         "system": platform.system(),
         "architecture": platform.machine(),
+        "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "device": device.type,
@@ -28,6 +30,13 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
+
+
+def _processor() -> str:
+    """The processor's model, as far as the system tells."""
+    lines = PROCESSORS.read_text(encoding="utf-8").splitlines() if PROCESSORS.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or "unknown"
 
 
 def library_versions() -> dict[str, str]:

@@ -9,22 +9,17 @@ A case takes one learning, or two with the remedy; each history two more. Nine c
 
 import argparse
 import json
-import os
-import platform
 import sys
 import time
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from benchmarks.diagnosis.bench import Bench, open_bench
 from benchmarks.diagnosis.page import draw_figures, write_page
 from benchmarks.diagnosis.plan import RECIPES, plan_cases
 from benchmarks.diagnosis.report import fit, make_results
 from benchmarks.diagnosis.running import Record, run_case
+from benchmarks.machine import describe_machine, library_versions
 from cns.history_folder import as_json, write_atomically
 from cns.own_settings import THRESHOLDS
 from storybook import MODEL_FOLDER
@@ -35,7 +30,6 @@ PAGE = ROOT / "docs" / "diagnosis.md"
 FIGURES = "diagnosis"  # folder beside the page
 KEPT = ROOT / "var" / "diagnosis"
 QUICK_STEPS = 8
-LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 
 
 class TimeIsUp(Exception):
@@ -69,7 +63,8 @@ def main() -> None:
         short = replace(bench.examination, steps=4, generic_pictures=2)
         bench = replace(bench, usual=replace(bench.usual, steps=QUICK_STEPS, batch=4), examination=short)
     records = run_all(bench, options.cases, options.minutes)
-    about = {"name": "diagnosis", "quick": options.quick, "base_id": bench.base.id, **describe_machine()}
+    about = {"name": "diagnosis", "quick": options.quick, "base_id": bench.base.id}
+    about |= {"machine": describe_machine(bench.base.device), "versions": library_versions()}
     if not records:
         raise SystemExit("No case is complete yet, so there is nothing to write.")
     written = json.dumps(as_json(make_results(records, about)), indent=1, ensure_ascii=False)
@@ -112,20 +107,6 @@ def make_page(results: Path, page: Path) -> None:
         write_atomically(page.parent / FIGURES / f"{name}.svg", svg.encode())
     write_atomically(page, write_page(found, FIGURES).encode())
     tell(f"Wrote {page}.")
-
-
-def describe_machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "machine": {
-            "processor": named[0] if named else platform.processor() or "an unknown processor",
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-    }
 
 
 def tell(text: str) -> None:

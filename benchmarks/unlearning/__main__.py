@@ -8,16 +8,17 @@ Killed and started again it goes on from what lies under `--work`. `--steps` and
 import argparse
 import json
 import os
-import platform
 import sys
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 # Set before the libraries come in: while they are imported they warn of picture tools that are not used here.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+import torch
+
+from benchmarks.machine import describe_machine, library_versions
 from benchmarks.unlearning.bars import bars_of
 from benchmarks.unlearning.lines import Experiment, make_lines, overlap_with_later
 from benchmarks.unlearning.measure import PLACES, Measure, measure_base, measure_line
@@ -87,8 +88,8 @@ def main() -> None:
         "ways": ways,
     }
     results: dict[str, Any] = {
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+        "machine": describe_machine(torch.device("cpu")),
+        "versions": library_versions(),
         "figures": figures,
         "bars": bars_of(figures),
     }

@@ -126,7 +126,7 @@ def test_fixed_directions_are_not_among_the_parameters_and_hardly_kept() -> None
 
 def test_our_layer_is_pefts() -> None:
     """The same A and B in peft's layer give the same output and the same gradients."""
-    peft = pytest.importorskip("peft", reason="the extra `test` brings peft")
+    peft = pytest.importorskip("peft", reason="peft is not installed; the extra `peers` brings it")
     ours = LowRank(torch.randn(4, 6), 5, scale=0.5)
     ours.up.data = torch.randn(5, 4)
     model = nn.Sequential(nn.Linear(6, 5, bias=False))
