@@ -23,5 +23,5 @@ def test_the_peak_of_a_block_is_what_it_held_at_most() -> None:
 
 def test_a_machine_is_described_without_its_name() -> None:
     facts = describe_machine(torch.device("cpu"))
-    assert facts.keys() == {"system", "architecture", "cores", "threads", "device", "python"}
+    assert facts.keys() == {"system", "architecture", "processor", "cores", "threads", "device", "python"}
     assert library_versions()["torch"] == torch.__version__
