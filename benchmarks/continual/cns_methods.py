@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,7 +118,8 @@ def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple
         random: bool = False,
     ) -> Method:
         start = partial(_start, settings, tuple(calibration), fixed, random)
-        return Method(name, title, FAMILY, "sequential", start, options, space)
+        given = _given(settings, calibration, {**options, **fixed}, fixed)
+        return Method(name, title, FAMILY, "sequential", start, options, space, given)
 
     return (
         method("cns+", "CNS with drift and interference guards (ours)", guarded, {**tried, **guarding}, {}),
@@ -162,7 +164,21 @@ def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str])
         now = getattr(selection, name) if hasattr(selection, name) else getattr(settings, name)
         options[name] = CHOICES[name].index(now) if name in CHOICES else float(now)
     start = partial(_start, settings, tuple(calibration), {}, False)
-    return Method("cns-every-setting", "CNS, every setting (ours)", FAMILY, "sequential", start, options, space)
+    given = _given(settings, calibration, options, {})
+    return Method("cns-every-setting", "CNS, every setting (ours)", FAMILY, "sequential", start, options, space, given)
+
+
+def _given(
+    settings: LearningSettings, calibration: Sequence[str], decided: Mapping[str, float], fixed: Mapping[str, float]
+) -> dict[str, Any]:
+    """What these methods take from the base besides their options and the budget, so that a default of one of them that
+    changes is no reason to run the others again.
+    """
+    own = settings.to_json()
+    selection = {name: value for name, value in own.pop("selection").items() if name not in decided}
+    budget = {field.name for field in fields(Budget)}
+    learning = {name: value for name, value in own.items() if name not in decided and name not in budget}
+    return {"learning": learning, "selection": selection, "fixed": dict(fixed), "calibration": list(calibration)}
 
 
 def _without(options: Mapping[str, float], *names: str) -> dict[str, float]:

@@ -1,10 +1,11 @@
-"""The benchmark's page in the docs, written from its results alone."""
+"""The benchmark's page in the docs, written from its results and its cells' pictures alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.continual.figures import best_judge, draw_charts, draw_contact_sheet
+from benchmarks.continual.caveats import describe_caveats
+from benchmarks.continual.figures import best_judge, draw_charts
 from benchmarks.continual.settings_page import describe_settings, describe_sweep
 from cns.history_folder import write_atomically
 
@@ -26,29 +27,50 @@ def write_page(path: Path, results: Results, tuning: Results | None = None, swee
     charts = draw_charts(results)
     for name, chart in charts.items():
         write_atomically(folder / f"{name}.svg", chart.encode())
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_contact_sheet(results).save(folder / "sheet.png", optimize=True)
-    write_atomically(path, describe(results, tuning, sweep, list(charts), folder.name).encode())
+    rows = {"taught": "what was taught"} | {row["method"]: row["title"] for row in rows_of(results, results["stream"])}
+    strips = {
+        title: strip_file(Path(folder.name), results["stream"], method)
+        for method, title in rows.items()
+        if strip_file(path, results["stream"], method).is_file()
+    }
+    write_atomically(path, describe(results, tuning, sweep, list(charts), strips, folder.name).encode())
+
+
+def strip_file(page: Path, stream: str, method: str) -> Path:
+    """Where a method's pictures of a stream's end lie: in the folder of the page's name, written with its cell."""
+    return page.with_suffix("") / f"{stream}-{method}.png"
+
+
+def rows_of(results: Results, stream: str) -> list[Mapping[str, Any]]:
+    """The table's rows of one stream."""
+    return [row for row in results["rows"] if row["stream"] == stream]
 
 
 def describe(
-    results: Results, tuning: Results | None, sweep: Results | None, charts: Sequence[str], folder: str
+    results: Results,
+    tuning: Results | None,
+    sweep: Results | None,
+    charts: Sequence[str],
+    strips: Mapping[str, Path],
+    folder: str,
 ) -> str:
-    """The page's Markdown. charts: names of the SVG files in its `folder`."""
+    """The page's Markdown. charts: names of the SVG files in its `folder`. strips: title -> its pictures, likewise."""
     parts = [
         "# Concept after concept, by every method\n",
-        f"Written by `python -m benchmarks.continual page` from `benchmarks/results/{results['name']}.json`; "
-        "not to be edited.\n",
+        f"Written by `python -m benchmarks.continual page` from `benchmarks/results/{results['name']}.json` and the "
+        f"cells under `benchmarks/results/{results['name']}/`; not to be edited.\n",
         _describe_setup(results),
+        "## How to read it\n",
+        describe_caveats(results, tuning),
         "## What the default has to reach\n",
         _describe_bars(results),
     ]
     for stream in dict.fromkeys(row["stream"] for row in results["rows"]):
-        rows = [row for row in results["rows"] if row["stream"] == stream]
-        parts += [f"## The table, stream {stream}\n", _describe_stream(results, rows)]
+        parts += [f"## The table, stream {stream}\n", _describe_stream(results, rows_of(results, stream))]
     if charts:
         parts += ["## Curves\n", *(f"![{name}]({folder}/{name}.svg)\n" for name in charts)]
-    parts += ["## Pictures\n", f"After the whole stream, one row a method.\n\n![contact sheet]({folder}/sheet.png)\n"]
+    if strips:
+        parts += ["## Pictures\n", _describe_pictures(results, strips)]
     parts += ["## Settings\n", describe_settings(results, tuning)]
     if sweep is not None and sweep["setup"]["base_id"] == results["setup"]["base_id"]:
         parts += ["## What each setting of ours does\n", describe_sweep(sweep)]
@@ -56,18 +78,34 @@ def describe(
 
 
 def _describe_setup(results: Results) -> str:
-    budget, machine, concepts = results["setup"]["budget"], results["machine"], results["concepts"]
+    budget, concepts = results["setup"]["budget"], results["concepts"]
     names = ", ".join(f"{one['name']} ({one['noun']})" for one in concepts)
     twins = [f"{one['name']} and {one['twin']}" for one in concepts if one["twin"] and one["name"] < one["twin"]]
     alike = f" Alike on purpose: {'; '.join(twins)}." if twins else ""
-    device = machine.get("gpu", f"{machine['cores']} cores, {machine['threads']} threads of torch")
-    libraries = ", ".join(f"{name} {release}" for name, release in results["libraries"].items())
+    libraries = " or ".join(
+        ", ".join(f"{name} {release}" for name, release in one.items()) for one in results["libraries"]
+    )
     return (
         f"{len(concepts)} concepts, learned in this order: {names}.{alike} Every method has the same pictures, "
         f"captions and {budget['steps']} steps of {budget['batch']} for each concept; joint methods have that times "
         "the number of concepts. They are judged by other pictures than those learned from.\n\n"
-        f"Base `{results['setup']['base_id'][:12]}`, {machine['device']}: {device}; {libraries}.\n"
+        f"Base `{results['setup']['base_id'][:12]}`; {' or '.join(map(describe_device, results['machines']))}; "
+        f"{libraries}.\n"
     )
+
+
+def describe_device(machine: Mapping[str, Any]) -> str:
+    """A machine in a few words."""
+    cores = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads of torch"
+    return str(machine.get("gpu", cores))
+
+
+def _describe_pictures(results: Results, strips: Mapping[str, Path]) -> str:
+    """One strip a row, as they lie beside the page."""
+    headings = "; ".join(f"{number}. {heading}" for number, heading in enumerate(results["headings"], start=1))
+    lines = [f"After the whole stream, from left to right: {headings}.\n", "| method | |", "|---|---|"]
+    lines += [f"| {title} | ![{title}]({file.as_posix()}) |" for title, file in strips.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _describe_bars(results: Results) -> str:
@@ -118,6 +156,7 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
         ("the same, CLIP", "clip_final", 1.0, 3),
         ("forgotten", f"{judge}_forgetting", 1.0, 3),
         ("forgotten, CLIP", "clip_forgetting", 1.0, 3),
+        ("forgotten of the way", f"{judge}_forgetting_way", 1.0, 3),
         ("backward transfer", f"{judge}_transfer", 1.0, 3),
         ("generic like the base's", "clip_generic", 1.0, 3),
         ("generic text lost", "generic_text_loss", 1.0, 3),
@@ -134,7 +173,8 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
             _table(rows, COLUMNS_LIKE_THE_PAPER),
             f"Image alignment is the share of the way from the class noun's pictures on the untouched base (0) to real "
             f"held-out ones (1), seen by {_JUDGES[judge]}; *forgotten* is the share of the similarity right after "
-            "learning that is lost at the end. *Two together*: pictures in which each part is nearest to its own "
+            "learning that is lost at the end, *of the way* the same of that share. *Two together*: pictures in which "
+            "each part is nearest to its own "
             "concept and half of the way to it; *two, how near* is the mean of that way.\n",
             _table(rows, columns),
             "What a concept costs:\n",

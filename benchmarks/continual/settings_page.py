@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.continual.tuning import tuned_alike
+
 Results = Mapping[str, Any]
 
 
@@ -14,7 +16,7 @@ def describe_settings(results: Results, tuning: Results | None) -> str:
         said = ", ".join(f"`{name}` {value:g}" for name, value in chosen.items()) or "none"
         lines.append(f"| {title} | {said} |")
     table = "\n".join(lines) + "\n"
-    if tuning is None or tuning["setup"]["base_id"] != results["setup"]["base_id"]:
+    if tuning is None or not tuned_alike(tuning["setup"], results["setup"]):
         return "Not tuned: every method has its defaults.\n\n" + table
     tuned = tuning["methods"]
     counts = ", ".join(f"{one['title']}: {len(one['trials'])}" for one in tuned.values())

@@ -67,8 +67,9 @@ def measure_cell(cell: Cell) -> dict[str, float]:
 
     For each judge J: J_final, J_right_after (share of the way from the class noun to real pictures, mean over the
     concepts), J_final_similarity, J_right_after_similarity (the cosines themselves), J_forgetting (share of the cosines
-    right after learning that is lost at the end, of all concepts that others came after), J_transfer (the
-    difference of the shares, final less right after), J_confused (twins' pictures nearer to the other twin),
+    right after learning that is lost at the end, of all concepts that others came after), J_forgetting_way (the same of
+    the shares, which is much stricter; absent where nothing had been learned), J_transfer (the difference of the
+    shares, final less right after), J_confused (twins' pictures nearer to the other twin),
     J_generic (similarity of generic pictures to the base's).
     text_single, text_multi: CLIPScore with the prompt in class nouns; clip_i_single, clip_i_multi: 100 x CLIP-I.
     generic_text_loss: share of the base's fit of generic pictures to their text that is lost.
@@ -117,6 +118,9 @@ def _likeness_figures(stages: Sequence[Mapping[str, Any]], judge: str) -> dict[s
             # Of the sums, not concept by concept: one that was hardly learned would decide the mean of the quotients.
             kept = sum(now[name]["similarity"] for name in earlier)
             figures[f"{judge}_forgetting"] = 1 - kept / sum(right_after[name]["similarity"] for name in earlier)
+            learned = sum(right_after[name]["share"] for name in earlier)
+            if learned > 0:
+                figures[f"{judge}_forgetting_way"] = 1 - sum(now[name]["share"] for name in earlier) / learned
             figures[f"{judge}_transfer"] = fmean(now[name]["share"] - right_after[name]["share"] for name in earlier)
     return figures
 
@@ -152,8 +156,10 @@ class Bar:
 def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
     """The numbers that the issue asks of the default on a stream; none where the default was not run.
 
-    Compared with rivals is the difference to the best of them, whose goal is 0: more is better for all but forgetting
-    and the loss of text, where less is.
+    Image alignment can be read as the cosine (CLIP-I as papers print it) and as the share of the way from the class
+    noun to real pictures. A cosine is high before anything was learned, so a percentage of it is soon reached; both
+    readings have their bar. Compared with rivals, our other methods among them, is the difference to the best, whose
+    goal is 0: more is better for all but forgetting, where less is.
     """
     on_stream = {row.method: row for row in rows if row.stream == stream}
     if default not in on_stream:
@@ -176,16 +182,17 @@ def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
             bars.append(Bar(name, difference, 0.0, difference <= 0 if less_is_better else difference > 0, best.method))
 
     for judge in JUDGES:
-        limit(f"forgetting, {judge}", f"{judge}_forgetting", 0.01, most=True)
+        limit(f"forgetting, of the cosine, {judge}", f"{judge}_forgetting", 0.01, most=True)
+        limit(f"forgetting, of the way, {judge}", f"{judge}_forgetting_way", 0.01, most=True)
     limit("generic prompts, loss of text alignment", "generic_text_loss", 0.01, most=True)
     limit("generic prompts, CLIP similarity to the base's pictures", "clip_generic", 0.95, most=False)
     custom = on_stream.get("custom")
     for judge in JUDGES:
-        figure = f"{judge}_right_after_similarity"
-        own, other = ours.mean(figure), custom.mean(figure) if custom else None
-        if own is not None and other:
-            share = own / other
-            bars.append(Bar(f"right after learning, share of Custom Diffusion's, {judge}", share, 0.95, share >= 0.95))
+        for reading, figure in (("cosine", f"{judge}_right_after_similarity"), ("way", f"{judge}_right_after")):
+            own, other = ours.mean(figure), custom.mean(figure) if custom else None
+            if own is not None and other is not None and other > 0:
+                name = f"right after learning, share of Custom Diffusion's {reading}, {judge}"
+                bars.append(Bar(name, own / other, 0.95, own / other >= 0.95))
     for judge in JUDGES:
         compare(f"image alignment at the end, better than every other's, {judge}", f"{judge}_final", max)
     for judge in JUDGES:

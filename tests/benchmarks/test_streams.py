@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks.continual.digest import stream_digest
 from benchmarks.continual.parts import cut_parts
-from benchmarks.continual.store import stream_digest
 from benchmarks.continual.storybook_streams import storybook_streams
 from benchmarks.continual.streams import StreamRefused, load_stream
 from cns.captions import TemplateCaptioner

@@ -49,6 +49,7 @@ def cell(method: str, kept: float, *, kind: str = "sequential", seed: int = 0, *
 def test_forgetting_is_the_share_of_the_likeness_that_was_lost() -> None:
     figures = measure_cell(cell("cns+", kept=0.75))
     assert figures["individuals_forgetting"] == pytest.approx(0.25)
+    assert figures["individuals_forgetting_way"] == pytest.approx(0.25)
     assert figures["individuals_transfer"] == pytest.approx(-0.2)
     assert figures["individuals_right_after"] == pytest.approx(0.7)
     assert figures["individuals_final"] == pytest.approx(0.6)
@@ -99,7 +100,7 @@ def test_bars_hold_where_the_default_reaches_them() -> None:
 
 def test_bars_do_not_hold_where_another_is_ahead() -> None:
     bars = bars_of(cell("cns+", kept=0.9, generic=0.9), cell("textual-inversion", kept=1.0, generic=1.0))
-    assert not bars["forgetting, clip"].holds
+    assert not bars["forgetting, of the cosine, clip"].holds
     assert not bars["generic prompts, CLIP similarity to the base's pictures"].holds
     assert not bars["forgetting, less than every other's, clip"].holds
     assert bars["image alignment at the end, better than every other's, clip"].value == pytest.approx(-0.04)
@@ -113,3 +114,20 @@ def test_joint_methods_and_bounds_are_no_rivals() -> None:
 
 def test_without_the_default_there_are_no_bars() -> None:
     assert check_bars(summarise([cell("custom", kept=0.5)]), "cns+", "one") == []
+
+
+def test_what_the_cosine_hides_the_share_of_the_way_shows() -> None:
+    """Class nouns already have most of the cosine, so little of it can be lost or missing."""
+    ours = cell("cns+", kept=1.0)
+    ours["stages"][1]["concepts"]["a"] = seen(0.4, 0.795)
+    bars = bars_of(ours, cell("custom", kept=1.0))
+    assert bars["forgetting, of the cosine, clip"].holds
+    assert bars["forgetting, of the way, clip"].value == pytest.approx(0.5)
+    assert not bars["forgetting, of the way, clip"].holds
+    assert bars["right after learning, share of Custom Diffusion's way, clip"].value == pytest.approx(1.0)
+
+
+def test_nothing_is_said_of_forgetting_what_was_never_learned() -> None:
+    blank = cell("cns+", kept=1.0)
+    blank["stages"][0]["concepts"]["a"] = seen(-0.1, 0.7)
+    assert "clip_forgetting_way" not in measure_cell(blank)
