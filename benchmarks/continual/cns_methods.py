@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.continual.method import Budget, Cost, Lesson, Method, OnStep, Painter, no_steps
+from benchmarks.learning import learn_whole
 from cns.base_model import BaseModel
 from cns.compose import compose
 from cns.delta import Delta
-from cns.learning import Concept, LearningRun
+from cns.learning import Concept
 from cns.selection import ConceptMasks, Selector, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings, change_settings
 from cns.text import TextFeatures
@@ -35,18 +36,15 @@ class CnsLearner:
     def learn(self, lesson: Lesson, on_step: OnStep = no_steps) -> Cost:
         started = time.monotonic()
         concept = Concept(lesson.name, lesson.class_noun, lesson.pictures, lesson.captions)
-        run = LearningRun(
+        delta = learn_whole(
             self.base,
             compose(self.base, self.deltas),
             concept,
             self.settings,
-            calibration=self.calibration,
+            self.calibration,
             selector=self.selector,
+            on_step=on_step,
         )
-        while not run.done:
-            run.step()
-            on_step(run.steps_done, self.settings.steps)
-        delta = run.finish()
         self.deltas.append(delta)
         trained = delta.size + sum(vector.numel() for vector in delta.token_vectors)
         return Cost(trained, len(delta.to_bytes()), time.monotonic() - started)

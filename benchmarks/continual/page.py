@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bars import bar_table
 from benchmarks.continual.caveats import describe_caveats
 from benchmarks.continual.figures import best_judge, draw_charts
 from benchmarks.continual.settings_page import describe_settings, describe_sweep
+from benchmarks.markdown import make_table
 from cns.history_folder import write_atomically
 
 Results = Mapping[str, Any]
@@ -103,22 +105,16 @@ def describe_device(machine: Mapping[str, Any]) -> str:
 def _describe_pictures(results: Results, strips: Mapping[str, Path]) -> str:
     """One strip a row, as they lie beside the page."""
     headings = "; ".join(f"{number}. {heading}" for number, heading in enumerate(results["headings"], start=1))
-    lines = [f"After the whole stream, from left to right: {headings}.\n", "| method | |", "|---|---|"]
-    lines += [f"| {title} | ![{title}]({file.as_posix()}) |" for title, file in strips.items()]
-    return "\n".join(lines) + "\n"
+    shown = make_table(("method", ""), [(title, f"![{title}]({file.as_posix()})") for title, file in strips.items()], 2)
+    return f"After the whole stream, from left to right: {headings}.\n\n{shown}\n"
 
 
 def _describe_bars(results: Results) -> str:
     if not results["bars"]:
         return "The default was not among the methods that were run.\n"
-    lines = ["| what | measured | goal | holds |", "|---|---|---|---|"]
-    for bar in results["bars"]:
-        goal = f"{bar['goal']:g}" if bar["against"] is None else f"better than `{bar['against']}`, the best other"
-        value = f"{bar['value']:.4f}" if bar["against"] is None else f"{bar['value']:+.4f}"
-        lines.append(f"| {bar['name']} | {value} | {goal} | {'yes' if bar['holds'] else '**no**'} |")
     missed = [bar for bar in results["bars"] if not bar["holds"]]
     said = [_describe_miss(bar, results) for bar in missed] or ["Every one holds."]
-    return "\n".join(lines) + "\n\n" + "\n".join(said) + "\n"
+    return bar_table(results["bars"]) + "\n\n" + "\n".join(said) + "\n"
 
 
 def _describe_miss(bar: Mapping[str, Any], results: Results) -> str:
@@ -190,13 +186,15 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, 
     """One line a method. columns: heading, figure, factor, decimals; a column that nobody has is left out."""
     shown = [column for column in columns if any(column[1] in row["figures"] for row in rows)]
     lines = [
-        "| method | learned | runs | " + " | ".join(heading for heading, *_ in shown) + " |",
-        "|---|---|---|" + "---|" * len(shown),
+        (
+            row["title"],
+            KINDS[row["kind"]],
+            row["repetitions"],
+            *(_cell(row["figures"].get(figure), factor, decimals) for _, figure, factor, decimals in shown),
+        )
+        for row in rows
     ]
-    for row in rows:
-        cells = [_cell(row["figures"].get(figure), factor, decimals) for _, figure, factor, decimals in shown]
-        lines.append(f"| {row['title']} | {KINDS[row['kind']]} | {row['repetitions']} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return make_table(("method", "learned", "runs", *(heading for heading, *_ in shown)), lines, words=2) + "\n"
 
 
 def _cell(figure: Mapping[str, float | None] | None, factor: float, decimals: int) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def build_results(
         ],
         "headings": sheet_headings(stream),
         "not_run": [method.title for method in methods if method.name not in measured],
-        "bars": [bar.to_json() for bar in check_bars(rows, DEFAULT_METHOD, main)],
+        "bars": [asdict(bar) for bar in check_bars(rows, DEFAULT_METHOD, main)],
         "rows": [
             {
                 "method": row.method,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmarks.bars import Bar
+
 Cell = Mapping[str, Any]
 JUDGES = ("clip", "individuals")
 RIVALS = ("sequential", "fused")
@@ -137,20 +139,6 @@ def _cost_figures(stages: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 # --- bars -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One number that the default must reach. against: the rival that it is compared with, None for a fixed goal."""
-
-    name: str
-    value: float
-    goal: float
-    holds: bool
-    against: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "value": self.value, "goal": self.goal, "holds": self.holds, "against": self.against}
 
 
 def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
