@@ -48,7 +48,7 @@ def paint_album(
 
 def sheet_headings(stream: Stream) -> list[str]:
     """What stands above the columns of a contact sheet of a whole stream."""
-    subjects = {one.name: f"<{one.name}>" for one in stream.concepts}
+    subjects = {one.name: one.subject for one in stream.concepts}
     return [
         *(one.prompts[1].about(one.subject) for one in stream.concepts),
         *(one.about(subjects) for one in stream.compositions[:SHEET_COMPOSITIONS]),

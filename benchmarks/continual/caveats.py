@@ -11,9 +11,12 @@ DIFFERENCES = (
     "The steps, the batch, how time steps are drawn and how rates rise and fall are the base's own learning settings, "
     "which were chosen for our method (docs/decisions/0007, 0010), and the rates at which others begin are counted "
     "from its rates. Tuning finds each method rates of its own, but leaves the steps as they are.",
-    "Custom Diffusion has no pictures of the class beside the concept's, DreamBooth with a prior sees as many of them "
-    "as of the concept's on top of the budget, ED-LoRA leaves the text encoder as it is, Mix-of-Show is asked by the "
-    "prompt alone without regions, and its fusion is solved in closed form.",
+    "Custom Diffusion has pictures of the class beside the concept's only where tuning gave it a `prior_weight`. A "
+    "method with such a prior sees as many of them as of the concept's, on top of the budget.",
+    "CNS as published begins with the base's `l1`, `l2` and `general_vote`, which were chosen beside our guards. "
+    "ED-LoRA leaves the text encoder as it is; Mix-of-Show is asked by the prompt alone, without regions, and its "
+    "fusion is solved in closed form.",
+    "The concepts on which settings were tuned are others than these; the generic prompts are the same.",
     "Methods that are fused are judged after each fusing, so *right after* is what is left of a concept once it has "
     "been merged with those before it.",
 )
@@ -31,6 +34,11 @@ def describe_caveats(results: Results, tuning: Results | None) -> str:
     return "\n".join(f"- {sentence}" for sentence in (*said, *DIFFERENCES)) + "\n"
 
 
+def rows_of(results: Results, stream: str) -> list[Mapping[str, Any]]:
+    """The table's rows of one stream."""
+    return [row for row in results["rows"] if row["stream"] == stream]
+
+
 def _length(results: Results) -> list[str]:
     learned, whole = len(results["concepts"]), results["whole"]
     return [f"**The stream was cut after {learned} of its {whole} concepts.**"] if learned < whole else []
@@ -41,7 +49,7 @@ def _missing(results: Results) -> list[str]:
 
 
 def _repetitions(results: Results) -> list[str]:
-    rows = [row for row in results["rows"] if row["stream"] == results["stream"]]
+    rows = rows_of(results, results["stream"])
     once = [row["title"] for row in rows if row["repetitions"] == 1]
     if not once:
         return []

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bars import bar_table
-from benchmarks.continual.caveats import describe_caveats
+from benchmarks.continual.caveats import describe_caveats, rows_of
 from benchmarks.continual.figures import best_judge, draw_charts
 from benchmarks.continual.settings_page import describe_settings, describe_sweep
+from benchmarks.continual.summary import RIVALS
 from benchmarks.markdown import make_table
 from cns.history_folder import write_atomically
 
@@ -43,11 +44,6 @@ def strip_file(page: Path, stream: str, method: str) -> Path:
     return page.with_suffix("") / f"{stream}-{method}.png"
 
 
-def rows_of(results: Results, stream: str) -> list[Mapping[str, Any]]:
-    """The table's rows of one stream."""
-    return [row for row in results["rows"] if row["stream"] == stream]
-
-
 def describe(
     results: Results,
     tuning: Results | None,
@@ -65,7 +61,7 @@ def describe(
         "## How to read it\n",
         describe_caveats(results, tuning),
         "## What the default has to reach\n",
-        _describe_bars(results),
+        describe_bars(results),
     ]
     for stream in dict.fromkeys(row["stream"] for row in results["rows"]):
         parts += [f"## The table, stream {stream}\n", _describe_stream(results, rows_of(results, stream))]
@@ -109,19 +105,24 @@ def _describe_pictures(results: Results, strips: Mapping[str, Path]) -> str:
     return f"After the whole stream, from left to right: {headings}.\n\n{shown}\n"
 
 
-def _describe_bars(results: Results) -> str:
+def describe_bars(results: Results) -> str:
+    """The table of bars, whom it compares with, and by how much what is missed is missed."""
     if not results["bars"]:
         return "The default was not among the methods that were run.\n"
     missed = [bar for bar in results["bars"] if not bar["holds"]]
     said = [_describe_miss(bar, results) for bar in missed] or ["Every one holds."]
-    return bar_table(results["bars"]) + "\n\n" + "\n".join(said) + "\n"
+    rivals = [row for row in rows_of(results, results["stream"]) if row["kind"] in RIVALS]
+    titles = "; ".join(row["title"] for row in rivals if row["method"] != results["default"])
+    others = f"*Every other* are those that take concepts one by one and were run on this stream: {titles or 'nobody'}."
+    return "\n\n".join([bar_table(results["bars"]), others, "\n".join(said)]) + "\n"
 
 
 def _describe_miss(bar: Mapping[str, Any], results: Results) -> str:
     if bar["against"] is None:
         return f"- {_capital(bar['name'])}: missed by {abs(bar['value'] - bar['goal']):.4f}."
     title = next(row["title"] for row in results["rows"] if row["method"] == bar["against"])
-    return f"- {_capital(bar['name'])}: {title} is ahead by {abs(bar['value']):.4f}."
+    ahead = f"is ahead by {abs(bar['value']):.4f}" if bar["value"] else "is level"
+    return f"- {_capital(bar['name'])}: {title} {ahead}."
 
 
 def _capital(words: str) -> str:

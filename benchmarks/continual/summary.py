@@ -75,8 +75,8 @@ def measure_cell(cell: Cell) -> dict[str, float]:
     J_generic (similarity of generic pictures to the base's).
     text_single, text_multi: CLIPScore with the prompt in class nouns; clip_i_single, clip_i_multi: 100 x CLIP-I.
     generic_text_loss: share of the base's fit of generic pictures to their text that is lost.
-    pair_present, pair_share, triple_present, triple_share: see `Jury`. parameters, stored_bytes, seconds, fuse_seconds,
-    fuse_bytes, peak_extra_bytes: for each concept.
+    pair_present, pair_share, triple_present, triple_share: see `Jury`. parameters, stored_bytes, seconds, fuse_seconds:
+    mean of the concepts; fuse_bytes, peak_extra_bytes: the most that any of them took.
     """
     last = cell["stages"][-1]
     figures: dict[str, float] = {}
@@ -128,12 +128,15 @@ def _likeness_figures(stages: Sequence[Mapping[str, Any]], judge: str) -> dict[s
 
 
 def _cost_figures(stages: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What a concept cost, mean over the concepts; a joint method's whole is shared out among them."""
+    """What a concept cost, mean over the concepts; a joint method's whole is shared out among them. Memory is the most
+    that any took, since that much must be there.
+    """
     concepts = sum(len(stage["learned"]) for stage in stages)
     names = {"trained_parameters": "parameters"}
     figures = {
         names.get(name, name): sum(stage["cost"][name] for stage in stages) / concepts for name in stages[0]["cost"]
     }
+    figures["fuse_bytes"] = float(max(stage["cost"]["fuse_bytes"] for stage in stages))
     peaks = [stage["peak_extra_bytes"] for stage in stages if stage["peak_extra_bytes"] is not None]
     return figures | ({"peak_extra_bytes": float(max(peaks))} if peaks else {})
 
@@ -146,7 +149,8 @@ def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
 
     Image alignment can be read as the cosine (CLIP-I as papers print it) and as the share of the way from the class
     noun to real pictures. A cosine is high before anything was learned, so a percentage of it is soon reached; both
-    readings have their bar. Compared with rivals, our other methods among them, is the difference to the best, whose
+    readings have their bar; so have composition's, since a base that can hardly draw two things shows both of nobody's.
+    Compared with rivals, our other methods among them, is the difference to the best, whose
     goal is 0: more is better for all but forgetting, where less is.
     """
     on_stream = {row.method: row for row in rows if row.stream == stream}
@@ -187,4 +191,5 @@ def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
         compare(f"forgetting, less than every other's, {judge}", f"{judge}_forgetting", min, less_is_better=True)
     compare("generic prompts, more like the base's than every other's", "clip_generic", max)
     compare("two concepts in a picture, more often than every other's", "pair_present", max)
+    compare("two concepts in a picture, nearer to both than every other's", "pair_share", max)
     return bars

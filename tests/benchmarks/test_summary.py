@@ -1,11 +1,14 @@
 """Rows and bars are what the cells' figures amount to."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from benchmarks.continual.summary import Bar, check_bars, measure_cell, summarise
+from benchmarks.bars import Bar
+from benchmarks.continual.page import describe_bars
+from benchmarks.continual.summary import check_bars, measure_cell, summarise
 
 
 def seen(share: float, similarity: float, confused: float | None = None) -> dict[str, Any]:
@@ -65,6 +68,9 @@ def test_costs_are_of_a_concept() -> None:
     whole = cell("joint", kept=1.0, kind="joint")
     whole["stages"] = [{**whole["stages"][1], "learned": ["a", "b"]}]
     assert measure_cell(whole)["seconds"] == pytest.approx(1.5)
+    growing = cell("fused", kept=1.0, kind="fused")
+    growing["stages"][1]["cost"] = {**growing["stages"][1]["cost"], "fuse_bytes": 30}
+    assert measure_cell(growing)["fuse_bytes"] == 30
 
 
 def test_a_joint_method_forgets_nothing_because_nothing_came_before() -> None:
@@ -93,7 +99,8 @@ def test_bars_hold_where_the_default_reaches_them() -> None:
         cell("cns+", kept=0.995, generic=0.97, present=0.8), cell("custom", kept=0.5, generic=0.8, present=0.4)
     )
     held = {name for name, bar in bars.items() if bar.holds}
-    assert bars.keys() - held == {"generic prompts, loss of text alignment"}
+    level = "two concepts in a picture, nearer to both than every other's"
+    assert bars.keys() - held == {"generic prompts, loss of text alignment", level}
     assert bars["two concepts in a picture, more often than every other's"].value == pytest.approx(0.4)
     assert bars["two concepts in a picture, more often than every other's"].against == "custom"
 
@@ -110,6 +117,24 @@ def test_joint_methods_and_bounds_are_no_rivals() -> None:
     others = [cell("custom-joint", kept=1.0, kind="joint"), cell("base", kept=1.0, kind="bound"), cell("cns", kept=0.5)]
     bars = bars_of(cell("cns+", kept=0.9), *others)
     assert bars["image alignment at the end, better than every other's, clip"].against == "cns"
+
+
+def test_the_page_says_who_was_compared_and_who_is_level() -> None:
+    cells = [
+        cell("cns+", kept=1.0, present=0.5),
+        cell("custom", kept=0.5, present=0.5),
+        cell("base", 1.0, kind="bound"),
+    ]
+    rows = summarise(cells)
+    results = {
+        "stream": "one",
+        "default": "cns+",
+        "rows": [{"method": row.method, "title": row.title, "kind": row.kind, "stream": row.stream} for row in rows],
+        "bars": [asdict(bar) for bar in check_bars(rows, "cns+", "one")],
+    }
+    said = describe_bars(results)
+    assert "were run on this stream: custom." in said
+    assert "- Two concepts in a picture, more often than every other's: custom is level." in said
 
 
 def test_without_the_default_there_are_no_bars() -> None:
