@@ -74,8 +74,6 @@ diagnosis: $(VENV)/installed ## Learnings made to fail in each way (CASES, as fa
 unlearning: $(VENV)/installed ## Measure what forgetting a concept costs the others (10 minutes on 2 cores); writes docs/unlearning.md
 	$(BIN)/python -m benchmarks.unlearning
 
-benchmark: $(VENV)/installed ## Every method, concept after concept, for hours (stopped, it goes on); writes docs/benchmark.md
-
 benchmark: $(VENV)/installed ## Every method, concept after concept, for hours; stopped, it goes on. Writes docs/benchmark.md
 	$(BIN)/python -m benchmarks.continual run --stream one --methods all
 	$(BIN)/python -m benchmarks.continual run --stream one,two --methods $(REPEATED) --repetitions 3
@@ -83,7 +81,7 @@ benchmark: $(VENV)/installed ## Every method, concept after concept, for hours; 
 
 benchmark-quick: $(VENV)/installed ## Three concepts by five methods; writes docs/benchmark-quick.md
 	$(BIN)/python -m benchmarks.continual run --stream quick --methods quick --name continual-quick
-	$(BIN)/python -m benchmarks.continual page --name continual-quick --docs docs/benchmark-quick.md
+	$(BIN)/python -m benchmarks.continual page --name continual-quick
 
 experiments: $(VENV)/installed ## The experiments that belong to the method; some thirty learnings; writes docs/experiments/
 	$(BIN)/python -m benchmarks.experiments all

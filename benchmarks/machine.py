@@ -1,5 +1,7 @@
 """What a measurement was made on, and how much memory a piece of it took."""
 
+import ctypes
+import gc
 import os
 import platform
 from collections.abc import Iterator
@@ -68,10 +70,20 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
 
 
 def _forget_peak() -> int | None:
-    """Bytes held now, after which the kernel's peak counts from here; None where it cannot be told to."""
+    """Bytes held now, after which the kernel's peak counts from here; None where it cannot be told to.
+
+    What earlier work has freed goes back to the system first: used again, it would not count as held in addition, and
+    whoever is measured second would seem to need less.
+    """
+    if not STATUS.is_file():
+        return None
+    gc.collect()
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if give_back is not None:
+        give_back(0)
     try:
         CLEAR.write_text(FORGET_PEAK)
-    except OSError:  # not Linux, or a sandbox that forbids it: memory is then not reported
+    except OSError:  # a sandbox forbids it: memory is then not reported
         return None
     return _read_status("VmRSS")
 

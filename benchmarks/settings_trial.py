@@ -18,24 +18,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from benchmarks.learning import learn_whole, renders
 from cns.base_model import BaseModel, load_base
 from cns.captions import Captioner, RetrievalCaptioner, TemplateCaptioner
 from cns.compose import Version, compose
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder, load_judge
-from cns.learning import Concept, LearningRun
+from cns.learning import Concept
 from cns.own_settings import load_learning_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.settings import LearningSettings, UnknownSetting, change_settings
 from cns.teaching import Lesson, write_captions
 from storybook import MODEL_FOLDER
-from storybook.individuals import Individual, find_individual, portraits
+from storybook.individuals import Individual, find_individual
 from storybook.likeness import find_likeness
-from storybook.world import draw
 
 PLACES = ("on the grass", "at night", "in front of a brick wall", "in the snow")
 SEEDS = 3  # pictures of each place
@@ -108,7 +107,7 @@ def run_trial(
     version: Version = untouched
     references, at_first, losses, seconds, densities, nouns = {}, {}, {}, {}, {}, {}
     for who in individuals:
-        references[who.name] = likeness.image_features(_renders(who, COMPARED_WITH, seed=77))
+        references[who.name] = likeness.image_features(renders(who, COMPARED_WITH, seed=77))
         nouns[who.name] = _similarity(base, untouched, who, who.noun, likeness, references, guidance)
         delta, seconds[who.name] = learn_one(base, version, who, settings, captioner, calibration)
         losses[who.name] = delta.report["final_loss"]
@@ -148,18 +147,12 @@ def learn_one(
     calibration: Sequence[str],
 ) -> tuple[Delta, float]:
     """Teach `version` one individual more, from five pictures: what was learned, and in how many seconds."""
-    pictures = _renders(who, LEARNED_FROM, seed=300)
+    pictures = renders(who, LEARNED_FROM, seed=300)
     started = time.monotonic()
     captions = write_captions(Lesson(who.name, who.noun, tuple(pictures)), captioner)
     concept = Concept(who.name, who.noun, tuple(pictures), captions)
-    run = LearningRun(base, version, concept, settings, calibration=calibration)
-    while not run.done:
-        run.step()
-    return run.finish(), time.monotonic() - started
-
-
-def _renders(who: Individual, count: int, seed: int) -> list[Image.Image]:
-    return [Image.fromarray(draw(scene)) for scene in portraits(who, count, seed)]
+    delta = learn_whole(base, version, concept, settings, calibration)
+    return delta, time.monotonic() - started
 
 
 def _similarity(

@@ -6,15 +6,17 @@
     python -m benchmarks.continual sweep --options drift,interference
 
 `run` learns and judges every cell that is not there yet and writes the results' JSON; stopped at any time, it goes on
-with the cell that it was in. `page` writes the docs page from the JSON alone. `tune` gives every method the same number
-of trials on the validation stream; `run` then uses the best. `sweep` changes one setting of our CNS at a time.
+with the cell that it was in. Cells and trials are kept as files in the tree, beside the results: commit them, and
+another machine goes on where this one was. `page` writes the docs page from them alone. `tune` gives every method the
+same number of trials on the validation stream; `run` then uses the best. `sweep` changes one setting of our CNS at a
+time.
 """
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,21 +26,22 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
+from benchmarks.continual.album import join_tiles
 from benchmarks.continual.laboratory import Laboratory, open_laboratory
 from benchmarks.continual.method import Budget, Method
-from benchmarks.continual.page import write_page
+from benchmarks.continual.page import strip_file, write_page
 from benchmarks.continual.registry import choose
 from benchmarks.continual.results import build_results, read_results, write_results
 from benchmarks.continual.running import Asked, answer, ask, two_bars
-from benchmarks.continual.store import CellStore
 from benchmarks.continual.streams import Stream, StreamRefused
-from benchmarks.continual.tuning import best_trial, describe_trial, draw_trials, sensitivity, sweep_trials
+from benchmarks.continual.tuning import best_trial, describe_trial, draw_trials, sensitivity, sweep_trials, tuned_alike
+from benchmarks.kept import Kept, digest_of, rounded
 from benchmarks.machine import describe_machine, library_versions
 from cns.errors import CnsError
 from cns.settings import UnknownSetting
 from storybook import MODEL_FOLDER
 
-RESULTS, WORK = Path("benchmarks/results"), Path("var/benchmark")
+RESULTS = Path("benchmarks/results")
 SWEEP = "continual_sweep.json"
 
 
@@ -56,41 +59,49 @@ def run(options: argparse.Namespace) -> None:
     laboratory = _open(options)
     streams = [_cut(laboratory, name, options) for name in options.stream.split(",")]
     budget = _budget(laboratory, options)
-    tuned = _read_tuned(options.tuned, laboratory)
+    tuned = _read_tuned(options.tuned, laboratory, budget)
     asked = ask(choose(laboratory.methods, options.methods), streams, budget, options.repetitions, tuned)
-    store = CellStore(options.work / options.name)
+    kept, out = Kept(options.results / options.name), options.results / f"{options.name}.json"
+    results: dict[str, Any] = {}
+    _show_taught(options, streams[0])
     with two_bars(len(asked), "cells") as (on_progress, on_done):
         for one in asked:
-            answer(one, laboratory, store, on_progress)
+            first = one.budget.seed == budget.seed
+            strip = strip_file(options.docs, one.stream.name, one.method.name) if first else None
+            answer(one, laboratory, kept, on_progress, strip=strip)
+            results = _collect(laboratory, kept, options, streams, budget, tuned)
+            write_results(out, results)  # after each cell, so that a run that is killed leaves what it has in order
             on_done(one.name)
-    cells = _collect(laboratory, store, streams, budget, tuned)
-    results = build_results(options.name, laboratory.base, streams[0], cells, laboratory.setup(streams[0], budget))
-    out = options.results / f"{options.name}.json"
-    write_results(out, results)
-    sys.stdout.write(f"{len(cells)} cells in {out}\n")
+    sys.stdout.write(f"{len(results['cells'])} cells in {out}\n")
     for bar in results["bars"]:
         holds = "holds" if bar["holds"] else "MISSED"
         sys.stdout.write(f"{bar['name']}: {bar['value']:.3f}, goal {bar['goal']}, {holds}\n")
 
 
+def _show_taught(options: argparse.Namespace, stream: Stream) -> None:
+    taught = strip_file(options.docs, stream.name, "taught")
+    taught.parent.mkdir(parents=True, exist_ok=True)
+    join_tiles([one.lesson.pictures[0] for one in stream.concepts]).save(taught, optimize=True)
+
+
 def _collect(
     laboratory: Laboratory,
-    store: CellStore,
+    kept: Kept,
+    options: argparse.Namespace,
     streams: Sequence[Stream],
     budget: Budget,
     tuned: Mapping[str, Mapping[str, float]],
-) -> list[dict[str, Any]]:
-    """Every finished cell of this setup, also those of earlier runs with other methods, streams or repetitions."""
+) -> dict[str, Any]:
+    """Results of every finished cell of this setup, also those of earlier runs with other methods or repetitions."""
     known = {stream.name for stream in streams}
-    others = [stream for name, stream in laboratory.streams.items() if name not in known and name != "validation"]
+    others = [stream for name, stream in laboratory.streams.items() if name not in {*known, "validation"}]
     most = 100  # repetitions looked for
-    wanted = ask(list(laboratory.methods.values()), [*streams, *others], budget, most, tuned)
-    found = [store.find(one.name, _question(laboratory, one)) for one in wanted if store.has(one.name)]
-    return [cell for cell in found if cell is not None]
-
-
-def _question(laboratory: Laboratory, asked: Asked) -> str:
-    return laboratory.question(asked.method, asked.stream, asked.budget, asked.options)
+    methods = list(laboratory.methods.values())
+    wanted = ask(methods, [*streams, *others], budget, most, tuned)
+    found = [kept.find(one.name, one.question(laboratory)) for one in wanted if kept.has(one.name)]
+    cells = [cell for cell in found if cell is not None]
+    whole = len(laboratory.streams[options.stream.split(",")[0]].concepts)
+    return build_results(options.name, streams[0], whole, methods, cells, laboratory.setup(streams[0], budget))
 
 
 def page(options: argparse.Namespace) -> None:
@@ -106,7 +117,7 @@ def tune(options: argparse.Namespace) -> None:
     methods = [method for method in choose(laboratory.methods, options.methods) if method.search_space]
     plan = {method.name: draw_trials(method, options.trials, options.seed) for method in methods}
     kept = read_results(options.tuned) if options.tuned.is_file() else {}
-    same = kept.get("setup") == laboratory.setup(stream, budget)
+    same = kept.get("setup") == rounded(laboratory.setup(stream, budget))
     entries: dict[str, Any] = dict(kept["methods"]) if same else {}
     for method, trials in _try(laboratory, methods, plan, stream, budget, options):
         best = best_trial(trials)
@@ -142,15 +153,18 @@ def _try(
     stream: Stream,
     budget: Budget,
     options: argparse.Namespace,
-) -> Any:
+) -> Iterator[tuple[Method, list[dict[str, Any]]]]:
     """Each method with its trials, described; trials that were made before are not made again."""
+    kept = Kept(options.results / "tuning")
     with two_bars(sum(len(plan[method.name]) for method in methods), "trials") as (on_progress, on_done):
         for method in methods:
             trials = []
             for number, tried in enumerate(plan[method.name]):
                 asked = Asked(method, stream, budget, tried)
-                store = CellStore(options.work / "tuning" / f"{method.name}-{number}")
-                trials.append(describe_trial(answer(asked, laboratory, store, on_progress, only_the_end=True)))
+                name = f"{stream.name}/{method.name}-{digest_of(tried)[:10]}"
+                trials.append(
+                    describe_trial(answer(asked, laboratory, kept, on_progress, name=name, only_the_end=True))
+                )
                 on_done(f"{method.name} {number}")
             yield method, trials
 
@@ -163,15 +177,15 @@ def _write_trials(path: Path, laboratory: Laboratory, stream: Stream, budget: Bu
         "setup": laboratory.setup(stream, budget),
         "concepts": [concept.name for concept in stream.concepts],
     }
-    write_results(path, {**facts, **found, "cells": []})
+    write_results(path, {**facts, **found})
 
 
-def _read_tuned(path: Path, laboratory: Laboratory) -> dict[str, dict[str, float]]:
-    """The best options of each method, if they were found on this base."""
+def _read_tuned(path: Path, laboratory: Laboratory, budget: Budget) -> dict[str, dict[str, float]]:
+    """The best options of each method, if they were found on this base with this budget."""
     if not path.is_file():
         return {}
     found = read_results(path)
-    if found["setup"]["base_id"] != laboratory.base.id:
+    if not tuned_alike(found["setup"], laboratory.setup(laboratory.streams["one"], budget)):
         return {}
     return {name: one["best"]["options"] for name, one in found["methods"].items()}
 
@@ -208,12 +222,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--judge", help="folder or hub id of a CLIP; default: the one in the base's folder")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
-    parser.add_argument("--name", default="continual", help="of the results' file and the work folder")
-    parser.add_argument("--work", type=Path, default=WORK)
+    parser.add_argument("--name", default="continual", help="of the results' file and of the folder of cells")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--tuned", type=Path, default=RESULTS / "continual_tuning.json")
-    parser.add_argument("--docs", type=Path, default=Path("docs/benchmark.md"), help="page: where it is written")
-    return parser.parse_args()
+    parser.add_argument("--docs", type=Path, help="the page; its pictures lie in the folder of its name")
+    options = parser.parse_args()
+    if options.docs is None:
+        options.docs = Path("docs") / f"{options.name.replace('continual', 'benchmark')}.md"
+    return options
 
 
 if __name__ == "__main__":

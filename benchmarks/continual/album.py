@@ -1,7 +1,5 @@
 """All pictures of one stage, and the few of them that go on a contact sheet."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +12,7 @@ from benchmarks.continual.streams import Composition, Stream
 from cns.denoise import GenerationRequest, to_pictures
 
 SHEET_COMPOSITIONS, SHEET_GENERIC = 4, 2
-QUALITY = 85
-"""Of the WebP in which a sheet's tiles are kept: no difference can be seen at this size."""
+TILE_PX, COLOURS = 64, 256
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def paint_album(
 
 def sheet_headings(stream: Stream) -> list[str]:
     """What stands above the columns of a contact sheet of a whole stream."""
-    subjects = {one.name: f"<{one.name}>" for one in stream.concepts}
+    subjects = {one.name: one.subject for one in stream.concepts}
     return [
         *(one.prompts[1].about(one.subject) for one in stream.concepts),
         *(one.about(subjects) for one in stream.compositions[:SHEET_COMPOSITIONS]),
@@ -68,21 +65,11 @@ def sheet_tiles(stream: Stream, asking: Asking, album: Album) -> list[Tensor]:
     ]
 
 
-def pack_tiles(tiles: Sequence[Tensor] | Sequence[Image.Image]) -> str:
-    """Pictures of one size side by side, as the text of a WebP file in base 64, so that JSON can hold it."""
+def join_tiles(tiles: Sequence[Tensor] | Sequence[Image.Image]) -> Image.Image:
+    """Pictures side by side, each `TILE_PX` wide and high, in the colours that they need most: small enough to keep."""
     pictures = [tile if isinstance(tile, Image.Image) else to_pictures([tile])[0] for tile in tiles]
-    width, height = pictures[0].size
-    strip = Image.new("RGB", (width * len(pictures), height))
+    strip = Image.new("RGB", (TILE_PX * len(pictures), TILE_PX))
     for place, picture in enumerate(pictures):
-        strip.paste(picture, (place * width, 0))
-    data = io.BytesIO()
-    strip.save(data, "WEBP", quality=QUALITY, method=6)
-    return base64.b64encode(data.getvalue()).decode("ascii")
-
-
-def unpack_tiles(packed: str, count: int) -> list[Image.Image]:
-    """The `count` pictures that `pack_tiles` put side by side."""
-    with Image.open(io.BytesIO(base64.b64decode(packed)), formats=("WEBP",)) as opened:
-        strip = opened.convert("RGB")
-    width = strip.width // count
-    return [strip.crop((place * width, 0, (place + 1) * width, strip.height)) for place in range(count)]
+        fitting = picture if picture.size == (TILE_PX, TILE_PX) else picture.resize((TILE_PX, TILE_PX))
+        strip.paste(fitting, (place * TILE_PX, 0))
+    return strip.quantize(COLOURS)

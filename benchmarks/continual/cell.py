@@ -6,7 +6,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
 
-from benchmarks.continual.album import Album, pack_tiles, sheet_tiles
+from PIL import Image
+
+from benchmarks.continual.album import Album, join_tiles, sheet_tiles
 from benchmarks.continual.judging import Jury
 from benchmarks.continual.method import Budget, JointLearner, Learner, Lesson, Method, Painter
 from benchmarks.machine import peak_memory
@@ -23,12 +25,11 @@ def run_cell(
     *,
     only_the_end: bool = False,
     on_progress: OnProgress = no_progress,
-) -> dict[str, Any]:
-    """Run it whole; returns {stages, sheet} for JSON.
+) -> tuple[list[dict[str, Any]], Image.Image]:
+    """Run it whole; returns its stages, for JSON, and a strip of a few pictures of the last one.
 
     A stage is {learned, cost, peak_extra_bytes, judging_seconds, concepts, generic, compositions}: one after every
     concept, or a single one with `only_the_end`. Joint methods and bounds have one, as nothing comes before their end.
-    sheet: a few pictures of the last stage, as `benchmarks.continual.album.pack_tiles` packs them.
     """
     lessons = [concept.lesson for concept in jury.stream.concepts]
     learner = method.start(base, budget, options)
@@ -53,7 +54,7 @@ def run_cell(
         stages.append(stage)
     if album is None:
         raise ValueError("A stream without concepts cannot be learned.")
-    return {"stages": stages, "sheet": pack_tiles(sheet_tiles(jury.stream, jury.asking, album))}
+    return stages, join_tiles(sheet_tiles(jury.stream, jury.asking, album))
 
 
 def _groups(method: Method, lessons: list[Lesson]) -> list[list[Lesson]]:

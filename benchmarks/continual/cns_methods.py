@@ -4,15 +4,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.continual.method import Budget, Cost, Lesson, Method, OnStep, Painter, no_steps
+from benchmarks.learning import learn_whole
 from cns.base_model import BaseModel
 from cns.compose import compose
 from cns.delta import Delta
-from cns.learning import Concept, LearningRun
+from cns.learning import Concept
 from cns.selection import ConceptMasks, Selector, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings, change_settings
 from cns.text import TextFeatures
@@ -34,18 +36,15 @@ class CnsLearner:
     def learn(self, lesson: Lesson, on_step: OnStep = no_steps) -> Cost:
         started = time.monotonic()
         concept = Concept(lesson.name, lesson.class_noun, lesson.pictures, lesson.captions)
-        run = LearningRun(
+        delta = learn_whole(
             self.base,
             compose(self.base, self.deltas),
             concept,
             self.settings,
-            calibration=self.calibration,
+            self.calibration,
             selector=self.selector,
+            on_step=on_step,
         )
-        while not run.done:
-            run.step()
-            on_step(run.steps_done, self.settings.steps)
-        delta = run.finish()
         self.deltas.append(delta)
         trained = delta.size + sum(vector.numel() for vector in delta.token_vectors)
         return Cost(trained, len(delta.to_bytes()), time.monotonic() - started)
@@ -117,7 +116,8 @@ def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple
         random: bool = False,
     ) -> Method:
         start = partial(_start, settings, tuple(calibration), fixed, random)
-        return Method(name, title, FAMILY, "sequential", start, options, space)
+        given = _given(settings, calibration, {**options, **fixed}, fixed)
+        return Method(name, title, FAMILY, "sequential", start, options, space, given)
 
     return (
         method("cns+", "CNS with drift and interference guards (ours)", guarded, {**tried, **guarding}, {}),
@@ -162,7 +162,21 @@ def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str])
         now = getattr(selection, name) if hasattr(selection, name) else getattr(settings, name)
         options[name] = CHOICES[name].index(now) if name in CHOICES else float(now)
     start = partial(_start, settings, tuple(calibration), {}, False)
-    return Method("cns-every-setting", "CNS, every setting (ours)", FAMILY, "sequential", start, options, space)
+    given = _given(settings, calibration, options, {})
+    return Method("cns-every-setting", "CNS, every setting (ours)", FAMILY, "sequential", start, options, space, given)
+
+
+def _given(
+    settings: LearningSettings, calibration: Sequence[str], decided: Mapping[str, float], fixed: Mapping[str, float]
+) -> dict[str, Any]:
+    """What these methods take from the base besides their options and the budget, so that a default of one of them that
+    changes is no reason to run the others again.
+    """
+    own = settings.to_json()
+    selection = {name: value for name, value in own.pop("selection").items() if name not in decided}
+    budget = {field.name for field in fields(Budget)}
+    learning = {name: value for name, value in own.items() if name not in decided and name not in budget}
+    return {"learning": learning, "selection": selection, "fixed": dict(fixed), "calibration": list(calibration)}
 
 
 def _without(options: Mapping[str, float], *names: str) -> dict[str, float]:

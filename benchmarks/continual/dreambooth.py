@@ -1,13 +1,11 @@
 """DreamBooth (Ruiz et al. 2023, arXiv 2208.12242): the whole UNet is trained, with or without a prior of the class.
 
 Its identifier is a token of its own whose vector is trained too, as every other method's is. The prior's pictures are
-made by the untouched base from the captions with the class noun alone; as many of them as of the concept's go along in
-every step, and making them counts as time to learn.
+made from the captions with the class noun alone: see `prior`.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -23,26 +21,21 @@ from benchmarks.continual.method import (
     no_steps,
     plain_version,
 )
+from benchmarks.continual.prior import Prior
 from benchmarks.continual.textual_inversion import TOKEN_BYTES
-from benchmarks.continual.training import Beside, Trainable, prepare_examples, token_parameters, train
+from benchmarks.continual.training import Trainable, prepare_examples, token_parameters, train
 from cns.base_model import BaseModel
-from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.settings import LearningSettings
 from cns.text import TokenVectors
 
-PRIOR_SEEDS = 40_000  # from here on, so that no picture of the prior starts from the noise of one that is judged
-
 
 class DreamBooth:
-    """A UNet of its own, trained on and on, and a vector for each concept.
-
-    prior_pictures: how many pictures of its class go with a concept; 0 for no prior. prior_weight: of their loss.
-    """
+    """A UNet of its own, trained on and on, and a vector for each concept; with a prior where the options have one."""
 
     def __init__(self, base: BaseModel, budget: Budget, options: Mapping[str, float], guidance: float) -> None:
-        self.base, self.budget, self.guidance = base, budget, guidance
+        self.base, self.budget = base, budget
         self.lr_weights, self.lr_token = options["lr_weights"], options["lr_token"]
-        self.prior_pictures, self.prior_weight = int(options.get("prior_pictures", 0)), options.get("prior_weight", 0.0)
+        self.prior = Prior(int(options.get("prior_pictures", 0)), options.get("prior_weight", 0.0), guidance)
         self.weights: Mapping[str, Tensor] = {}
         self.tokens: dict[str, TokenVectors] = {}
 
@@ -63,10 +56,7 @@ class DreamBooth:
             lambda: keys_and_values,
             unet=lambda: weights,
         )
-        beside = None
-        if self.prior_pictures:
-            prior = [self._paint_prior(lesson, number) for number, lesson in enumerate(lessons)]
-            beside = Beside(prepare_examples(self.base, prior, self.budget), self.prior_weight)
+        beside = self.prior.paint(self.base, lessons, self.budget, len(self.tokens))
         examples = prepare_examples(self.base, lessons, self.budget)
         train(self.base, examples, self.budget, trainable, concepts=len(lessons), beside=beside, on_step=on_step)
         self.weights = {name: weight.detach() for name, weight in weights.items()}
@@ -74,18 +64,6 @@ class DreamBooth:
         numbers = sum(vector.numel() for vector in vectors)
         stored = WEIGHT_BYTES * (trainable.size - numbers) + TOKEN_BYTES * numbers
         return Cost(trainable.size, stored, time.monotonic() - started)
-
-    def _paint_prior(self, lesson: Lesson, number: int) -> Lesson:
-        """Pictures of the class by the untouched base, each with the caption that it was made from."""
-        plain = [caption.replace(f"{lesson.token} ", "") for caption in lesson.captions]
-        captions = tuple(plain[place % len(plain)] for place in range(self.prior_pictures))
-        first = PRIOR_SEEDS + self.prior_pictures * (len(self.tokens) + number)
-        requests = [
-            GenerationRequest(caption, seed=first + place, guidance=self.guidance)
-            for place, caption in enumerate(captions)
-        ]
-        made = to_pictures(generate(self.base, plain_version(self.base), requests))
-        return replace(lesson, pictures=tuple(made), captions=captions)
 
     def painter(self) -> Painter:
         base = altered_base(self.base, self.weights) if self.weights else self.base

@@ -1,14 +1,10 @@
-"""The benchmark's figures, from its results alone: curves over the stream, compositions, the contact sheet."""
+"""The benchmark's figures, from its results alone: curves over the stream, and compositions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
-from PIL import Image
-
-from benchmarks.continual.album import unpack_tiles
 from benchmarks.svg import Bar, Line, bar_chart, line_chart
-from storybook.demo_sheet import SheetColumn, SheetRow, draw_sheet
 
 OfStage = Callable[[Mapping[str, Any]], float]
 
@@ -84,19 +80,3 @@ def _bars(results: Mapping[str, Any], figure: str) -> list[Bar]:
 def _rows(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Those of the main stream."""
     return [row for row in results["rows"] if row["stream"] == results["stream"]]
-
-
-def draw_contact_sheet(results: Mapping[str, Any]) -> Image.Image:
-    """A row of pictures for each method after the whole stream; above them what was taught."""
-    headings: Sequence[str] = results["sheet"]["headings"]
-    concepts = len(results["concepts"])
-    taught: list[Image.Image | None] = [*unpack_tiles(results["sheet"]["taught"], concepts)]
-    rows = [SheetRow("taught", "one of the pictures", taught + [None] * (len(headings) - concepts))]
-    for cell in results["cells"]:
-        if "sheet" in cell:
-            rows.append(SheetRow(cell["method"], cell["title"], unpack_tiles(cell["sheet"], len(headings))))
-    groups = [*(one["name"] for one in results["concepts"])]
-    compositions = sum("generic" not in heading and "<" in heading for heading in headings[concepts:])
-    groups += ["together"] * compositions + ["generic"] * (len(headings) - concepts - compositions)
-    columns = [SheetColumn(heading, group) for heading, group in zip(headings, groups, strict=True)]
-    return draw_sheet(columns, rows, taught[0].width if taught[0] else 64)

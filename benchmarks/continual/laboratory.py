@@ -1,18 +1,19 @@
 """What a run needs and loads once: the base, its judges, its own settings, its methods and the streams."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.continual.asking import Asking
 from benchmarks.continual.cns_methods import cns_in_every_setting
+from benchmarks.continual.digest import stream_digest
 from benchmarks.continual.judging import CLIP, MEASURES, Judges, Jury
 from benchmarks.continual.method import Budget, Method
 from benchmarks.continual.registry import all_methods
-from benchmarks.continual.store import digest_of, stream_digest
 from benchmarks.continual.storybook_streams import storybook_streams
 from benchmarks.continual.streams import Stream, StreamRefused, load_stream
+from benchmarks.kept import digest_of
 from cns.base_model import BaseModel, load_base
 from cns.captions import RetrievalCaptioner
 from cns.judge import load_judge
@@ -64,7 +65,7 @@ class Laboratory:
             "method": method.name,
             "options": dict(options),
             "seed": budget.seed,
-            "settings": self.settings.to_json(),
+            "given": dict(method.given),
         }
         return digest_of({**self.setup(stream, budget), **own})
 
@@ -87,13 +88,14 @@ def open_laboratory(
         raise StreamRefused("The storybook's streams are for the storybook base: name your own pictures by --concepts.")
     clip = load_judge(judge or base_folder / CLIP, device)
     settings = load_learning_settings(base_folder)
-    generation, calibration = load_generation_settings(base_folder), load_calibration_prompts(base_folder)
+    generation = load_generation_settings(base_folder)
     if concepts is None:
         streams = storybook_streams()
     else:
         captioner = RetrievalCaptioner(clip, load_phrase_bank(base_folder))
         one = load_stream("one", concepts, captioner, load_generic_prompts(base_folder), base_folder)
         streams = {"one": one, "two": one.reversed("two")}
+    calibration = _unjudged(load_calibration_prompts(base_folder), streams)
     return Laboratory(
         base,
         Judges(clip, find_likeness(base_folder)),
@@ -103,3 +105,11 @@ def open_laboratory(
         cns_in_every_setting(settings, calibration),
         streams,
     )
+
+
+def _unjudged(prompts: Sequence[str], streams: Mapping[str, Stream]) -> tuple[str, ...]:
+    """`prompts` without those that generic ability is judged by: a method that is shown general prompts, as ours are,
+    must not be shown these.
+    """
+    judged = {prompt for stream in streams.values() for prompt in stream.generic_prompts}
+    return tuple(prompt for prompt in prompts if prompt not in judged)

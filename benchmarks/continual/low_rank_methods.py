@@ -9,6 +9,7 @@ from benchmarks.continual.orthogonal_adaptation import OrthogonalAdaptation
 from cns.settings import LearningSettings
 
 RANK = 4
+"""Where the search begins. Published adapters have 4 to 20 of widths six times the storybook's."""
 
 
 def low_rank_methods(settings: LearningSettings) -> tuple[Method, ...]:
@@ -28,6 +29,7 @@ def low_rank_methods(settings: LearningSettings) -> tuple[Method, ...]:
     ) -> Method:
         rates = {"lr_weights": 0.2 * settings.lr_weights, "lr_token": 0.2 * settings.lr_token}
         tried = {
+            "rank": (RANK, 2 * RANK, 4 * RANK),
             "lr_weights": tuple(settings.lr_weights * factor for factor in (0.05, 0.1, 0.2, 0.5, 1.0)),
             "lr_token": tuple(settings.lr_token * factor for factor in (0.05, 0.2, 0.5, 1.0)),
         }

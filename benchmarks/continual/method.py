@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from PIL import Image
 from torch import Tensor
@@ -187,7 +187,8 @@ class Method:
     name: for commands and files ("lora-merged"). title: for tables ("LoRA, merged"). family: methods of one colour in
     charts ("low rank"). kind: see `Kind`; only "joint" methods start a `JointLearner`.
     options: every number of its own with the value it is run with. search_space: the values that tuning tries for some
-    of them. Options given to `start` are always complete: see `with_options`.
+    of them. Options given to `start` are always complete: see `with_options`. given: what else decides what it learns,
+    as plain facts; cells that were run with another are run again.
     """
 
     name: str
@@ -197,6 +198,7 @@ class Method:
     start: Start
     options: Mapping[str, float] = field(default_factory=dict)
     search_space: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def with_options(self, changes: Mapping[str, float]) -> dict[str, float]:
         """All options, some of them changed. Raises KeyError for one that this method does not have."""

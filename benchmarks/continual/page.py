@@ -1,11 +1,15 @@
-"""The benchmark's page in the docs, written from its results alone."""
+"""The benchmark's page in the docs, written from its results and its cells' pictures alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.continual.figures import best_judge, draw_charts, draw_contact_sheet
+from benchmarks.bars import bar_table
+from benchmarks.continual.caveats import describe_caveats, rows_of
+from benchmarks.continual.figures import best_judge, draw_charts
 from benchmarks.continual.settings_page import describe_settings, describe_sweep
+from benchmarks.continual.summary import RIVALS
+from benchmarks.markdown import make_table
 from cns.history_folder import write_atomically
 
 Results = Mapping[str, Any]
@@ -26,29 +30,45 @@ def write_page(path: Path, results: Results, tuning: Results | None = None, swee
     charts = draw_charts(results)
     for name, chart in charts.items():
         write_atomically(folder / f"{name}.svg", chart.encode())
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_contact_sheet(results).save(folder / "sheet.png", optimize=True)
-    write_atomically(path, describe(results, tuning, sweep, list(charts), folder.name).encode())
+    rows = {"taught": "what was taught"} | {row["method"]: row["title"] for row in rows_of(results, results["stream"])}
+    strips = {
+        title: strip_file(Path(folder.name), results["stream"], method)
+        for method, title in rows.items()
+        if strip_file(path, results["stream"], method).is_file()
+    }
+    write_atomically(path, describe(results, tuning, sweep, list(charts), strips, folder.name).encode())
+
+
+def strip_file(page: Path, stream: str, method: str) -> Path:
+    """Where a method's pictures of a stream's end lie: in the folder of the page's name, written with its cell."""
+    return page.with_suffix("") / f"{stream}-{method}.png"
 
 
 def describe(
-    results: Results, tuning: Results | None, sweep: Results | None, charts: Sequence[str], folder: str
+    results: Results,
+    tuning: Results | None,
+    sweep: Results | None,
+    charts: Sequence[str],
+    strips: Mapping[str, Path],
+    folder: str,
 ) -> str:
-    """The page's Markdown. charts: names of the SVG files in its `folder`."""
+    """The page's Markdown. charts: names of the SVG files in its `folder`. strips: title -> its pictures, likewise."""
     parts = [
         "# Concept after concept, by every method\n",
-        f"Written by `python -m benchmarks.continual page` from `benchmarks/results/{results['name']}.json`; "
-        "not to be edited.\n",
+        f"Written by `python -m benchmarks.continual page` from `benchmarks/results/{results['name']}.json` and the "
+        f"cells under `benchmarks/results/{results['name']}/`; not to be edited.\n",
         _describe_setup(results),
+        "## How to read it\n",
+        describe_caveats(results, tuning),
         "## What the default has to reach\n",
-        _describe_bars(results),
+        describe_bars(results),
     ]
     for stream in dict.fromkeys(row["stream"] for row in results["rows"]):
-        rows = [row for row in results["rows"] if row["stream"] == stream]
-        parts += [f"## The table, stream {stream}\n", _describe_stream(results, rows)]
+        parts += [f"## The table, stream {stream}\n", _describe_stream(results, rows_of(results, stream))]
     if charts:
         parts += ["## Curves\n", *(f"![{name}]({folder}/{name}.svg)\n" for name in charts)]
-    parts += ["## Pictures\n", f"After the whole stream, one row a method.\n\n![contact sheet]({folder}/sheet.png)\n"]
+    if strips:
+        parts += ["## Pictures\n", _describe_pictures(results, strips)]
     parts += ["## Settings\n", describe_settings(results, tuning)]
     if sweep is not None and sweep["setup"]["base_id"] == results["setup"]["base_id"]:
         parts += ["## What each setting of ours does\n", describe_sweep(sweep)]
@@ -56,38 +76,53 @@ def describe(
 
 
 def _describe_setup(results: Results) -> str:
-    budget, machine, concepts = results["setup"]["budget"], results["machine"], results["concepts"]
+    budget, concepts = results["setup"]["budget"], results["concepts"]
     names = ", ".join(f"{one['name']} ({one['noun']})" for one in concepts)
     twins = [f"{one['name']} and {one['twin']}" for one in concepts if one["twin"] and one["name"] < one["twin"]]
     alike = f" Alike on purpose: {'; '.join(twins)}." if twins else ""
-    device = machine.get("gpu", f"{machine['cores']} cores, {machine['threads']} threads of torch")
-    libraries = ", ".join(f"{name} {release}" for name, release in results["libraries"].items())
+    libraries = " or ".join(
+        ", ".join(f"{name} {release}" for name, release in one.items()) for one in results["libraries"]
+    )
     return (
         f"{len(concepts)} concepts, learned in this order: {names}.{alike} Every method has the same pictures, "
         f"captions and {budget['steps']} steps of {budget['batch']} for each concept; joint methods have that times "
         "the number of concepts. They are judged by other pictures than those learned from.\n\n"
-        f"Base `{results['setup']['base_id'][:12]}`, {machine['device']}: {device}; {libraries}.\n"
+        f"Base `{results['setup']['base_id'][:12]}`; {' or '.join(map(describe_device, results['machines']))}; "
+        f"{libraries}.\n"
     )
 
 
-def _describe_bars(results: Results) -> str:
+def describe_device(machine: Mapping[str, Any]) -> str:
+    """A machine in a few words."""
+    cores = f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads of torch"
+    return str(machine.get("gpu", cores))
+
+
+def _describe_pictures(results: Results, strips: Mapping[str, Path]) -> str:
+    """One strip a row, as they lie beside the page."""
+    headings = "; ".join(f"{number}. {heading}" for number, heading in enumerate(results["headings"], start=1))
+    shown = make_table(("method", ""), [(title, f"![{title}]({file.as_posix()})") for title, file in strips.items()], 2)
+    return f"After the whole stream, from left to right: {headings}.\n\n{shown}\n"
+
+
+def describe_bars(results: Results) -> str:
+    """The table of bars, whom it compares with, and by how much what is missed is missed."""
     if not results["bars"]:
         return "The default was not among the methods that were run.\n"
-    lines = ["| what | measured | goal | holds |", "|---|---|---|---|"]
-    for bar in results["bars"]:
-        goal = f"{bar['goal']:g}" if bar["against"] is None else f"better than `{bar['against']}`, the best other"
-        value = f"{bar['value']:.4f}" if bar["against"] is None else f"{bar['value']:+.4f}"
-        lines.append(f"| {bar['name']} | {value} | {goal} | {'yes' if bar['holds'] else '**no**'} |")
     missed = [bar for bar in results["bars"] if not bar["holds"]]
     said = [_describe_miss(bar, results) for bar in missed] or ["Every one holds."]
-    return "\n".join(lines) + "\n\n" + "\n".join(said) + "\n"
+    rivals = [row for row in rows_of(results, results["stream"]) if row["kind"] in RIVALS]
+    titles = "; ".join(row["title"] for row in rivals if row["method"] != results["default"])
+    others = f"*Every other* are those that take concepts one by one and were run on this stream: {titles or 'nobody'}."
+    return "\n\n".join([bar_table(results["bars"]), others, "\n".join(said)]) + "\n"
 
 
 def _describe_miss(bar: Mapping[str, Any], results: Results) -> str:
     if bar["against"] is None:
         return f"- {_capital(bar['name'])}: missed by {abs(bar['value'] - bar['goal']):.4f}."
     title = next(row["title"] for row in results["rows"] if row["method"] == bar["against"])
-    return f"- {_capital(bar['name'])}: {title} is ahead by {abs(bar['value']):.4f}."
+    ahead = f"is ahead by {abs(bar['value']):.4f}" if bar["value"] else "is level"
+    return f"- {_capital(bar['name'])}: {title} {ahead}."
 
 
 def _capital(words: str) -> str:
@@ -118,6 +153,7 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
         ("the same, CLIP", "clip_final", 1.0, 3),
         ("forgotten", f"{judge}_forgetting", 1.0, 3),
         ("forgotten, CLIP", "clip_forgetting", 1.0, 3),
+        ("forgotten of the way", f"{judge}_forgetting_way", 1.0, 3),
         ("backward transfer", f"{judge}_transfer", 1.0, 3),
         ("generic like the base's", "clip_generic", 1.0, 3),
         ("generic text lost", "generic_text_loss", 1.0, 3),
@@ -134,7 +170,8 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
             _table(rows, COLUMNS_LIKE_THE_PAPER),
             f"Image alignment is the share of the way from the class noun's pictures on the untouched base (0) to real "
             f"held-out ones (1), seen by {_JUDGES[judge]}; *forgotten* is the share of the similarity right after "
-            "learning that is lost at the end. *Two together*: pictures in which each part is nearest to its own "
+            "learning that is lost at the end, *of the way* the same of that share. *Two together*: pictures in which "
+            "each part is nearest to its own "
             "concept and half of the way to it; *two, how near* is the mean of that way.\n",
             _table(rows, columns),
             "What a concept costs:\n",
@@ -150,13 +187,15 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, 
     """One line a method. columns: heading, figure, factor, decimals; a column that nobody has is left out."""
     shown = [column for column in columns if any(column[1] in row["figures"] for row in rows)]
     lines = [
-        "| method | learned | runs | " + " | ".join(heading for heading, *_ in shown) + " |",
-        "|---|---|---|" + "---|" * len(shown),
+        (
+            row["title"],
+            KINDS[row["kind"]],
+            row["repetitions"],
+            *(_cell(row["figures"].get(figure), factor, decimals) for _, figure, factor, decimals in shown),
+        )
+        for row in rows
     ]
-    for row in rows:
-        cells = [_cell(row["figures"].get(figure), factor, decimals) for _, figure, factor, decimals in shown]
-        lines.append(f"| {row['title']} | {KINDS[row['kind']]} | {row['repetitions']} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return make_table(("method", "learned", "runs", *(heading for heading, *_ in shown)), lines, words=2) + "\n"
 
 
 def _cell(figure: Mapping[str, float | None] | None, factor: float, decimals: int) -> str:

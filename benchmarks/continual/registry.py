@@ -25,7 +25,7 @@ def all_methods(settings: LearningSettings, calibration: Sequence[str], guidance
     methods = (
         *cns_methods(settings, calibration),
         *textual_inversion_methods(settings),
-        *custom_diffusion_methods(settings),
+        *custom_diffusion_methods(settings, guidance),
         *dreambooth_methods(settings, guidance),
         *low_rank_methods(settings),
         BASE_ALONE,

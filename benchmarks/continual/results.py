@@ -1,49 +1,51 @@
-"""The committed results of a run: machine, libraries, every cell's raw figures, rows and bars, in one JSON."""
+"""The committed results of a run: rows, bars and the cells they are made from, in one JSON beside the cells."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.continual.album import pack_tiles, sheet_headings
+from benchmarks.continual.album import sheet_headings
+from benchmarks.continual.method import Method
 from benchmarks.continual.streams import Stream
 from benchmarks.continual.summary import check_bars, summarise
-from benchmarks.machine import describe_machine, library_versions
-from cns.base_model import BaseModel
+from benchmarks.kept import rounded
 from cns.history_folder import write_atomically
 
 DEFAULT_METHOD = "cns+"
-DIGITS = 5
-"""Significant digits of raw figures: finer than any repetition repeats."""
 
 
 def build_results(
-    name: str, base: BaseModel, stream: Stream, cells: Sequence[Mapping[str, Any]], setup: Mapping[str, Any]
+    name: str,
+    stream: Stream,
+    whole: int,
+    methods: Sequence[Method],
+    cells: Sequence[Mapping[str, Any]],
+    setup: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """stream: the one that the bars and the sheet are about. Sheets of its first repetition are kept, no others."""
+    """stream: the one that the bars and the pictures are about. whole: how many concepts it has when it is not cut.
+
+    methods: all that there are, so that the page can say which of them were not run. cells: at least one.
+    """
     rows = summarise(cells)
     main = stream.name if any(cell["stream"] == stream.name for cell in cells) else cells[0]["stream"]
-    first_seed = min(cell["seed"] for cell in cells)
-    kept = [
-        {key: value for key, value in cell.items() if key != "sheet" or _on_sheet(cell, main, first_seed)}
-        for cell in cells
-    ]
+    measured = {row.method for row in rows if row.stream == main}
     return {
         "name": name,
-        "machine": describe_machine(base.device),
-        "libraries": library_versions(),
+        "machines": [json.loads(one) for one in dict.fromkeys(json.dumps(cell["machine"]) for cell in cells)],
+        "libraries": [json.loads(one) for one in dict.fromkeys(json.dumps(cell["libraries"]) for cell in cells)],
         "setup": dict(setup),
         "stream": main,
+        "whole": whole,
         "default": DEFAULT_METHOD,
         "concepts": [
             {"name": one.name, "noun": one.class_noun, "twin": one.twin, "a_thing": one.a_thing}
             for one in stream.concepts
         ],
-        "sheet": {
-            "headings": sheet_headings(stream),
-            "taught": pack_tiles([one.lesson.pictures[0] for one in stream.concepts]),
-        },
-        "bars": [bar.to_json() for bar in check_bars(rows, DEFAULT_METHOD, main)],
+        "headings": sheet_headings(stream),
+        "not_run": [method.title for method in methods if method.name not in measured],
+        "bars": [asdict(bar) for bar in check_bars(rows, DEFAULT_METHOD, main)],
         "rows": [
             {
                 "method": row.method,
@@ -56,33 +58,19 @@ def build_results(
             }
             for row in rows
         ],
-        "cells": kept,
+        "cells": list(cells),
     }
 
 
-def _on_sheet(cell: Mapping[str, Any], stream: str, seed: int) -> bool:
-    return bool(cell["stream"] == stream and cell["seed"] == seed)
-
-
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """As JSON with one line for each cell, so that a changed one is one changed line."""
-    rounded = _rounded(results)
-    cells = ",\n".join(json.dumps(cell, allow_nan=False) for cell in rounded.pop("cells"))
-    head = json.dumps(rounded, indent=1, allow_nan=False).removesuffix("\n}")
-    write_atomically(path, f'{head},\n "cells": [\n{cells}\n ]\n}}\n'.encode())
+    """As JSON. Cells are named by their files, which lie in the folder of the same name, and not written twice."""
+    named = [f"{cell['stream']}/{cell['method']}-{cell['seed']}" for cell in results.get("cells", ())]
+    written = {**rounded(results), "cells": named} if "cells" in results else rounded(results)
+    write_atomically(path, (json.dumps(written, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """What `write_results` wrote."""
+    """What `write_results` wrote, with the cells as they now lie in their folder."""
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return results
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, Mapping):
-        return {key: _rounded(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(part) for part in value]
-    return value
+    files = [path.with_suffix("") / f"{name}.json" for name in results.get("cells", ())]
+    return {**results, "cells": [json.loads(file.read_text(encoding="utf-8")) for file in files]}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.continual.cell import run_cell
 from benchmarks.continual.laboratory import Laboratory
 from benchmarks.continual.method import Budget, Method
-from benchmarks.continual.store import CellStore
 from benchmarks.continual.streams import Stream
+from benchmarks.kept import Kept
+from benchmarks.machine import describe_machine, library_versions
 from cns.teaching import OnProgress, no_progress
 
 
@@ -29,6 +31,10 @@ class Asked:
     def name(self) -> str:
         """Of its file: the stream's folder, the method, the seed."""
         return f"{self.stream.name}/{self.method.name}-{self.budget.seed}"
+
+    def question(self, laboratory: Laboratory) -> str:
+        """See `Laboratory.question`."""
+        return laboratory.question(self.method, self.stream, self.budget, self.options)
 
 
 def ask(
@@ -48,17 +54,38 @@ def ask(
 
 
 def answer(
-    asked: Asked, laboratory: Laboratory, store: CellStore, on_progress: OnProgress = no_progress, **more: Any
+    asked: Asked,
+    laboratory: Laboratory,
+    kept: Kept,
+    on_progress: OnProgress = no_progress,
+    *,
+    name: str | None = None,
+    strip: Path | None = None,
+    only_the_end: bool = False,
 ) -> dict[str, Any]:
-    """The cell from the store, or run and then kept there. more: see `run_cell`."""
-    question = laboratory.question(asked.method, asked.stream, asked.budget, asked.options)
-    found = store.find(asked.name, question)
+    """The cell as it was kept, or run and then kept.
+
+    name: of its file, in the place of its own. strip: where its pictures go. only_the_end: see `run_cell`.
+    """
+    name, question = name or asked.name, asked.question(laboratory)
+    found = kept.find(name, question)
     if found is not None:
         return found
     on_progress("the base's own pictures", 0, 1)
     jury = laboratory.jury(asked.stream)
-    ran = run_cell(asked.method, laboratory.base, jury, asked.budget, asked.options, on_progress=on_progress, **more)
     method = asked.method
+    stages, tiles = run_cell(
+        method,
+        laboratory.base,
+        jury,
+        asked.budget,
+        asked.options,
+        only_the_end=only_the_end,
+        on_progress=on_progress,
+    )
+    if strip is not None:
+        strip.parent.mkdir(parents=True, exist_ok=True)
+        tiles.save(strip, optimize=True)
     facts = {
         "stream": asked.stream.name,
         "method": method.name,
@@ -67,9 +94,11 @@ def answer(
         "kind": method.kind,
         "seed": asked.budget.seed,
         "options": dict(asked.options),
+        "machine": describe_machine(laboratory.base.device),
+        "libraries": library_versions(),
         "setup": laboratory.setup(asked.stream, asked.budget),
     }
-    return store.put(asked.name, question, {**facts, **ran})
+    return kept.put(name, question, {**facts, "stages": stages})
 
 
 @contextmanager

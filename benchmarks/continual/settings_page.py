@@ -3,43 +3,51 @@
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.continual.tuning import tuned_alike
+from benchmarks.markdown import make_table
+
 Results = Mapping[str, Any]
 
 
 def describe_settings(results: Results, tuning: Results | None) -> str:
     """The options that each method was run with, and what their search found where it was on this base."""
-    lines = ["| method | options |", "|---|---|"]
     options = {cell["method"]: (cell["title"], cell["options"]) for cell in results["cells"]}
-    for title, chosen in options.values():
-        said = ", ".join(f"`{name}` {value:g}" for name, value in chosen.items()) or "none"
-        lines.append(f"| {title} | {said} |")
-    table = "\n".join(lines) + "\n"
-    if tuning is None or tuning["setup"]["base_id"] != results["setup"]["base_id"]:
+    said = [
+        (title, ", ".join(f"`{name}` {value:g}" for name, value in chosen.items()) or "none")
+        for title, chosen in options.values()
+    ]
+    table = make_table(("method", "options"), said, words=2) + "\n"
+    if tuning is None or not tuned_alike(tuning["setup"], results["setup"]):
         return "Not tuned: every method has its defaults.\n\n" + table
     tuned = tuning["methods"]
     counts = ", ".join(f"{one['title']}: {len(one['trials'])}" for one in tuned.values())
-    evidence = [
+    told = (
         f"Chosen by `python -m benchmarks.continual tune` on other concepts ({', '.join(tuning['concepts'])}); "
-        f"trials: {counts}. What matters most to each, by how far the mean scores of its values lie apart:\n",
-        "| method | best score | settings by their effect |",
-        "|---|---|---|",
+        f"trials: {counts}. What matters most to each, by how far the mean scores of its values lie apart:\n"
+    )
+    effects = [
+        (
+            one["title"],
+            ", ".join(f"`{name}` {found['range']:.3f}" for name, found in one["sensitivity"].items()),
+            one["best"]["score"],
+        )
+        for one in tuned.values()
     ]
-    for one in tuned.values():
-        effects = ", ".join(f"`{name}` {found['range']:.3f}" for name, found in one["sensitivity"].items())
-        evidence.append(f"| {one['title']} | {one['best']['score']:.3f} | {effects} |")
-    return table + "\n" + "\n".join(evidence) + "\n"
+    evidence = make_table(("method", "settings by their effect", "best score"), effects, words=2)
+    return f"{table}\n{told}\n{evidence}\n"
 
 
 def describe_sweep(sweep: Results) -> str:
     """Score at each value of each setting with all others at their defaults, the settings that matter most first."""
-    lines = ["| setting | moves the score by | score at each value |", "|---|---|---|"]
-    for name, found in sweep["sensitivity"].items():
-        scores = ", ".join(f"{one['value']:g}: {one['score']:.3f}" for one in found["means"])
-        lines.append(f"| `{name}` | {found['range']:.3f} | {scores} |")
+    lines = [
+        (f"`{name}`", ", ".join(f"{one['value']:g}: {one['score']:.3f}" for one in found["means"]), found["range"])
+        for name, found in sweep["sensitivity"].items()
+    ]
+    table = make_table(("setting", "score at each value", "moves the score by"), lines, words=2)
     told = (
         "By `python -m benchmarks.continual sweep`, one setting changed at a time, on "
         f"{', '.join(sweep['concepts'])}. The score is the image alignment at the end, less a fine for harm to generic "
         "prompts (`benchmarks/continual/tuning.py`). Words are numbered from 0: `ranking` row, layer, global; "
         "`norm_tokens` own, all; `base_prompts` all, first.\n\n"
     )
-    return told + "\n".join(lines) + "\n"
+    return f"{told}{table}\n"

@@ -18,6 +18,7 @@ from benchmarks.continual.streams import (
     thing_prompts,
     without_lost_twins,
 )
+from benchmarks.learning import renders
 from cns.phrases import load_generic_prompts
 from storybook import MODEL_FOLDER
 from storybook.drawing import OVERSIZE, Brush, draw_thing
@@ -72,7 +73,7 @@ def _thing(who: Individual) -> StreamConcept:
         tuple(Image.fromarray(draw(scene)) for scene in scenes),
         tuple(f"a photo of a <{who.name}> {who.noun} {scene.background}" for scene in scenes),
     )
-    held_out = [Image.fromarray(draw(scene)) for scene in portraits(who, JUDGED_BY, _seed(who.name) + 1)]
+    held_out = renders(who, JUDGED_BY, _seed(who.name) + 1)
     twin = next((pair[1 - pair.index(who.name)] for pair in TWINS if who.name in pair), None)
     prompts = thing_prompts(PLACES, "red star" if who.noun != "star" else "red mug")
     return StreamConcept(lesson, tuple(held_out), prompts, _beside(who), twin)

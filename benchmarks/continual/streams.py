@@ -89,11 +89,17 @@ class Stream:
     compositions: tuple[Composition, ...]
 
     def first(self, count: int) -> "Stream":
-        """The same stream cut after `count` concepts, with the compositions that are then still possible."""
+        """The stream cut after `count` concepts, with the compositions that are then still possible.
+
+        One that is shorter has a name of its own, so that what it gives never stands in for the whole stream's.
+        """
+        if count >= len(self.concepts):
+            return self
         kept = without_lost_twins(self.concepts[:count])
         names = {concept.name for concept in kept}
         return replace(
             self,
+            name=f"{self.name}-first-{count}",
             concepts=kept,
             compositions=tuple(one for one in self.compositions if names.issuperset(one.names)),
         )

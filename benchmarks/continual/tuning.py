@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.continual.method import Method
 from benchmarks.continual.summary import JUDGES, measure_cell
+from benchmarks.kept import rounded
 
 GENERIC_GOAL, TEXT_GOAL, PENALTY = 0.95, 0.01, 5.0
 GRID_LIMIT = 100_000
@@ -95,3 +96,8 @@ def sensitivity(
                 "means": [{"value": v, "score": mean, "trials": len(by_value[v])} for v, mean in means.items()],
             }
     return dict(sorted(report.items(), key=lambda pair: -pair[1]["range"]))
+
+
+def tuned_alike(tuning: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    """Whether options that were found with the one setup may be used with the other: only the stream may differ."""
+    return all(tuning.get(name) == rounded(value) for name, value in run.items() if name != "stream")

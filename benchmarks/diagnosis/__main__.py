@@ -1,6 +1,7 @@
 """Calibrate the diagnosis and see what it is worth.
 
     python -m benchmarks.diagnosis run --cases 36 --minutes 60     as often as it takes: what was learned is kept
+                                                                   here, finished cases in the tree
     python -m benchmarks.diagnosis page                            docs/diagnosis.md from the results
     python -m benchmarks.diagnosis run --cases 36 --adopt          the thresholds into the base's own file
 
@@ -18,7 +19,8 @@ from benchmarks.diagnosis.bench import Bench, open_bench
 from benchmarks.diagnosis.page import draw_figures, write_page
 from benchmarks.diagnosis.plan import RECIPES, plan_cases
 from benchmarks.diagnosis.report import fit, make_results
-from benchmarks.diagnosis.running import Record, run_case
+from benchmarks.diagnosis.running import Record, answer_case
+from benchmarks.kept import Kept
 from benchmarks.machine import describe_machine, library_versions
 from cns.history_folder import as_json, write_atomically
 from cns.own_settings import THRESHOLDS
@@ -62,7 +64,8 @@ def main() -> None:
     if options.quick:
         short = replace(bench.examination, steps=4, generic_pictures=2)
         bench = replace(bench, usual=replace(bench.usual, steps=QUICK_STEPS, batch=4), examination=short)
-    records = run_all(bench, options.cases, options.minutes)
+    kept = Kept(options.kept / "quick" if options.quick else options.results.with_suffix(""))
+    records = run_all(bench, options.cases, options.minutes, kept)
     about = {"name": "diagnosis", "quick": options.quick, "base_id": bench.base.id}
     about |= {"machine": describe_machine(bench.base.device), "versions": library_versions()}
     if not records:
@@ -74,7 +77,7 @@ def main() -> None:
         adopt(records, options.base)
 
 
-def run_all(bench: Bench, count: int, minutes: float | None) -> list[Record]:
+def run_all(bench: Bench, count: int, minutes: float | None, kept: Kept) -> list[Record]:
     """The first `count` cases, as far as the time reaches."""
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     records: list[Record] = []
@@ -86,7 +89,7 @@ def run_all(bench: Bench, count: int, minutes: float | None) -> list[Record]:
 
     for case in plan_cases(count):
         try:
-            records.append(run_case(bench, case, begin))
+            records.append(answer_case(bench, case, kept, begin))
         except TimeIsUp:
             tell("The time is up; run it again to go on.")
             break

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.learning import learn_whole, renders
 from cns.base_model import BaseModel, load_base
 from cns.captions import Captioner, RetrievalCaptioner
 from cns.compose import compose
@@ -17,15 +18,14 @@ from cns.delta import Delta
 from cns.examination import Examination, ExaminationSettings, StudiedConcept, examine
 from cns.history_folder import write_atomically
 from cns.judge import ImageEncoder, Judge, load_judge
-from cns.learning import Concept, LearningRun
+from cns.learning import Concept
 from cns.own_settings import load_generation_settings, load_learning_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.series import MadePictures
 from cns.settings import LearningSettings
 from cns.teaching import Lesson, write_captions
-from storybook.individuals import Individual, portraits
+from storybook.individuals import Individual
 from storybook.likeness import find_likeness
-from storybook.world import draw
 
 PICTURE_SEED = 300
 
@@ -86,7 +86,7 @@ def learn(
 ) -> Learned:
     """Learn `who` on top of `before` and examine what it did. What was learned before is read from the folder."""
     place = bench.folder / learning_key(bench, before, who, settings, pictures)
-    taught = tuple(Image.fromarray(draw(scene)) for scene in portraits(who, pictures, PICTURE_SEED))
+    taught = tuple(renders(who, pictures, PICTURE_SEED))
     kept = _read(bench, place)
     if kept is not None:
         return Learned(who, taught, *kept)
@@ -94,10 +94,7 @@ def learn(
     version = compose(bench.base, [one.delta for one in before])
     captions = write_captions(Lesson(who.name, who.noun, taught), bench.captioner)
     concept = Concept(who.name, who.noun, taught, captions)
-    run = LearningRun(bench.base, version, concept, settings, calibration=bench.calibration)
-    while not run.done:
-        run.step()
-    delta = run.finish()
+    delta = learn_whole(bench.base, version, concept, settings, bench.calibration)
     examination = examine(
         bench.base,
         bench.judge,

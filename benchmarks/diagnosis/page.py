@@ -1,6 +1,6 @@
 """docs/diagnosis.md from the results' file: nothing in it is written by hand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.diagnosis.fitting import MEASURED, Sample, values_of
@@ -8,6 +8,7 @@ from benchmarks.diagnosis.histogram import draw_histogram
 from benchmarks.diagnosis.plan import RECIPES
 from benchmarks.diagnosis.report import SIGNATURES
 from benchmarks.diagnosis.running import Record
+from benchmarks.markdown import make_table
 
 COMMAND = "python -m benchmarks.diagnosis"
 TITLES = {
@@ -83,7 +84,7 @@ def _recipes(cases: Sequence[Mapping[str, Any]]) -> str:
         for one in RECIPES
         if one.name in made
     ]
-    return _table(("recipe", "learned with", "made to have", "learnings"), rows)
+    return make_table(("recipe", "learned with", "made to have", "learnings"), rows, words=3)
 
 
 def _thresholds(limits: Mapping[str, float]) -> str:
@@ -91,7 +92,7 @@ def _thresholds(limits: Mapping[str, float]) -> str:
         (name, "above" if high else "below", limits[f"{name}_warn"], limits[f"{name}_bad"])
         for name, (_, _, high) in MEASURED.items()
     ]
-    return _table(("measure", "wrong", "warn", "bad"), rows)
+    return make_table(("measure", "wrong", "warn", "bad"), rows)
 
 
 def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> str:
@@ -104,11 +105,13 @@ def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> str:
         "free of it, bad",
     )
     keys = ("found", "missed", "false_alarms", "rightly_quiet", "wrongly_bad")
-    return _table(heads, [(name, *(confusion[name][key] for key in keys)) for name in SIGNATURES])
+    return make_table(heads, [(name, *(confusion[name][key] for key in keys)) for name in SIGNATURES])
 
 
 def _by_recipe(found: Mapping[str, Mapping[str, str]]) -> str:
-    return _table(("recipe", *SIGNATURES), [(name, *(row[one] for one in SIGNATURES)) for name, row in found.items()])
+    return make_table(
+        ("recipe", *SIGNATURES), [(name, *(row[one] for one in SIGNATURES)) for name, row in found.items()]
+    )
 
 
 def _cures(results: Mapping[str, Any]) -> str:
@@ -118,10 +121,4 @@ def _cures(results: Mapping[str, Any]) -> str:
         cure, bar = results["cures"][name], bars[f"the remedy removes {name}"]
         outcome = "not tried" if bar["value"] is None else "yes" if bar["holds"] else "no"
         rows.append((name, cure["tried"], cure["removed"], f"{bar['goal']:.0%}".replace("%", " %"), outcome))
-    return _table(("signature", "tried", "removed", "goal", "reached"), rows)
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+    return make_table(("signature", "tried", "removed", "goal", "reached"), rows)

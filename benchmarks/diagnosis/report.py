@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.bars import Bar
 from benchmarks.diagnosis.fitting import Sample, fit_thresholds
 from benchmarks.diagnosis.measures import judge
 from benchmarks.diagnosis.plan import RECIPES
@@ -35,14 +36,6 @@ class Cure:
 
     tried: int
     removed: int
-
-
-@dataclass(frozen=True)
-class Bar:
-    name: str
-    value: float | None
-    goal: float
-    holds: bool
 
 
 def fit(records: Sequence[Record]) -> Thresholds:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.diagnosis.bench import Bench, Learned, learn
+from benchmarks.diagnosis.bench import PICTURE_SEED, Bench, Learned, learn
 from benchmarks.diagnosis.measures import Measures, measures_of
 from benchmarks.diagnosis.plan import PICTURES, Case, Stage
+from benchmarks.kept import Kept, digest_of
+from benchmarks.machine import describe_machine
 from cns.remedies import LearnedWith, Signature, find_remedy
 from cns.settings import change_settings
 
@@ -47,6 +49,44 @@ class Record:
         remedies = tuple(Remedied(**{**one, "measures": Measures(**one["measures"])}) for one in data["remedies"])
         measures = Measures(**data["measures"])
         return cls(**{**data, "history": tuple(data["history"]), "measures": measures, "remedies": remedies})
+
+
+def answer_case(bench: Bench, case: Case, kept: Kept, begin: Begin) -> Record:
+    """The case as it was kept, on whatever machine that was, or run and then kept."""
+    name, question = name_case(case), case_question(bench, case)
+    found = kept.find(name, question)
+    if found is None:
+        record = run_case(bench, case, begin).to_json()
+        found = kept.put(name, question, {"machine": describe_machine(bench.base.device), "record": record})
+    return Record.from_json(found["record"])
+
+
+def name_case(case: Case) -> str:
+    """Of its file: "0-few-steps"."""
+    return f"{case.stage.number}-{case.recipe.name.replace(', ', '-').replace(' ', '-')}"
+
+
+def case_question(bench: Bench, case: Case) -> str:
+    """A digest of all that decides what a case gives, but for the code and the machine."""
+    used, stage = case.recipe.settings(bench.usual), case.stage
+    remedies = [find_remedy(signature, LearnedWith(used, bench.usual)) for signature in sorted(case.recipe.made_for)]
+    return digest_of(
+        {
+            "base": bench.base.id,
+            "dtype": str(bench.base.dtype),
+            "judges": [bench.judge.id, bench.likeness.id],
+            "history": [asdict(who) for who in (stage.first, stage.second)],
+            "split": stage.split,
+            "newcomer": asdict(case.newcomer),
+            "recipe": case.recipe.name,
+            "pictures": [PICTURES, case.recipe.pictures, PICTURE_SEED],
+            "usual": bench.usual.to_json(),
+            "settings": used.to_json(),
+            "remedies": [dict(remedy.changes) for remedy in remedies],
+            "examination": asdict(bench.examination),
+            "prompts": [bench.calibration, bench.generic],
+        }
+    )
 
 
 def run_case(bench: Bench, case: Case, begin: Begin) -> Record:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.experiments.measuring import Workshop
-from benchmarks.experiments.record import Report, make_table, percent
+from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import individual
 from benchmarks.experiments.variants import NOTICEABLE_WAY, OURS, PUBLISHED, UNGUARDED
+from benchmarks.markdown import make_table
 from benchmarks.svg import Bar, bar_chart
 from cns.metrics import clip_i
 from cns.settings import change_settings

@@ -7,9 +7,10 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.experiments.measuring import General, Workshop
-from benchmarks.experiments.record import Report, make_table, percent
+from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import ABILITIES, Subject, ability, individual
 from benchmarks.experiments.variants import OURS, UNGUARDED
+from benchmarks.markdown import make_table
 from benchmarks.svg import Bar, bar_chart
 from cns.diagnosis import DEFAULT, Finding, find_underfitting, find_zero_shot_damage
 from cns.settings import change_settings

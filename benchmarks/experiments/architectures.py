@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.bars import at_most
 from benchmarks.experiments.masks import mean_overlap
 from benchmarks.experiments.measuring import Workshop
-from benchmarks.experiments.record import Report, at_most, make_table, percent
+from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.shapes import build_small_sdxl
 from benchmarks.experiments.static_text import compare_with_written, text_moves
 from benchmarks.experiments.subjects import individual
 from benchmarks.experiments.transformer import measure_pixart, measure_sd3
+from benchmarks.markdown import make_table
 from benchmarks.sd15_shape import PROMPTS, build_random_sd15
 from benchmarks.svg import Bar as Column
 from benchmarks.svg import bar_chart

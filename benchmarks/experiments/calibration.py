@@ -8,9 +8,10 @@ import numpy as np
 
 from benchmarks.experiments.masks import jaccard
 from benchmarks.experiments.measuring import Workshop
-from benchmarks.experiments.record import Report, make_table, percent
+from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import individual
 from benchmarks.experiments.variants import NOTICEABLE_SIMILARITY, NOTICEABLE_WAY, UNGUARDED
+from benchmarks.markdown import make_table
 from benchmarks.svg import heat_map
 from cns.selection import ConceptMasks, density, select_concept_neurons
 from cns.settings import LearningSettings, change_settings

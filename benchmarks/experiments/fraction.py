@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.experiments.measuring import Workshop
-from benchmarks.experiments.record import Report, make_table, percent
+from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import individual
 from benchmarks.experiments.variants import NOTICEABLE_SIMILARITY, NOTICEABLE_WAY, OURS, UNGUARDED
+from benchmarks.markdown import make_table
 from benchmarks.svg import Line, line_chart
 from cns.settings import change_settings
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.experiments.subjects import Subject
+from benchmarks.learning import learn_whole
 from cns.base_model import BaseModel, load_base
 from cns.captions import Captioner, RetrievalCaptioner
 from cns.compose import Version, compose
 from cns.delta import Delta
 from cns.denoise import GenerationRequest
 from cns.judge import ImageEncoder, Judge, load_judge
-from cns.learning import Concept, LearningRun
+from cns.learning import Concept
 from cns.metrics import Scale, clip_i, clip_t, drift, self_similarity
 from cns.own_settings import GenerationSettings, load_generation_settings, load_learning_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
@@ -109,10 +110,7 @@ class Workshop:
             return Delta.from_bytes(kept.read_bytes(), base_id=self.base.id)
         self.on_learning(f"learning {subject.called}, {settings.steps} steps")
         concept = Concept(subject.name, subject.noun, subject.pictures, captions)
-        run = LearningRun(self.base, compose(self.base, earlier), concept, settings, calibration=calibration)
-        while not run.done:
-            run.step()
-        delta = run.finish()
+        delta = learn_whole(self.base, compose(self.base, earlier), concept, settings, calibration)
         self.deltas.mkdir(parents=True, exist_ok=True)
         half = kept.with_suffix(".half")
         half.write_bytes(delta.to_bytes())

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+from benchmarks.bars import at_most
 from benchmarks.experiments.masks import (
     channel_norms,
     decided_by_weights,
@@ -19,8 +20,9 @@ from benchmarks.experiments.masks import (
     spread_of_weights,
 )
 from benchmarks.experiments.measuring import Workshop
-from benchmarks.experiments.record import Report, at_most, make_table, percent
+from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import individual
+from benchmarks.markdown import make_table
 from benchmarks.svg import heat_map
 from cns.selection import overlap, prompt_masks, select_concept_neurons
 from cns.settings import SelectionSettings

@@ -1,20 +1,12 @@
 """What an experiment found, and how it is written down: a page and a picture for people, JSON for programs."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Bar:
-    """A number that was asked for. holds: whether `value` reaches `goal`; which side counts is said by `name`."""
-
-    name: str
-    value: float
-    goal: float
-    holds: bool
+from benchmarks.bars import Bar, bar_table
 
 
 @dataclass(frozen=True)
@@ -26,29 +18,6 @@ class Report:
     table: str
     picture: str
     bars: tuple[Bar, ...] = ()
-
-
-def at_least(name: str, value: float, goal: float) -> Bar:
-    """A bar that holds from `goal` upwards."""
-    return Bar(name, float(f"{value:.4g}"), goal, value >= goal)
-
-
-def at_most(name: str, value: float, goal: float) -> Bar:
-    """A bar that holds up to `goal`."""
-    return Bar(name, float(f"{value:.4g}"), goal, value <= goal)
-
-
-def make_table(heads: Sequence[str], rows: Iterable[Sequence[str | float]]) -> str:
-    """A Markdown table; numbers with three decimals, tiny ones by their power of ten, the first column to the left."""
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
-    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def _cell(content: str | float) -> str:
-    if not isinstance(content, float):
-        return str(content)
-    return f"{content:.3f}" if content == 0 or abs(content) >= 0.001 else f"{content:.1e}"
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -97,8 +66,7 @@ def _page(name: str, measured: Mapping[str, Any], report: Report) -> str:
         report.table,
     ]
     if report.bars:
-        rows = [(bar.name, bar.value, bar.goal, "yes" if bar.holds else "**no**") for bar in report.bars]
-        parts.append(make_table(("asked for", "measured", "goal", "holds"), rows))
+        parts.append(bar_table([asdict(bar) for bar in report.bars]))
     parts.append(
         f"Written by `python -m benchmarks.experiments {name}` from its figures in "
         f"`benchmarks/results/experiment-{name}.json`; measured on {machine['cores']} cores, "

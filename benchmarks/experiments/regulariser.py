@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.bars import at_least, at_most
 from benchmarks.experiments.measuring import Workshop
-from benchmarks.experiments.record import Report, at_least, at_most, make_table, percent
+from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import individual
 from benchmarks.experiments.variants import NOTICEABLE_SIMILARITY, OURS, PUBLISHED, UNGUARDED
+from benchmarks.markdown import make_table
 from benchmarks.svg import Bar, bar_chart
 from cns.settings import change_settings
 

@@ -7,8 +7,9 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.experiments.measuring import Workshop
-from benchmarks.experiments.record import Report, make_table, percent
+from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import Subject, individual
+from benchmarks.markdown import make_table
 from benchmarks.svg import Line, line_chart
 from cns.metrics import clip_i
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from storybook.individuals import find_individual, portraits
+from benchmarks.learning import renders
+from storybook.individuals import find_individual
 from storybook.world import Scene, Thing, describe_thing, draw, place_one, random_thing
 
 LEARNED_FROM, COMPARED_WITH = 5, 8
@@ -48,8 +49,7 @@ def individual(name: str) -> Subject:
     """One of `storybook.individuals.INDIVIDUALS`, in other scenes for learning than for comparing."""
     who = find_individual(name)
     pictures, references = (
-        tuple(Image.fromarray(draw(scene)) for scene in portraits(who, count, seed))
-        for count, seed in ((LEARNED_FROM, 300), (COMPARED_WITH, 77))
+        tuple(renders(who, count, seed)) for count, seed in ((LEARNED_FROM, 300), (COMPARED_WITH, 77))
     )
     prompts = tuple(f"a photo of a {{}} {place}" for place in PLACES)
     plain = tuple(prompt.replace("{}", f"{colour} {who.noun}") for prompt, colour in zip(prompts, COLOURS))

@@ -7,21 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
+from benchmarks.learning import learn_whole, renders
 from benchmarks.unlearning.memory import Memory
 from cns.base_model import BaseModel
 from cns.captions import Captioner
 from cns.compose import compose
 from cns.delta import Delta
 from cns.forgetting import plan_forgetting
-from cns.learning import Concept, LearningRun
+from cns.learning import Concept
 from cns.phrases import load_calibration_prompts
 from cns.settings import LearningSettings
 from cns.teaching import Lesson, write_captions
 from cns.unlearning import Option, forget
-from storybook.individuals import Individual, portraits
-from storybook.world import draw
+from storybook.individuals import Individual
 
 LEARNED_FROM = 5  # pictures of each individual
 EXACT = "exact"
@@ -57,10 +55,6 @@ class Line:
     way: str
     deltas: tuple[Delta, ...]
     seconds: float
-
-
-def renders(who: Individual, count: int, seed: int) -> list[Image.Image]:
-    return [Image.fromarray(draw(scene)) for scene in portraits(who, count, seed)]
 
 
 def make_lines(experiment: Experiment, memory: Memory, say: Say) -> list[Line]:
@@ -111,7 +105,4 @@ def _learn_again(experiment: Experiment, whole: Sequence[Delta], memory: Memory,
 def _learn(experiment: Experiment, below: Sequence[Delta], concept: Concept) -> Delta:
     version = compose(experiment.base, below)
     calibration = load_calibration_prompts(experiment.base_folder)
-    run = LearningRun(experiment.base, version, concept, experiment.settings, calibration=calibration)
-    while not run.done:
-        run.step()
-    return run.finish()
+    return learn_whole(experiment.base, version, concept, experiment.settings, calibration)

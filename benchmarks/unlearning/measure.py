@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.unlearning.lines import Experiment, Line, renders
+from benchmarks.learning import renders
+from benchmarks.unlearning.lines import Experiment, Line
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder

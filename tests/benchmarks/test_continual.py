@@ -14,6 +14,11 @@ from PIL import Image
 from benchmarks.continual import __main__ as commands
 from benchmarks.continual.__main__ import main
 from benchmarks.continual.laboratory import Laboratory, open_laboratory
+from benchmarks.continual.method import Budget
+from benchmarks.continual.registry import all_methods
+from benchmarks.continual.results import read_results
+from benchmarks.continual.tuning import tuned_alike
+from cns.phrases import load_calibration_prompts
 from tests.benchmarks.lessons import lesson
 
 
@@ -34,31 +39,31 @@ def workshop(judged_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def command(monkeypatch: pytest.MonkeyPatch, workshop: Path, *arguments: str) -> None:
-    places = {"--base": "base", "--concepts": "concepts", "--work": "work", "--results": "results"}
+    places = {"--base": "base", "--concepts": "concepts", "--results": "results", "--docs": "docs/benchmark.md"}
     given = [part for option, place in places.items() for part in (option, str(workshop / place))]
     tuned = ["--tuned", str(workshop / "results" / "continual_tuning.json")]
-    monkeypatch.setattr(sys, "argv", ["continual", *arguments, *given, *tuned])
+    monkeypatch.setattr(sys, "argv", ["continual", arguments[0], *given, *tuned, *arguments[1:]])
     main()
 
 
 def test_a_run_is_resumed_and_becomes_a_page(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command(monkeypatch, workshop, "run", "--methods", "cns+,custom,custom-joint,base")
-    cells = sorted((workshop / "work" / "continual" / "one").glob("*.json"))
+    cells = sorted((workshop / "results" / "continual" / "one").glob("*.json"))
     assert [cell.stem for cell in cells] == ["base-0", "cns+-0", "custom-0", "custom-joint-0"]
     written = {cell: cell.stat().st_mtime_ns for cell in cells}
     cells[0].unlink()  # as if it had been stopped there
     command(monkeypatch, workshop, "run", "--methods", "cns+,custom,base")
     assert [cell.stat().st_mtime_ns == written[cell] for cell in cells] == [False, True, True, True]
 
-    results = json.loads((workshop / "results" / "continual.json").read_text())
+    results = read_results(workshop / "results" / "continual.json")
     assert {cell["method"] for cell in results["cells"]} == {"base", "cns+", "custom", "custom-joint"}
     assert [len(cell["stages"]) for cell in results["cells"] if cell["method"] in ("cns+", "custom-joint")] == [2, 1]
     assert all(bar.keys() == {"name", "value", "goal", "holds", "against"} for bar in results["bars"])
-    assert results["machine"]["cores"] >= 1
-    assert "torch" in results["libraries"]
+    assert all(cell["machine"]["cores"] >= 1 for cell in results["cells"])
+    assert all("torch" in cell["libraries"] for cell in results["cells"])
 
     page = workshop / "docs" / "benchmark.md"
-    command(monkeypatch, workshop, "page", "--docs", str(page))
+    command(monkeypatch, workshop, "page")
     text = page.read_text()
     for row in results["rows"]:
         assert f"| {row['title']} |" in text
@@ -68,13 +73,18 @@ def test_a_run_is_resumed_and_becomes_a_page(workshop: Path, monkeypatch: pytest
     for chart in ("alignment", "generic", "pair"):
         ElementTree.parse(page.with_suffix("") / f"{chart}.svg")  # noqa: S314 (we wrote it ourselves)
         assert f"benchmark/{chart}.svg" in text
-    with Image.open(page.with_suffix("") / "sheet.png") as sheet:
-        assert sheet.height > 4 * 128
+    for name in ("taught", "cns+", "custom", "custom-joint", "base"):
+        assert f"(benchmark/one-{name}.png)" in text
+        with Image.open(page.with_suffix("") / f"one-{name}.png") as strip:
+            assert strip.height == 64
+    assert "Run once: Every method" in text
+    assert "Not tuned: any method" in text
+    assert "Not run on this stream: CNS as published" in text
 
 
 def test_other_settings_are_another_question(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command(monkeypatch, workshop, "run", "--methods", "base", "--name", "other")
-    (cell,) = (workshop / "work" / "other" / "one").glob("*.json")
+    (cell,) = (workshop / "results" / "other" / "one").glob("*.json")
     before = json.loads(cell.read_text())["question"]
     command(monkeypatch, workshop, "run", "--methods", "base", "--name", "other", "--steps", "2")
     assert json.loads(cell.read_text())["question"] != before
@@ -98,11 +108,63 @@ def test_settings_are_searched_recorded_and_used(workshop: Path, monkeypatch: py
     sweep = json.loads((workshop / "results" / "continual_sweep.json").read_text())
     assert [one["value"] for one in sweep["sensitivity"]["ranking"]["means"]] == [0, 1, 2]
     command(monkeypatch, workshop, "run", "--methods", "textual-inversion", "--name", "tuned", "--first", "1")
-    (cell,) = json.loads((workshop / "results" / "tuned.json").read_text())["cells"]
+    (cell,) = read_results(workshop / "results" / "tuned.json")["cells"]
     assert cell["options"] == tuned["best"]["options"]
     page = workshop / "docs" / "tuned.md"
     command(monkeypatch, workshop, "page", "--name", "tuned", "--docs", str(page))
-    assert "`ranking`" in page.read_text()
+    text = page.read_text()
+    assert "`ranking`" in text
+    assert "cut after 1 of its 2 concepts" in text
+    assert "Not tuned" not in text
+
+    trials = {file: file.stat().st_mtime_ns for file in (workshop / "results" / "tuning").rglob("*.json")}
+    (workshop / "results" / "continual_tuning.json").unlink()  # as if another machine had the trials alone
+    command(monkeypatch, workshop, "tune", "--methods", "textual-inversion", "--trials", "2")
+    again = json.loads((workshop / "results" / "continual_tuning.json").read_text())["methods"]["textual-inversion"]
+    assert again == tuned
+    assert {file: file.stat().st_mtime_ns for file in trials} == trials
+
+
+def test_options_that_were_found_with_other_steps_are_not_used(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    laboratory = open_laboratory(workshop / "base", concepts=workshop / "concepts")
+    budget = Budget.of(laboratory.settings)
+    found = laboratory.setup(laboratory.streams["one"], budget)
+    assert tuned_alike(found, {**found, "stream": "another"})
+    assert not tuned_alike(found, laboratory.setup(laboratory.streams["one"], replace(budget, steps=2)))
+
+
+def test_a_stream_that_is_cut_does_not_take_the_place_of_the_whole(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command(monkeypatch, workshop, "run", "--methods", "base", "--name", "cut")
+    command(monkeypatch, workshop, "run", "--methods", "base", "--name", "cut", "--first", "1")
+    folder = workshop / "results" / "cut"
+    assert {file.parent.name for file in folder.rglob("*.json")} == {"one", "one-first-1"}
+
+
+def test_no_method_is_shown_the_prompts_that_generic_ability_is_judged_by(workshop: Path) -> None:
+    base = shutil.copytree(workshop / "base", workshop / "leaking")
+    prompts = [f"a red house number {number}" for number in range(22)]
+    (base / "calibration_prompts.txt").write_text("\n".join(["a red house", *prompts]))
+    laboratory = open_laboratory(base, concepts=workshop / "concepts")
+    shown = {one.name: one.given["calibration"] for one in laboratory.methods.values() if "calibration" in one.given}
+    assert "cns+" in shown
+    assert all(one == prompts for one in shown.values())
+
+
+def test_a_default_of_one_method_is_no_reason_to_run_the_others_again(workshop: Path) -> None:
+    laboratory = open_laboratory(workshop / "base", concepts=workshop / "concepts")
+    settings = replace(laboratory.settings, drift=7.0)
+    changed = replace(
+        laboratory, settings=settings, methods=all_methods(settings, load_calibration_prompts(), guidance=1.0)
+    )
+
+    def questions(one: Laboratory) -> dict[str, str]:
+        stream, budget = one.streams["one"], Budget.of(one.settings)
+        return {name: one.question(method, stream, budget, method.options) for name, method in one.methods.items()}
+
+    before, after = questions(laboratory), questions(changed)
+    assert {name for name in before if before[name] != after[name]} == {"cns+"}
 
 
 def test_an_unknown_method_is_refused_by_its_name(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

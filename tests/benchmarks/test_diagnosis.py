@@ -14,7 +14,8 @@ from benchmarks.diagnosis.measures import Measures, judge
 from benchmarks.diagnosis.page import draw_figures, write_page
 from benchmarks.diagnosis.plan import ALL, RECIPES, make_stages, plan_cases
 from benchmarks.diagnosis.report import confuse, count_cures, make_bars, make_results
-from benchmarks.diagnosis.running import Record, Remedied, run_case
+from benchmarks.diagnosis.running import Record, Remedied, answer_case, case_question, name_case, run_case
+from benchmarks.kept import Kept
 from cns.base_model import BaseModel
 from cns.captions import TemplateCaptioner
 from cns.diagnosis import Thresholds
@@ -216,3 +217,28 @@ def test_a_case_that_was_broken_off_goes_on_with_what_was_learned(
     assert run_case(bench, case, lambda _: None) == done
     assert steps == 1 + QUICK.steps
     assert Record.from_json(json.loads(json.dumps(done.to_json()))) == done
+
+
+def test_a_finished_case_is_read_where_its_learnings_are_not(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another machine, which has the tree and nothing else."""
+    case, kept = plan_cases(len(RECIPES))[1], Kept(tmp_path / "cases")
+    done = answer_case(bench, case, kept, lambda _: None)
+    elsewhere = replace(bench, folder=tmp_path / "nothing")
+
+    def may_not(run: LearningRun) -> float:
+        raise AssertionError("learned again")
+
+    monkeypatch.setattr(LearningRun, "step", may_not)
+    again = answer_case(elsewhere, case, kept, lambda _: None)
+    assert (again.recipe, again.remedies[0].changes) == (done.recipe, done.remedies[0].changes)
+    assert again.measures.share == pytest.approx(done.measures.share, rel=1e-5)
+    with pytest.raises(AssertionError, match="learned again"):
+        answer_case(replace(elsewhere, usual=replace(QUICK, drift=7.0)), case, kept, lambda _: None)
+
+
+def test_every_case_has_a_file_and_a_question_of_its_own(bench: Bench) -> None:
+    cases = plan_cases(2 * len(RECIPES))
+    assert len({name_case(case) for case in cases}) == len(cases)
+    assert len({case_question(bench, case) for case in cases}) == len(cases)

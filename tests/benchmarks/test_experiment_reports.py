@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.bars import at_least, at_most
 from benchmarks.experiments import ab, abilities, calibration, fraction, overlap, regulariser, similar
 from benchmarks.experiments.abilities import tone_way
-from benchmarks.experiments.record import Places, Report, at_least, at_most, make_table, percent, write_index
+from benchmarks.experiments.record import Places, Report, percent, write_index
+from benchmarks.markdown import make_table
 from storybook.world import BACKGROUNDS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,11 +1,13 @@
 """Every method learns concept after concept on a tiny base, and leaves the shared base alone."""
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
 import torch
 
 from benchmarks.continual.method import JointLearner, Learner, Method, Painter
+from benchmarks.continual.prior import Prior
 from benchmarks.continual.registry import UnknownMethod, all_methods, choose
 from cns.base_model import BaseModel
 from cns.denoise import GenerationRequest
@@ -66,6 +68,23 @@ def test_only_textual_inversion_and_the_base_leave_general_prompts_exactly_as_th
     names = ("base", "textual-inversion", "cns", "custom", "dreambooth")
     same = [name for name in names if torch.equal(learn(METHODS[name], sd1, count=1).paint(request)[0], plain)]
     assert same == ["base", "textual-inversion"]
+
+
+def test_a_prior_is_of_the_class_and_moves_what_is_learned(sd1: BaseModel) -> None:
+    prior = Prior(pictures=3, weight=0.5, guidance=1.0)
+    beside = prior.paint(sd1, LESSONS, budget(), learned=0)
+    assert beside is not None
+    assert len(beside.examples.latents) == 6
+    assert beside.weight == 0.5
+    assert not [caption for caption in beside.examples.captions if "<" in caption]
+    assert replace(prior, weight=0.0).paint(sd1, LESSONS, budget(), learned=0) is None
+    options = METHODS["custom"].with_options({"lr_weights": 0.01})
+    without, held = (
+        METHODS["custom"].start(sd1, budget(steps=2), {**options, "prior_weight": weight}) for weight in (0.0, 1.0)
+    )
+    for learner in (without, held):
+        cast(Learner, learner).learn(LESSONS[0])
+    assert not torch.equal(*(one.painter().paint(REQUESTS[:1])[0] for one in (without, held)))
 
 
 def test_the_base_alone_reads_a_concept_as_its_class(sd1: BaseModel) -> None:

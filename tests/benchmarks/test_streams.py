@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks.continual.digest import stream_digest
 from benchmarks.continual.parts import cut_parts
-from benchmarks.continual.store import stream_digest
 from benchmarks.continual.storybook_streams import storybook_streams
 from benchmarks.continual.streams import StreamRefused, load_stream
 from cns.captions import TemplateCaptioner
@@ -52,6 +52,8 @@ def test_the_second_stream_is_the_first_in_reverse() -> None:
 def test_a_stream_that_is_cut_keeps_only_what_is_still_possible() -> None:
     cut = STREAMS["one"].first(2)
     assert [concept.name for concept in cut.concepts] == ["misty", "cocoa"]
+    assert cut.name == "one-first-2"
+    assert STREAMS["quick"].first(3) is STREAMS["quick"]
     assert [concept.twin for concept in cut.concepts] == [None, None]
     assert [one.names for one in cut.compositions] == [("misty", "cocoa")]
 
@@ -61,6 +63,14 @@ def test_streams_are_the_same_every_time_and_differ_from_each_other() -> None:
     digests = {name: stream_digest(stream) for name, stream in STREAMS.items()}
     assert digests == {name: stream_digest(stream) for name, stream in again.items()}
     assert len(set(digests.values())) == len(digests)
+
+
+def test_nothing_is_judged_by_a_picture_that_was_learned_from() -> None:
+    for stream in STREAMS.values():
+        learned = {picture.tobytes() for one in stream.concepts for picture in one.lesson.pictures}
+        judged = [picture.tobytes() for one in stream.concepts for picture in (*one.held_out, *one.beside)]
+        assert learned.isdisjoint(judged)
+        assert len(set(judged)) == len(judged)
 
 
 def test_parts_lie_side_by_side() -> None:

@@ -1,11 +1,14 @@
 """Rows and bars are what the cells' figures amount to."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from benchmarks.continual.summary import Bar, check_bars, measure_cell, summarise
+from benchmarks.bars import Bar
+from benchmarks.continual.page import describe_bars
+from benchmarks.continual.summary import check_bars, measure_cell, summarise
 
 
 def seen(share: float, similarity: float, confused: float | None = None) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def cell(method: str, kept: float, *, kind: str = "sequential", seed: int = 0, *
 def test_forgetting_is_the_share_of_the_likeness_that_was_lost() -> None:
     figures = measure_cell(cell("cns+", kept=0.75))
     assert figures["individuals_forgetting"] == pytest.approx(0.25)
+    assert figures["individuals_forgetting_way"] == pytest.approx(0.25)
     assert figures["individuals_transfer"] == pytest.approx(-0.2)
     assert figures["individuals_right_after"] == pytest.approx(0.7)
     assert figures["individuals_final"] == pytest.approx(0.6)
@@ -64,6 +68,9 @@ def test_costs_are_of_a_concept() -> None:
     whole = cell("joint", kept=1.0, kind="joint")
     whole["stages"] = [{**whole["stages"][1], "learned": ["a", "b"]}]
     assert measure_cell(whole)["seconds"] == pytest.approx(1.5)
+    growing = cell("fused", kept=1.0, kind="fused")
+    growing["stages"][1]["cost"] = {**growing["stages"][1]["cost"], "fuse_bytes": 30}
+    assert measure_cell(growing)["fuse_bytes"] == 30
 
 
 def test_a_joint_method_forgets_nothing_because_nothing_came_before() -> None:
@@ -92,14 +99,15 @@ def test_bars_hold_where_the_default_reaches_them() -> None:
         cell("cns+", kept=0.995, generic=0.97, present=0.8), cell("custom", kept=0.5, generic=0.8, present=0.4)
     )
     held = {name for name, bar in bars.items() if bar.holds}
-    assert bars.keys() - held == {"generic prompts, loss of text alignment"}
+    level = "two concepts in a picture, nearer to both than every other's"
+    assert bars.keys() - held == {"generic prompts, loss of text alignment", level}
     assert bars["two concepts in a picture, more often than every other's"].value == pytest.approx(0.4)
     assert bars["two concepts in a picture, more often than every other's"].against == "custom"
 
 
 def test_bars_do_not_hold_where_another_is_ahead() -> None:
     bars = bars_of(cell("cns+", kept=0.9, generic=0.9), cell("textual-inversion", kept=1.0, generic=1.0))
-    assert not bars["forgetting, clip"].holds
+    assert not bars["forgetting, of the cosine, clip"].holds
     assert not bars["generic prompts, CLIP similarity to the base's pictures"].holds
     assert not bars["forgetting, less than every other's, clip"].holds
     assert bars["image alignment at the end, better than every other's, clip"].value == pytest.approx(-0.04)
@@ -111,5 +119,40 @@ def test_joint_methods_and_bounds_are_no_rivals() -> None:
     assert bars["image alignment at the end, better than every other's, clip"].against == "cns"
 
 
+def test_the_page_says_who_was_compared_and_who_is_level() -> None:
+    cells = [
+        cell("cns+", kept=1.0, present=0.5),
+        cell("custom", kept=0.5, present=0.5),
+        cell("base", 1.0, kind="bound"),
+    ]
+    rows = summarise(cells)
+    results = {
+        "stream": "one",
+        "default": "cns+",
+        "rows": [{"method": row.method, "title": row.title, "kind": row.kind, "stream": row.stream} for row in rows],
+        "bars": [asdict(bar) for bar in check_bars(rows, "cns+", "one")],
+    }
+    said = describe_bars(results)
+    assert "were run on this stream: custom." in said
+    assert "- Two concepts in a picture, more often than every other's: custom is level." in said
+
+
 def test_without_the_default_there_are_no_bars() -> None:
     assert check_bars(summarise([cell("custom", kept=0.5)]), "cns+", "one") == []
+
+
+def test_what_the_cosine_hides_the_share_of_the_way_shows() -> None:
+    """Class nouns already have most of the cosine, so little of it can be lost or missing."""
+    ours = cell("cns+", kept=1.0)
+    ours["stages"][1]["concepts"]["a"] = seen(0.4, 0.795)
+    bars = bars_of(ours, cell("custom", kept=1.0))
+    assert bars["forgetting, of the cosine, clip"].holds
+    assert bars["forgetting, of the way, clip"].value == pytest.approx(0.5)
+    assert not bars["forgetting, of the way, clip"].holds
+    assert bars["right after learning, share of Custom Diffusion's way, clip"].value == pytest.approx(1.0)
+
+
+def test_nothing_is_said_of_forgetting_what_was_never_learned() -> None:
+    blank = cell("cns+", kept=1.0)
+    blank["stages"][0]["concepts"]["a"] = seen(-0.1, 0.7)
+    assert "clip_forgetting_way" not in measure_cell(blank)

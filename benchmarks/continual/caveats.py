@@ -1,0 +1,88 @@
+"""What a reader of the benchmark's page must know before comparing: said from the results, whatever they are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.continual.tuning import tuned_alike
+
+Results = Mapping[str, Any]
+
+DIFFERENCES = (
+    "The steps, the batch, how time steps are drawn and how rates rise and fall are the base's own learning settings, "
+    "which were chosen for our method (docs/decisions/0007, 0010), and the rates at which others begin are counted "
+    "from its rates. Tuning finds each method rates of its own, but leaves the steps as they are.",
+    "Custom Diffusion has pictures of the class beside the concept's only where tuning gave it a `prior_weight`. A "
+    "method with such a prior sees as many of them as of the concept's, on top of the budget.",
+    "CNS as published begins with the base's `l1`, `l2` and `general_vote`, which were chosen beside our guards. "
+    "ED-LoRA leaves the text encoder as it is; Mix-of-Show is asked by the prompt alone, without regions, and its "
+    "fusion is solved in closed form.",
+    "The concepts on which settings were tuned are others than these; the generic prompts are the same.",
+    "Methods that are fused are judged after each fusing, so *right after* is what is left of a concept once it has "
+    "been merged with those before it.",
+)
+
+
+def describe_caveats(results: Results, tuning: Results | None) -> str:
+    """A list in Markdown: what was cut short, not run, run once, not tuned; where times cannot be compared."""
+    said = [
+        *_length(results),
+        *_missing(results),
+        *_repetitions(results),
+        *_tuned(results, tuning),
+        *_machines(results),
+    ]
+    return "\n".join(f"- {sentence}" for sentence in (*said, *DIFFERENCES)) + "\n"
+
+
+def rows_of(results: Results, stream: str) -> list[Mapping[str, Any]]:
+    """The table's rows of one stream."""
+    return [row for row in results["rows"] if row["stream"] == stream]
+
+
+def _length(results: Results) -> list[str]:
+    learned, whole = len(results["concepts"]), results["whole"]
+    return [f"**The stream was cut after {learned} of its {whole} concepts.**"] if learned < whole else []
+
+
+def _missing(results: Results) -> list[str]:
+    return [f"Not run on this stream: {_listed(results['not_run'])}."] if results["not_run"] else []
+
+
+def _repetitions(results: Results) -> list[str]:
+    rows = rows_of(results, results["stream"])
+    once = [row["title"] for row in rows if row["repetitions"] == 1]
+    if not once:
+        return []
+    who = "Every method" if len(once) == len(rows) else _listed(once)
+    return [
+        f"**Run once: {who}.** How far another seed would lie away is not known of them, and a small difference to "
+        "them means nothing."
+    ]
+
+
+def _tuned(results: Results, tuning: Results | None) -> list[str]:
+    """Who was run with options that a search found, who with the defaults, and whether all had as many trials."""
+    used = {cell["method"]: cell for cell in results["cells"]}
+    fits = tuning is not None and tuned_alike(tuning["setup"], results["setup"])
+    found: Mapping[str, Any] = tuning["methods"] if fits and tuning is not None else {}
+    tuned = {name for name, cell in used.items() if name in found and found[name]["best"]["options"] == cell["options"]}
+    untuned = [cell["title"] for name, cell in used.items() if name not in tuned and cell["options"]]
+    said = []
+    if untuned:
+        who = "any method" if not tuned else _listed(untuned)
+        said.append(f"**Not tuned: {who}.** What stands in the table is a method at its defaults, not at its best.")
+    trials = {name: len(found[name]["trials"]) for name in sorted(tuned)}
+    if len(set(trials.values())) > 1:
+        counts = ", ".join(f"{used[name]['title']} {count}" for name, count in trials.items())
+        said.append(f"Not all had as many trials (a small grid is tried whole, and then has no more): {counts}.")
+    return said
+
+
+def _machines(results: Results) -> list[str]:
+    if len(results["machines"]) < 2:
+        return []
+    return [f"Cells come from {len(results['machines'])} kinds of machines: seconds and memory cannot be compared."]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
