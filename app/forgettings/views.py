@@ -64,7 +64,7 @@ def choice_of(session: Session, history: History, name: str) -> Choice | None:
     place = next((place for place, step in enumerate(line) if step.concept.name == name), None)
     if place is None:
         return None
-    doomed = {step.version.id for step in steps if step.concept.id == line[place].concept.id}
+    doomed = {step.version.id for step in steps if step.concept.name == name}
     for step in steps:  # parents come before their children
         if step.version.parent_id in doomed:
             doomed.add(step.version.id)

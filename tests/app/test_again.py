@@ -81,6 +81,20 @@ def test_the_same_pictures_are_learned_on_the_version_below_with_what_the_remedy
     assert ada.ask("GET", f"/histories/{ada.history_id}/versions/2").status_code == 200  # it stays
 
 
+def test_what_was_made_by_forgetting_is_learned_again_as_it_was_the_first_time(
+    ada: Person, momo: Version, sessions: Sessions
+) -> None:
+    """Its version has no learning of its own, but its concept has one."""
+    with sessions() as session:
+        history = session.get_one(History, ada.history_id)
+        made = make.version(session, history, 3, "momo")
+        made.concept_id, made.diagnosis, history.head_id = momo.concept_id, FOUND, made.id
+        session.commit()
+    started = again(ada, number=3)
+    assert started.status_code == 202, started.text
+    assert started.json()["settings"]["seed"] == 7
+
+
 def test_what_has_no_remedy_is_refused_and_nothing_moves(ada: Person, momo: Version) -> None:
     assert again(ada, signature="bleeding").status_code == 409
     assert again(ada, signature="measles").status_code == 409

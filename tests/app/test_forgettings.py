@@ -14,6 +14,7 @@ from app.histories.models import History
 from app.jobs.claims import claim, ready
 from app.jobs.models import Job, JobKind, JobState
 from app.queue import FORGET
+from tests.app import make
 from tests.app.person import Person
 from tests.app.test_pages import Ask, ask, tree, words  # noqa: F401 - fixtures
 
@@ -136,6 +137,17 @@ def test_the_page_says_what_forgetting_means(ask: Ask, tree: History) -> None:  
     ):
         assert sentence in text, sentence
     assert ask("GET", f"/histories/{tree.id}/forget?concept=zigi").status_code == 404
+
+
+def test_every_version_of_the_name_is_among_those_to_be_erased(
+    ask: Ask,  # noqa: F811
+    tree: History,  # noqa: F811
+    sessions: Sessions,
+) -> None:
+    """Such as one that was learned again, and stands beside."""
+    with sessions() as session:
+        make.version(session, session.get_one(History, tree.id), 9, "momo")
+    assert "Versions 2, 9, its pictures" in words(ask("GET", f"/histories/{tree.id}/forget?concept=momo"))
 
 
 def test_of_what_was_learned_last_there_is_nothing_to_choose(ask: Ask, tree: History) -> None:  # noqa: F811
