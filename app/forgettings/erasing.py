@@ -47,8 +47,8 @@ def knowing(session: Session, history_id: UUID, name: str) -> Sequence[Version]:
     """The versions of a history that know a concept of that name, in every branch, oldest first. They stay as they are
     until the transaction's end: whoever wants to build on one of them waits, and then finds that it is gone.
     """
-    found = select(Version.id).join(Concept, Concept.id == Version.concept_id)
-    found = found.where(Concept.history_id == history_id, Concept.name == name).cte("knowing", recursive=True)
+    learned = select(Version.id).join(Concept, Concept.id == Version.concept_id)
+    found = learned.where(Concept.history_id == history_id, Concept.name == name).cte("knowing", recursive=True)
     found = found.union(select(Version.id).join(found, Version.parent_id == found.c.id))
     asked = select(Version).where(Version.id.in_(select(found.c.id))).order_by(Version.number)
     return session.scalars(asked.with_for_update()).all()
@@ -140,7 +140,8 @@ def prove(session: Session, store: BlobStore, doomed: Sequence[Doomed], versions
     names = [path.name for folder in folders for path in folder.rglob("*") if path.is_file()]
     left = {digest for name in names for digest in _DIGEST.findall(name)}.intersection(removed)
     if left or rows:
-        raise NotErased(f"{len(left) or rows} of the erased files are still there. Try again.")
+        count = len(left) or rows
+        raise NotErased(f"{count} of the erased files {'is' if count == 1 else 'are'} still there. Try again.")
     return {
         "versions": list(versions),
         "removed": [{"sha256": digest, "what": what[digest]} for digest in removed],

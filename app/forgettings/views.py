@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -52,8 +53,13 @@ class Shown:
         return "removed" in self.forgetting.proof
 
     @property
+    def checked_at(self) -> datetime:
+        """When it was looked for what is proved."""
+        return datetime.fromisoformat(self.forgetting.proof["checked_at"])
+
+    @property
     def title(self) -> str:
-        verb = "Forgetting" if self.is_open else "Forgot" if self.job.state == "done" else "Not forgotten:"
+        verb = "Forgetting" if self.is_open else "Forgot" if self.forgetting.published_at else "Not forgotten:"
         return f"{verb} <{self.forgetting.name}>"
 
 

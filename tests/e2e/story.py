@@ -302,8 +302,8 @@ def findings(name: str, noun: str, level: str, has_earlier: bool) -> list[dict[s
             "value": 0.41,
             "threshold": 0.3,
             "severity": "bad",
-            "sentence": "<zigi> is mostly forgotten: it was 74 % of the way to your pictures when it was learned and is "
-            "33 % now.",
+            "sentence": "<zigi> is mostly forgotten: it was 74 % of the way to your pictures when it was learned and "
+            "is 33 % now.",
             "remedy": "Go back to a version in which <zigi> was still right, and learn what came after it again with "
             "260 steps instead of 900 and a learning rate of 0.005 for the values instead of 0.05. Nothing is lost: "
             "old versions stay.",

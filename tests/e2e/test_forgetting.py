@@ -39,6 +39,19 @@ def test_a_concept_is_forgotten_from_the_timeline_and_its_erasure_is_proved(work
     expect(page.locator(".version-title")).to_have_text(["3 <momo> in use", "The bare base"])
     ada.look("timeline-forgotten")
 
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_text("What was forgotten, and how").click()
+    page.get_by_text("When a learning does damage").click()
+    check_fits(page)
+    ada.look("phone-timeline-forgotten")
+    page.locator(".moves").get_by_role("link", name="zigi").click()
+    page.get_by_text("What was removed, by the SHA-256 of its bytes").click()
+    check_fits(page)
+    ada.look("phone-forgotten")
+    page.goto(f"{working_site.url}/histories/{history}/forget?concept=momo")
+    check_fits(page)
+    ada.look("phone-forget-choice")
+
 
 @pytest.fixture(params=[{}, PHONE], ids=["wide", "phone"])
 def careful(request: pytest.FixtureRequest, site: Site) -> tuple[Visitor, Story]:
