@@ -125,6 +125,19 @@ def test_the_page_offers_it_beside_the_finding_that_has_a_remedy(ada: Person, mo
     assert sent_twice[0].startswith("/jobs/")
 
 
+def test_the_page_says_what_was_learned_since_and_is_not_in_use_then(
+    ada: Person, momo: Version, sessions: Sessions
+) -> None:
+    timeline = f"/histories/{ada.history_id}/timeline?version=2"
+    assert "not in use then" not in page(ada, timeline).text
+    with sessions() as session:
+        history = session.get_one(History, ada.history_id)
+        history.head_id = make.version(session, history, 3, "tom", momo.id).id
+        session.commit()
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", "", page(ada, timeline).text)).split())
+    assert "<tom> is not in use then, but can be gone back to." in text
+
+
 def test_changes_lie_on_top_of_what_was_set() -> None:
     assert merge_changes({"seed": 1}, {"steps": 2}) == {"seed": 1, "steps": 2}
     assert merge_changes({"selection": {"fraction": 0.4}}, {"steps": 2}) == {"selection": {"fraction": 0.4}, "steps": 2}
