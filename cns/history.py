@@ -66,6 +66,7 @@ class History:
     versions: tuple[VersionRecord, ...] = ()
     head: int = 0
     head_moves: tuple[HeadMove, ...] = ()
+    highest_erased: int = 0  # number of a version that is no more
 
     def find(self, number: int) -> VersionRecord:
         """The version of that number; UnknownVersion for 0, which is the base and has no record, and for strangers."""
@@ -90,7 +91,8 @@ class History:
 
     @property
     def next_number(self) -> int:
-        return max((version.number for version in self.versions), default=0) + 1
+        """Never given before, not even to a version that was erased."""
+        return max([self.highest_erased, *(version.number for version in self.versions)]) + 1
 
     def with_version(self, version: VersionRecord) -> "History":
         """The history after learning `version`: one version more, and `head` on it unless it is held back."""
@@ -131,7 +133,8 @@ class History:
         moves = tuple(
             move for move in self.head_moves if move.from_version not in numbers and move.to_version not in numbers
         )
-        return replace(self, versions=left, head_moves=moves)
+        highest = max([self.highest_erased, *numbers])
+        return replace(self, versions=left, head_moves=moves, highest_erased=highest)
 
     def with_head(self, number: int, at: str, why: str) -> "History":
         """The history with `head` on version `number` (0 for the bare base), and that move written down."""
@@ -149,6 +152,7 @@ class History:
                 {"at": move.at, "from": move.from_version, "to": move.to_version, "why": move.why}
                 for move in self.head_moves
             ],
+            "highest_erased": self.highest_erased,
         }
 
 
@@ -167,6 +171,7 @@ def history_from_json(read: Any) -> History:
                 HeadMove(str(move["at"]), int(move["from"]), int(move["to"]), str(move["why"]))
                 for move in read["head_moves"]
             ),
+            highest_erased=int(read.get("highest_erased", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedHistory(f"The history lacks a part or holds one of the wrong kind: {error}.") from error

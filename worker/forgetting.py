@@ -117,6 +117,7 @@ def _make_line(worker: "Worker", hold: Hold, asked: Asked) -> str | None:
     publish_line(
         worker,
         hold,
+        history_id=asked.forgetting.history_id,
         line_end=asked.line[-1].version_id,
         parent_id=asked.parent_id,
         concept_ids=[one.concept_id for one in asked.later],

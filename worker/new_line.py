@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.blobs import keep
 from app.forgettings.erasing import erase_rows, knowing
-from app.forgettings.models import Forgetting
+from app.forgettings.service import forgetting_of
 from app.histories.models import History, Version
-from app.histories.service import point_head
-from app.jobs.claims import CancelCameFirst, check_held, end
+from app.histories.service import next_number, point_head
+from app.jobs.claims import end, keep_for_publishing
 from app.jobs.models import Job, JobState
 from cns.history_folder import as_json
 from worker.errors import ClaimGone
@@ -28,6 +28,7 @@ def publish_line(
     worker: "Worker",
     hold: Hold,
     *,
+    history_id: UUID,
     line_end: UUID,
     parent_id: UUID | None,
     concept_ids: Sequence[UUID],
@@ -44,19 +45,18 @@ def publish_line(
         worker.store.put(learned.delta.to_bytes())  # outside of the transaction, as it waits for the disk
 
     def write(session: Session) -> None:
-        check_held(session, hold.claim)
         # All jobs of the history first, as whoever deletes a history does: so that neither waits for ever.
-        forgetting = session.scalars(select(Forgetting).where(Forgetting.job_id == hold.job_id)).one()
-        session.execute(select(Job.id).where(Job.history_id == forgetting.history_id).with_for_update())
-        own = session.get_one(Job, hold.job_id)
-        if own.cancel_requested:
-            raise CancelCameFirst
-        history = session.scalar(select(History).where(History.id == forgetting.history_id).with_for_update())
+        session.execute(select(Job.id).where(Job.history_id == history_id).order_by(Job.id).with_for_update())
+        keep_for_publishing(session, hold.claim)
+        own, forgetting = session.get_one(Job, hold.job_id), forgetting_of(session, hold.job_id)
+        if forgetting.published_at is not None:
+            return  # by this attempt, when the answer to its commit was lost: the job goes on, so its claim still holds
+        history = session.scalar(select(History).where(History.id == history_id).with_for_update())
         if history is None:
             raise ClaimGone
         made = _add_versions(worker, session, history, parent_id, concept_ids, line)
         to_id = made[-1].id if made else parent_id
-        doomed = list(knowing(session, forgetting.concept_id)) if forgetting.erase else []
+        doomed = list(knowing(session, history.id, forgetting.name)) if forgetting.erase else []
         follows = history.head_id == line_end
         if history.head_id in {version.id for version in doomed}:
             history.head_id, follows = parent_id, True  # a move that came from an erased version would go with it
@@ -69,6 +69,7 @@ def publish_line(
             return
         own.checkpoint_sha256 = None
         forgetting.proof = {"versions": [version.number for version in doomed]}
+        history.highest_erased = max([history.highest_erased, *forgetting.proof["versions"]])
         forgetting.doomed = [{"sha256": one.sha256, "what": one.what} for one in erase_rows(session, forgetting)]
 
     transact(worker.sessions, write)
@@ -83,15 +84,14 @@ def _add_versions(
     concept_ids: Sequence[UUID],
     line: Sequence[Learned],
 ) -> list[Version]:
-    last = session.scalar(select(func.max(Version.number)).where(Version.history_id == history.id)) or 0
     made: list[Version] = []
-    for place, (concept_id, learned) in enumerate(zip(concept_ids, line, strict=True), start=1):
+    for concept_id, learned in zip(concept_ids, line, strict=True):
         data = learned.delta.to_bytes()
         version = Version(
             history_id=history.id,
             parent_id=made[-1].id if made else parent_id,
             concept_id=concept_id,
-            number=last + place,
+            number=next_number(session, history),
             delta_sha256=keep(session, worker.store, data, MEDIA_TYPE),
             delta_bytes=len(data),
             report=as_json({**learned.delta.report, "loss": learned.losses}),

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.blobs import keep
 from app.histories.models import History, Version
+from app.histories.service import next_number
 from app.jobs.claims import end, keep_for_publishing
 from app.jobs.models import JobState
 from cns.delta import Delta
@@ -49,13 +50,12 @@ def publish(worker: "Worker", hold: Hold, task: Task, learned: Learned) -> int:
         history = session.scalar(select(History).where(History.id == task.history_id).with_for_update())
         if history is None:
             raise ClaimGone
-        last = session.scalar(select(func.max(Version.number)).where(Version.history_id == history.id))
         version = Version(
             history_id=history.id,
             parent_id=task.parent_id,
             concept_id=task.concept_id,
             job_id=task.job_id,
-            number=(last or 0) + 1,
+            number=next_number(session, history),
             delta_sha256=keep(session, worker.store, data, MEDIA_TYPE),
             delta_bytes=len(data),
             report=as_json({**learned.delta.report, "loss": learned.losses}),

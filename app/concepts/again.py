@@ -50,8 +50,9 @@ def learn_again(
         session.add(concept)
         session.flush()
         session.add_all(_copies(session, learned.id, concept.id))
-        before = session.get(Job, version.job_id) if version.job_id else None
-        settings = merge_changes(before.settings if before else {}, changes)
+        # By the concept, as a version that was made by forgetting another one has no learning of its own.
+        before = session.scalar(select(Job.settings).where(Job.concept_id == learned.id))
+        settings = merge_changes(before or {}, changes)
         job = queue_learning(uow, limits, owner_id, concept, settings)
         return session.get_one(Job, commit_once(uow, once, job.id), populate_existing=True)
 

@@ -2,9 +2,11 @@
 
 What knows a concept are the versions that learned it and all made on top of them, in every branch: their deltas with
 the concept's token, the examinations in their rows, the samples and checkpoints of their learnings, and every picture
-made at one of them, since its file names all concepts of its version. And the pictures that it was taught with.
+made at one of them, since its file names all concepts of its version. And the pictures that it was taught with. It goes
+by the name within its history: what was learned again, to be better, is the same concept in another row.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +28,8 @@ from app.jobs.models import LEARNED_ON, OPEN, Job, JobKind, JobSample
 from app.storage import BlobStore
 from app.thumbnails import thumbnail_folder
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")  # in the name of a file
+
 
 @dataclass(frozen=True)
 class Doomed:
@@ -39,11 +43,12 @@ class NotErased(Conflict):
     """Something of what was erased is still there."""
 
 
-def knowing(session: Session, concept_id: UUID | None) -> Sequence[Version]:
-    """The versions that know a concept, in every branch, oldest first. They stay as they are until the transaction's
-    end: whoever wants to build on one of them waits, and then finds that it is gone.
+def knowing(session: Session, history_id: UUID, name: str) -> Sequence[Version]:
+    """The versions of a history that know a concept of that name, in every branch, oldest first. They stay as they are
+    until the transaction's end: whoever wants to build on one of them waits, and then finds that it is gone.
     """
-    found = select(Version.id).where(Version.concept_id == concept_id).cte("knowing", recursive=True)
+    learned = select(Version.id).join(Concept, Concept.id == Version.concept_id)
+    found = learned.where(Concept.history_id == history_id, Concept.name == name).cte("knowing", recursive=True)
     found = found.union(select(Version.id).join(found, Version.parent_id == found.c.id))
     asked = select(Version).where(Version.id.in_(select(found.c.id))).order_by(Version.number)
     return session.scalars(asked.with_for_update()).all()
@@ -55,7 +60,7 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
     Head must have left those versions. Jobs that need one of them end here: one that waits is gone, one that runs finds
     that it is no longer its worker's, and what it has made is dropped. Learnings that wait begin anew.
     """
-    versions = knowing(session, forgetting.concept_id)
+    versions = knowing(session, forgetting.history_id, forgetting.name)
     ids = [version.id for version in versions]
     concepts = _concepts(session, forgetting)
     made_here = select(Generation.job_id).where(Generation.version_id.in_(ids))
@@ -94,15 +99,10 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
 
 
 def _concepts(session: Session, forgetting: Forgetting) -> list[UUID]:
-    """The concept, and what was taught under its name and never learned: most likely the same pictures."""
+    """All of that name, what was taught and never learned too; but for what somebody asked for since, to be learned."""
     is_open = exists().where(Job.concept_id == Concept.id, Job.state.in_([state.value for state in OPEN]))
-    never_learned = and_(
-        Concept.history_id == forgetting.history_id,
-        Concept.name == forgetting.name,
-        ~exists().where(Version.concept_id == Concept.id),
-        ~is_open,
-    )
-    return list(session.scalars(select(Concept.id).where(or_(Concept.id == forgetting.concept_id, never_learned))))
+    named = and_(Concept.history_id == forgetting.history_id, Concept.name == forgetting.name)
+    return list(session.scalars(select(Concept.id).where(named, ~is_open)))
 
 
 def _pictures(session: Session, concept_ids: Sequence[UUID], job_ids: Sequence[UUID]) -> list[Doomed]:
@@ -138,9 +138,10 @@ def prove(session: Session, store: BlobStore, doomed: Sequence[Doomed], versions
     rows = session.scalar(select(func.count()).select_from(Blob).where(Blob.sha256.in_(removed)))
     folders = (store.folder, thumbnail_folder(store))
     names = [path.name for folder in folders for path in folder.rglob("*") if path.is_file()]
-    left = {digest for digest in removed if any(digest in name for name in names)}
+    left = {digest for name in names for digest in _DIGEST.findall(name)}.intersection(removed)
     if left or rows:
-        raise NotErased(f"{len(left) or rows} of the erased files are still there. Try again.")
+        count = len(left) or rows
+        raise NotErased(f"{count} of the erased files {'is' if count == 1 else 'are'} still there. Try again.")
     return {
         "versions": list(versions),
         "removed": [{"sha256": digest, "what": what[digest]} for digest in removed],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -52,8 +53,13 @@ class Shown:
         return "removed" in self.forgetting.proof
 
     @property
+    def checked_at(self) -> datetime:
+        """When it was looked for what is proved."""
+        return datetime.fromisoformat(self.forgetting.proof["checked_at"])
+
+    @property
     def title(self) -> str:
-        verb = "Forgetting" if self.is_open else "Forgot" if self.job.state == "done" else "Not forgotten:"
+        verb = "Forgetting" if self.is_open else "Forgot" if self.forgetting.published_at else "Not forgotten:"
         return f"{verb} <{self.forgetting.name}>"
 
 
@@ -64,7 +70,7 @@ def choice_of(session: Session, history: History, name: str) -> Choice | None:
     place = next((place for place, step in enumerate(line) if step.concept.name == name), None)
     if place is None:
         return None
-    doomed = {step.version.id for step in steps if step.concept.id == line[place].concept.id}
+    doomed = {step.version.id for step in steps if step.concept.name == name}
     for step in steps:  # parents come before their children
         if step.version.parent_id in doomed:
             doomed.add(step.version.id)

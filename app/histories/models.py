@@ -51,6 +51,9 @@ class History(Base):
         ForeignKey("versions.id", ondelete="SET NULL", use_alter=True, deferrable=True, initially="DEFERRED")
     )
     guards_head: Mapped[bool] = mapped_column(server_default=true())  # a version that did damage is not made head
+    highest_erased: Mapped[int] = mapped_column(
+        default=0, server_default=text("0")
+    )  # number of a version that is no more
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -72,7 +75,7 @@ class Version(Base):
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("versions.id", ondelete="CASCADE"))
     concept_id: Mapped[UUID] = mapped_column(ForeignKey("concepts.id", ondelete="CASCADE"))
     job_id: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
-    number: Mapped[int]  # 1, 2, 3... in the order of learning, over all branches
+    number: Mapped[int]  # 1, 2, 3... in the order of learning, over all branches; with gaps where some were erased
     label: Mapped[str | None] = mapped_column(String(80))  # a name its user gave it
     delta_sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256", ondelete="RESTRICT"))
     delta_bytes: Mapped[int] = mapped_column(BigInteger)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -85,7 +85,10 @@ def delete_history(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> None:
     with uow:
         # Its jobs first, as a worker that publishes takes first the job and then the history: neither waits for ever.
         uow.session.scalars(
-            select(Job.id).where(Job.history_id == history_id, Job.owner_id == owner_id).with_for_update()
+            select(Job.id)
+            .where(Job.history_id == history_id, Job.owner_id == owner_id)
+            .order_by(Job.id)
+            .with_for_update()
         )
         uow.session.delete(get_history(uow.session, owner_id, history_id, lock=True))
         uow.commit()
@@ -191,6 +194,15 @@ def get_version(session: Session, history: History, number: int) -> Version | No
     if version is None:
         raise NotFound(f"This history has no version {number}.")
     return version
+
+
+def next_number(session: Session, history: History) -> int:
+    """For the next version. To be called with the history locked, until the version is written.
+
+    None is given twice, not even that of an erased one: links, recipes in pictures and proofs name versions by number.
+    """
+    last = session.scalar(select(func.max(Version.number)).where(Version.history_id == history.id)) or 0
+    return max(last, history.highest_erased) + 1
 
 
 def number_of(session: Session, version_id: UUID | None) -> int:

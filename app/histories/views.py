@@ -76,6 +76,7 @@ class Shown:
     gained: Sequence[str]  # what prompts would know that they do not know now
     lost: Sequence[str]  # what they would not know any more
     later: Sequence[int]  # versions that would no longer be below head
+    is_used: bool  # head is on it, or on a version above it
 
 
 def timeline_of(session: Session, history: History) -> Timeline:
@@ -148,6 +149,7 @@ def show_version(session: Session, timeline: Timeline, number: int) -> Shown:
         gained=[name for name in names if name not in names_now],
         lost=[name for name in names_now if name not in names],
         later=[one.version.number for one in now if one.version.number not in below],
+        is_used=not version_id or version_id in {one.version.id for one in now},
     )
 
 

@@ -12,6 +12,7 @@ from app.concepts.models import Concept, ConceptPicture
 from app.forgettings.models import Forgetting
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
+from app.histories.service import lineage
 from app.jobs.models import Job, JobSample, JobState
 from app.jobs.service import captions_of, last_event_ids, queue_place, samples_of
 
@@ -58,15 +59,11 @@ class Learning:
     settings: Mapping[str, Any] = field(default_factory=dict)
     told: int = 0  # the newest event that this already shows
     head: int = 0  # number of the version in use
+    is_held_back: bool = False  # its version did damage, and what is in use does not stand on it
 
     @property
     def is_open(self) -> bool:
         return self.job.state in (JobState.QUEUED, JobState.RUNNING)
-
-    @property
-    def is_held_back(self) -> bool:
-        """Its version was not made head because it did damage, and nobody has done so since."""
-        return self.version is not None and bool(self.version.held_back) and self.history.head_id != self.version.id
 
     @property
     def verb(self) -> str:
@@ -114,6 +111,7 @@ def learning_of(session: Session, job: Job) -> Learning:
         select(ConceptPicture).where(ConceptPicture.concept_id == concept.id).order_by(ConceptPicture.position)
     ).all()
     steps = int(job.settings.get("steps") or facts.get("learning", {}).get("steps") or 0)
+    used = [step.version for step in lineage(session, history, history.head_id)]
     return Learning(
         job=job,
         history=history,
@@ -130,7 +128,8 @@ def learning_of(session: Session, job: Job) -> Learning:
         captions=list(version.report.get("captions", [])) if version else captions_of(session, job.id),
         settings=job.settings,
         told=told,
-        head=session.get_one(Version, history.head_id).number if history.head_id else 0,
+        head=used[-1].number if used else 0,
+        is_held_back=version is not None and bool(version.held_back) and version not in used,
     )
 
 

@@ -81,6 +81,20 @@ def test_the_same_pictures_are_learned_on_the_version_below_with_what_the_remedy
     assert ada.ask("GET", f"/histories/{ada.history_id}/versions/2").status_code == 200  # it stays
 
 
+def test_what_was_made_by_forgetting_is_learned_again_as_it_was_the_first_time(
+    ada: Person, momo: Version, sessions: Sessions
+) -> None:
+    """Its version has no learning of its own, but its concept has one."""
+    with sessions() as session:
+        history = session.get_one(History, ada.history_id)
+        made = make.version(session, history, 3, "momo")
+        made.concept_id, made.diagnosis, history.head_id = momo.concept_id, FOUND, made.id
+        session.commit()
+    started = again(ada, number=3)
+    assert started.status_code == 202, started.text
+    assert started.json()["settings"]["seed"] == 7
+
+
 def test_what_has_no_remedy_is_refused_and_nothing_moves(ada: Person, momo: Version) -> None:
     assert again(ada, signature="bleeding").status_code == 409
     assert again(ada, signature="measles").status_code == 409
@@ -109,6 +123,19 @@ def test_the_page_offers_it_beside_the_finding_that_has_a_remedy(ada: Person, mo
     sent_twice = [page(ada, path, "POST", data=form).headers["location"] for _ in range(2)]
     assert sent_twice[0] == sent_twice[1]
     assert sent_twice[0].startswith("/jobs/")
+
+
+def test_the_page_says_what_was_learned_since_and_is_not_in_use_then(
+    ada: Person, momo: Version, sessions: Sessions
+) -> None:
+    timeline = f"/histories/{ada.history_id}/timeline?version=2"
+    assert "not in use then" not in page(ada, timeline).text
+    with sessions() as session:
+        history = session.get_one(History, ada.history_id)
+        history.head_id = make.version(session, history, 3, "tom", momo.id).id
+        session.commit()
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", "", page(ada, timeline).text)).split())
+    assert "<tom> is not in use then, but can be gone back to." in text
 
 
 def test_changes_lie_on_top_of_what_was_set() -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from app.db import Sessions
 from app.forgettings.models import Forgetting
@@ -14,6 +14,7 @@ from app.histories.models import History
 from app.jobs.claims import claim, ready
 from app.jobs.models import Job, JobKind, JobState
 from app.queue import FORGET
+from tests.app import make
 from tests.app.person import Person
 from tests.app.test_pages import Ask, ask, tree, words  # noqa: F401 - fixtures
 
@@ -129,13 +130,24 @@ def test_the_page_says_what_forgetting_means(ask: Ask, tree: History) -> None:  
     for sentence in (
         "A new line of versions begins on the bare base and knows <momo>, but not rex.",
         "Fast , in a moment.",
-        "a trace of it may be left in its values",
+        "a trace may be left in its values",
         "<momo> is learned again from the same pictures and captions",
-        "Versions 1, 2, 3, its pictures",
+        "Versions 1, 2, 3, the pictures it was taught with",
         "This cannot be undone.",
     ):
         assert sentence in text, sentence
     assert ask("GET", f"/histories/{tree.id}/forget?concept=zigi").status_code == 404
+
+
+def test_every_version_of_the_name_is_among_those_to_be_erased(
+    ask: Ask,  # noqa: F811
+    tree: History,  # noqa: F811
+    sessions: Sessions,
+) -> None:
+    """Such as one that was learned again, and stands beside."""
+    with sessions() as session:
+        make.version(session, session.get_one(History, tree.id), 9, "momo")
+    assert "Versions 2, 9, the pictures" in words(ask("GET", f"/histories/{tree.id}/forget?concept=momo"))
 
 
 def test_of_what_was_learned_last_there_is_nothing_to_choose(ask: Ask, tree: History) -> None:  # noqa: F811
@@ -187,11 +199,18 @@ def test_the_proof_can_be_read(
         "checked_at": "2026-11-26T10:00:05+00:00",
     }
     with sessions.begin() as session:
-        session.execute(update(Forgetting).values(proof=proof, versions=[4]))
+        session.execute(update(Forgetting).values(proof={"versions": [1, 2, 3]}, versions=[4], published_at=func.now()))
+    set_state(sessions, JobKind.FORGET, JobState.FAILED)
+    text = words(ask("GET", f"/forgettings/{made['id']}"))
+    assert "Forgot <rex>" in text
+    assert "That their files are gone from the storage is not proved" in text
+    assert "not yet erased" in words(ask("GET", f"/histories/{tree.id}/timeline"))
+    with sessions.begin() as session:
+        session.execute(update(Forgetting).values(proof=proof))
     set_state(sessions, JobKind.FORGET, JobState.DONE)
     text = words(ask("GET", f"/forgettings/{made['id']}"))
     assert "Versions 1, 2, 3 are gone, and with them 1 file." in text
-    assert "none of them was among the 7 files in the storage" in text
+    assert "On 26 November 2026, 10:00:05 UTC none of them was among the 7 files in the storage" in text
     assert "a" * 64 in text
     assert "a picture it was taught with" in text
     shown = ada.ask("GET", f"/forgettings/{made['id']}").json()

@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from app.db import Sessions
-from app.histories.models import History
+from app.histories.models import History, Version
 from app.jobs.models import Job, JobKind, JobState
 from tests.app import make
 from tests.app.person import Person
@@ -87,6 +88,19 @@ def test_it_is_made_head_by_the_move_that_every_version_has(ada: Person, held: J
     shown = words(page(ada, f"/histories/{ada.history_id}/timeline?version=2"))
     assert "It was held back when it was learned, and is in use because you chose it." in shown
     assert "It stands beside" not in words(page(ada, f"/jobs/{held.id}"))
+
+
+def test_what_stands_on_it_is_in_use_because_it_was_chosen(ada: Person, held: Job, sessions: Sessions) -> None:
+    with sessions() as session:
+        history = session.get_one(History, ada.history_id)
+        momo = session.scalars(select(Version).where(Version.history_id == history.id, Version.number == 2)).one()
+        history.head_id = make.version(session, history, 3, "zigi", momo.id).id
+        session.commit()
+    shown = words(page(ada, f"/histories/{ada.history_id}/timeline?version=2"))
+    assert "It was held back when it was learned, and what is in use stands on it because you chose it." in shown
+    assert "all the same" not in shown
+    assert 'class="mark warn"' not in page(ada, f"/histories/{ada.history_id}/timeline").text
+    assert "Make pictures of it" in words(page(ada, f"/jobs/{held.id}"))
 
 
 def test_a_history_guards_its_head_until_its_owner_says_otherwise(ada: Person, bob: Person) -> None:

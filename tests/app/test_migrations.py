@@ -5,6 +5,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from app.db import make_engine
 from app.migrate import alembic_config, migrate
 from app.servers import Servers
 from app.tables import Base
@@ -34,8 +35,46 @@ def test_migrating_twice_changes_nothing_and_going_down_leaves_nothing(servers: 
     migrate(url)
     migrate(url)
     command.downgrade(alembic_config(url), "base")
-    from app.db import make_engine
-
     other = make_engine(url)
     assert inspect(other).get_table_names() == ["alembic_version"]
     other.dispose()
+
+
+def test_numbers_of_what_was_erased_before_they_were_kept_are_found_in_the_proofs(
+    servers: Servers, engine: Engine
+) -> None:
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.execute(text("DROP DATABASE IF EXISTS from_proofs"))
+        connection.execute(text("CREATE DATABASE from_proofs"))
+    url = servers.database_url.replace("/palimpsest?", "/from_proofs?")
+    command.upgrade(alembic_config(url), "0007")
+    other = make_engine(url)
+    with other.begin() as connection:
+        for statement in _ERASED_AND_NOT:
+            connection.execute(text(statement))
+    migrate(url)
+    with other.begin() as connection:
+        found = connection.execute(text("SELECT name, highest_erased FROM histories ORDER BY name")).all()
+    other.dispose()
+    assert [tuple(one) for one in found] == [("pets", 12), ("things", 0)]
+
+
+_ERASED_AND_NOT = (
+    "INSERT INTO users (id, name, password_hash, is_admin) VALUES (md5('ada')::uuid, 'ada', '-', false)",
+    "INSERT INTO base_models (id, source, facts) VALUES ('b', 'storybook', '{}')",
+    "INSERT INTO histories (id, owner_id, base_id, name) "
+    "SELECT md5(name)::uuid, md5('ada')::uuid, 'b', name FROM unnest(ARRAY['pets', 'things']) AS name",
+    """
+    INSERT INTO jobs (id, owner_id, history_id, kind, state, settings, attempt, times_lost, max_attempts,
+                      cancel_requested, stage, step, steps_total, progress)
+    SELECT md5(name)::uuid, md5('ada')::uuid, md5('pets')::uuid, 'forget', 'done', '{}', 1, 0, 3, false, '', 0, 0, '{}'
+    FROM unnest(ARRAY['rex', 'momo', 'zigi']) AS name
+    """,
+    """
+    INSERT INTO forgettings (id, history_id, job_id, name, class_noun, mode, shared, erase, versions, doomed, proof)
+    SELECT md5(name)::uuid, md5(history)::uuid, md5(name)::uuid, name, 'dog', 'fast', 'kept', true, '[]', '[]', proof
+    FROM (VALUES ('rex', 'pets', CAST('{"versions": [9, 12]}' AS jsonb)), ('momo', 'pets', '{"versions": [3]}'),
+                 ('zigi', 'things', '{}')) AS asked (name, history, proof)
+    """,
+)

@@ -148,6 +148,15 @@ def test_a_history_with_gaps_goes_on_learning(room: Classroom, folder: HistoryFo
     assert tree(HistoryFolder.open(folder.folder)) == [(4, 0, "momo"), (5, 4, "tom"), (6, 5, "rex")]
 
 
+def test_no_number_is_given_twice(room: Classroom, folder: HistoryFolder) -> None:
+    forget_fast(folder, room.base, "tom")
+    erase(folder, "tom")
+    assert HistoryFolder.open(folder.folder).history.next_number == 4
+    forget_fast(folder, room.base, "rex")
+    erase(folder, "rex")
+    assert tree(HistoryFolder.open(folder.folder)) == [(4, 0, "momo")]
+
+
 def test_nothing_is_erased_while_head_knows_it(folder: HistoryFolder) -> None:
     before = bytes_in(folder)
     with pytest.raises(HistoryError, match="head"):

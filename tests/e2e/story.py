@@ -118,9 +118,11 @@ class Writer:
             examination={},
             created_at=NOW - timedelta(minutes=minutes_ago - 2),
         )
+        version.held_back = [one for one in version.diagnosis if one["severity"] == "bad"]
         self.session.add(version)
         self.session.flush()
-        self.move(parent, version, f"learned {name}", minutes_ago - 2)
+        if not version.held_back:
+            self.move(parent, version, f"learned {name}", minutes_ago - 2)
         return version
 
     def samples(self, job: Job, who: Individual, count: int) -> None:
@@ -250,6 +252,16 @@ def tell(session: Session, store: BlobStore, owner: User) -> Story:
     return Story(write.history.id, running.id, failed.id, momo.job_id or running.id)
 
 
+def tell_of_damage(session: Session, store: BlobStore, owner: User) -> Story:
+    """A mug in use, and a cat whose learning harmed it: that version was held back."""
+    write = Writer(session, store, owner, "Two of them")
+    zigi = write.learned("zigi", 1, None, 60 * 5)
+    momo = write.learned("momo", 2, zigi, 9, "bad")
+    assert momo.job_id
+    session.commit()
+    return Story(write.history.id, momo.job_id, momo.job_id, momo.job_id)
+
+
 def losses(count: int, seed: int) -> list[float]:
     """A curve that falls and rests, as noisy as real ones."""
     rng = np.random.default_rng(seed)
@@ -282,7 +294,24 @@ def findings(name: str, noun: str, level: str, has_earlier: bool) -> list[dict[s
             "remedy": "",
         },
     ]
-    if has_earlier:
+    if level == "bad":
+        found[0] |= {"value": 0.72, "severity": "ok", "sentence": f"<{name}> was learned.", "remedy": ""}
+        harm = {
+            "signature": "forgetting",
+            "concept": "zigi",
+            "value": 0.41,
+            "threshold": 0.3,
+            "severity": "bad",
+            "sentence": "<zigi> is mostly forgotten: it was 74 % of the way to your pictures when it was learned and "
+            "is 33 % now.",
+            "remedy": "Go back to a version in which <zigi> was still right, and learn what came after it again with "
+            "260 steps instead of 900 and a learning rate of 0.005 for the values instead of 0.05. Nothing is lost: "
+            "old versions stay.",
+            "changes": {"steps": 260, "lr_weights": 0.005},
+        }
+        apart = {"signature": "bleeding", "concept": "zigi", "value": 0.02, "threshold": 0.2, "severity": "ok"}
+        found += [apart | {"sentence": f"<zigi> has kept apart from <{name}>.", "remedy": ""}, harm]
+    elif has_earlier:
         found += [
             {
                 "signature": signature,

@@ -7,9 +7,11 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from app.blobs import Blob, keep
 from app.concepts.models import Concept, ConceptPicture
+from app.db import Sessions
 from app.forgettings.models import Forgetting, Mode, Shared
 from app.forgettings.service import forgetting_of
 from app.generations.models import Generation, Image
@@ -29,6 +31,7 @@ from worker.forgetting import forget
 from worker.generating import generate
 from worker.learning import learn
 from worker.process import Worker
+from worker.transactions import transact
 
 Learned = Callable[..., UUID]
 NAMES = ("rex", "momo", "tom")
@@ -440,3 +443,48 @@ def test_pictures_of_a_try_that_never_was_learned_go_too(worker: Worker, world: 
     digests = [hashlib.sha256(png_of(picture)).hexdigest() for picture in random_pictures(2, seed=99)]
     forget(worker, ask(world, history, "rex", erase=True))
     assert not any(world.store.has(digest) for digest in digests)
+
+
+def test_what_was_learned_again_under_its_name_goes_too(worker: Worker, world: World, learned: Learned) -> None:
+    """Its first try did damage and stands beside head, in a version of its own, from the same pictures."""
+    history = learned("momo")
+    first_try = world.version(history, 2)
+    world.move_head(history, 1)
+    learn(worker, world.learning(history, "momo", steps=STEPS + 1))
+    job = ask(world, history, "momo", erase=True)
+    with world.sessions.begin() as session:
+        of_head = select(Version.concept_id).where(Version.history_id == history, Version.number == 3)
+        session.execute(update(Forgetting).where(Forgetting.job_id == job).values(concept_id=of_head.scalar_subquery()))
+    forget(worker, job)
+    proof = forgetting(world, job).proof
+    assert (proof["versions"], tree(world, history)) == ([2, 3], [(1, 0, "rex")])
+    assert not world.store.has(first_try.delta_sha256)
+    assert proof["still_used"] == []
+
+
+def test_no_number_is_given_twice(worker: Worker, world: World, learned: Learned) -> None:
+    """Nothing was learned after it, so the newest versions are those that go."""
+    history = learned("momo")
+    forget(worker, ask(world, history, "momo", erase=True))
+    learn(worker, world.learning(history, "tom", steps=STEPS))
+    assert tree(world, history) == [(1, 0, "rex"), (3, 1, "tom")]
+    forget(worker, ask(world, history, "rex", erase=True))
+    assert tree(world, history) == [(4, 0, "tom")]
+
+
+def test_an_erasure_whose_commit_was_not_answered_is_published_once(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch, learned: Learned
+) -> None:
+    """The job goes on after that commit, with the same claim."""
+    history = learned("momo")
+    job = ask(world, history, "rex", erase=True)
+
+    def twice(sessions: Sessions, work: Callable[[Session], None]) -> None:
+        transact(sessions, work)
+        transact(sessions, work)
+
+    monkeypatch.setattr("worker.new_line.transact", twice)
+    forget(worker, job)
+    done = forgetting(world, job)
+    assert (world.job(job).state, tree(world, history)) == (JobState.DONE, [(3, 0, "momo")])
+    assert (done.versions, done.proof["versions"], len(done.proof["removed"]) > 2) == ([3], [1, 2], True)

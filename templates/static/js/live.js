@@ -83,7 +83,7 @@ document.addEventListener("job:progress", (event) => {
     bar.max = total;
     bar.value = step;
   }
-  if (standing && total && !element.hasAttribute("data-own-standing")) {
+  if (standing && total > 1 && !element.hasAttribute("data-own-standing")) {
     standing.textContent = `Step ${step} of ${total}${left ? `, ${duration(left)} left` : ""}.`;
   }
 });
