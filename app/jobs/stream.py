@@ -23,6 +23,7 @@ from app.state import State
 
 ASK_EVERY_S = 2.0
 ALIVE_EVERY_S = 15.0
+_closing: set[asyncio.Task[None]] = set()  # a loop keeps its tasks weakly
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ async def follow(state: State, told: Mapping[UUID, int]) -> AsyncGenerator[Happe
     position = dict(told)
     said_at = time.monotonic()
     async with _Channels(state, list(position)) as channels:
+        await channels.subscribe()
         while position:
             events, still_open = await run_in_threadpool(_look, state, position)
             for event in events:
@@ -89,12 +91,22 @@ class _Channels:
         self.is_up = False
 
     async def __aenter__(self) -> "_Channels":
-        with contextlib.suppress(RedisError, OSError):
-            await self.subscription.subscribe(*self.job_of)
-            self.is_up = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # Whoever leaves is mostly being cancelled, at each further wait anew: closing is a task of its own.
+        closing = asyncio.create_task(self._close())
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+        await asyncio.shield(closing)
+
+    async def subscribe(self) -> None:
+        """Within the block, not on entering it: so that it is closed also when its reader leaves meanwhile."""
+        with contextlib.suppress(RedisError, OSError):
+            await self.subscription.subscribe(*self.job_of)
+            self.is_up = True
+
+    async def _close(self) -> None:
         with contextlib.suppress(RedisError, OSError):
             await self.subscription.aclose()
         await self.client.aclose()

@@ -1,0 +1,44 @@
+"""Those who follow jobs may leave at any moment, and take nothing with them."""
+
+import asyncio
+import contextlib
+import gc
+from typing import cast
+from uuid import uuid4
+
+import redis
+from fastapi.testclient import TestClient
+
+from app.jobs.stream import follow
+from app.state import State
+
+
+def test_who_leaves_while_the_channel_opens_leaves_no_connection_behind(client: TestClient, redis_url: str) -> None:
+    state = cast(State, client.app.state.palimpsest)  # type: ignore[attr-defined]
+    broker = redis.Redis.from_url(redis_url)
+    before = len(broker.client_list())
+
+    async def leave_after(turns: int) -> None:
+        listening = asyncio.ensure_future(anext(follow(state, {uuid4(): 0})))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        while not listening.done():  # as a server does that cancels a scope: again at each wait
+            listening.cancel()
+            await asyncio.sleep(0)
+        with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+            await listening
+
+    async def leave_early_and_late() -> None:
+        for turns in range(0, 200, 4):
+            await leave_after(turns)
+        async with asyncio.timeout(10):
+            while len(broker.client_list()) > before:
+                await asyncio.sleep(0)
+
+    gc.disable()  # what only the collector would close is left behind
+    try:
+        asyncio.run(leave_early_and_late())
+    finally:
+        gc.enable()
+    assert len(broker.client_list()) == before
+    broker.close()
