@@ -49,17 +49,19 @@ def forget_exactly(
         line = folder.history.lineage(folder.history.head)
         plan = plan_forgetting(folder.load_deltas(), name)
         later = line[len(plan.before) + 1 :]
+        calibration = load_calibration_prompts(room.base_folder)
         deltas: Sequence[Delta] = plan.before
         new: list[NewVersion] = []
         for lesson, old in zip(plan.lessons, later, strict=True):
-            new.append(_learn_again(folder, room, deltas, lesson, old, on_progress))
+            new.append(_learn_again(folder, room.base, calibration, deltas, lesson, old, on_progress))
             deltas = [*deltas, new[-1].delta]
         return folder.publish_line(line[len(plan.before)].parent, new, f"forgot {name}")
 
 
 def _learn_again(
     folder: HistoryFolder,
-    room: Classroom,
+    base: BaseModel,
+    calibration: Sequence[str],
     below: Sequence[Delta],
     lesson: LessonAgain,
     old: VersionRecord,
@@ -67,9 +69,8 @@ def _learn_again(
 ) -> NewVersion:
     pictures = folder.load_pictures(old)
     concept = Concept(lesson.name, lesson.class_noun, pictures, lesson.captions)
-    calibration = load_calibration_prompts(room.base_folder)
     started = time.monotonic()
-    run = LearningRun(room.base, compose(room.base, below), concept, lesson.settings, calibration=calibration)
+    run = LearningRun(base, compose(base, below), concept, lesson.settings, calibration=calibration)
     tell = partial(on_progress, f"learning {lesson.name}")
     while not run.done:
         run.step()

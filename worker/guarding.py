@@ -4,7 +4,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.histories.models import HeadMove, History, Version
+from app.histories.models import History, Version
+from app.histories.service import point_head
 from cns.damage import find_damage
 from cns.diagnosis import Finding
 from cns.history_folder import as_json
@@ -28,13 +29,5 @@ def move_head_on(session: Session, history: History, task: Task, version: Versio
     """Make the version head, unless it is held back or its user moved head meanwhile; returns whether it is."""
     if version.held_back or history.head_id != task.parent_id:
         return False
-    move = HeadMove(
-        history_id=history.id,
-        user_id=task.owner_id,
-        from_id=history.head_id,
-        to_id=version.id,
-        why=f"learned {task.name}",
-    )
-    session.add(move)
-    history.head_id = version.id
+    point_head(session, history, version.id, task.owner_id, f"learned {task.name}")
     return True

@@ -7,17 +7,15 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.blobs import keep
 from app.forgettings.erasing import erase_rows, knowing
 from app.forgettings.service import forgetting_of
 from app.histories.models import History, Version
-from app.histories.service import next_number, point_head
+from app.histories.service import point_head
 from app.jobs.claims import end, keep_for_publishing
 from app.jobs.models import Job, JobState
-from cns.history_folder import as_json
 from worker.errors import ClaimGone
 from worker.hands import Hold
-from worker.publishing import MEDIA_TYPE, Learned
+from worker.publishing import Learned, add_version
 from worker.transactions import transact
 
 if TYPE_CHECKING:
@@ -86,20 +84,6 @@ def _add_versions(
 ) -> list[Version]:
     made: list[Version] = []
     for concept_id, learned in zip(concept_ids, line, strict=True):
-        data = learned.delta.to_bytes()
-        version = Version(
-            history_id=history.id,
-            parent_id=made[-1].id if made else parent_id,
-            concept_id=concept_id,
-            number=next_number(session, history),
-            delta_sha256=keep(session, worker.store, data, MEDIA_TYPE),
-            delta_bytes=len(data),
-            report=as_json({**learned.delta.report, "loss": learned.losses}),
-            seconds=as_json(learned.seconds),
-            diagnosis=as_json(learned.diagnosis),
-            examination=as_json(learned.examination),
-        )
-        session.add(version)
-        session.flush()
-        made.append(version)
+        below = made[-1].id if made else parent_id
+        made.append(add_version(worker, session, history, learned, parent_id=below, concept_id=concept_id))
     return made

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -42,30 +43,16 @@ def publish(worker: "Worker", hold: Hold, task: Task, learned: Learned) -> int:
     Head follows, with two exceptions: the version did damage and the history guards its head (worker/guarding.py), or
     its user moved head meanwhile. Then head stays where it is, and the version is a branch.
     """
-    data = learned.delta.to_bytes()
-    worker.store.put(data)  # outside of the transaction, as it waits for the disk
+    worker.store.put(learned.delta.to_bytes())  # outside of the transaction, as it waits for the disk
 
     def write(session: Session) -> int:
         keep_for_publishing(session, hold.claim)
         history = session.scalar(select(History).where(History.id == task.history_id).with_for_update())
         if history is None:
             raise ClaimGone
-        version = Version(
-            history_id=history.id,
-            parent_id=task.parent_id,
-            concept_id=task.concept_id,
-            job_id=task.job_id,
-            number=next_number(session, history),
-            delta_sha256=keep(session, worker.store, data, MEDIA_TYPE),
-            delta_bytes=len(data),
-            report=as_json({**learned.delta.report, "loss": learned.losses}),
-            seconds=as_json(learned.seconds),
-            diagnosis=as_json(learned.diagnosis),
-            examination=as_json(learned.examination),
-            held_back=held_back_by(session, history, task, learned.diagnosis),
-        )
-        session.add(version)
-        session.flush()
+        version = add_version(worker, session, history, learned, parent_id=task.parent_id, concept_id=task.concept_id)
+        version.job_id = task.job_id
+        version.held_back = held_back_by(session, history, task, learned.diagnosis)
         is_head = move_head_on(session, history, task, version)
         held_back = [{"sentence": one["sentence"], "remedy": one["remedy"]} for one in version.held_back]
         end(session, hold.claim, JobState.DONE, version=version.number, is_head=is_head, held_back=held_back)
@@ -74,3 +61,31 @@ def publish(worker: "Worker", hold: Hold, task: Task, learned: Learned) -> int:
     number = transact(worker.sessions, write)
     worker.bell.wake(hold.job_id)
     return number
+
+
+def add_version(
+    worker: "Worker",
+    session: Session,
+    history: History,
+    learned: Learned,
+    *,
+    parent_id: UUID | None,
+    concept_id: UUID,
+) -> Version:
+    """What was learned as a version with the next number. The history is locked, and the delta lies in the store."""
+    data = learned.delta.to_bytes()
+    version = Version(
+        history_id=history.id,
+        parent_id=parent_id,
+        concept_id=concept_id,
+        number=next_number(session, history),
+        delta_sha256=keep(session, worker.store, data, MEDIA_TYPE),
+        delta_bytes=len(data),
+        report=as_json({**learned.delta.report, "loss": learned.losses}),
+        seconds=as_json(learned.seconds),
+        diagnosis=as_json(learned.diagnosis),
+        examination=as_json(learned.examination),
+    )
+    session.add(version)
+    session.flush()
+    return version

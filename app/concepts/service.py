@@ -18,9 +18,9 @@ from app.histories.models import History
 from app.histories.service import get_history, known_names
 from app.idempotency import Once, commit_once
 from app.jobs.claims import open_jobs_of
-from app.jobs.models import OPEN, Job, JobEvent, JobKind, JobState
+from app.jobs.models import OPEN, Job, JobKind
+from app.jobs.queueing import queue_job
 from app.pictures import CheckedPicture
-from app.queue import LEARN
 from app.storage import BlobStore
 from app.texts import one_line
 
@@ -81,19 +81,17 @@ def queue_learning(
     uow: UnitOfWork, limits: Settings, owner_id: UUID, concept: Concept, settings: dict[str, Any]
 ) -> Job:
     """The job that learns a concept whose pictures are there. To be committed by the caller."""
-    job = Job(
-        owner_id=owner_id,
-        history_id=concept.history_id,
-        kind=JobKind.LEARN.value,
-        concept_id=concept.id,
-        settings=settings,
-        max_attempts=limits.max_attempts,
+    return queue_job(
+        uow,
+        Job(
+            owner_id=owner_id,
+            history_id=concept.history_id,
+            kind=JobKind.LEARN.value,
+            concept_id=concept.id,
+            settings=settings,
+            max_attempts=limits.max_attempts,
+        ),
     )
-    uow.session.add(job)
-    uow.session.flush()
-    uow.session.add(JobEvent(job_id=job.id, kind="state", data={"state": JobState.QUEUED.value}))
-    uow.after_commit(LEARN, job_id=str(job.id))
-    return job
 
 
 def _check_words(name: str, class_noun: str) -> None:

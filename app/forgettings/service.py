@@ -14,8 +14,8 @@ from app.forgettings.models import Forgetting, Mode, Shared
 from app.histories.models import History
 from app.histories.service import Step, get_history, line_to, steps_of
 from app.idempotency import Once, commit_once
-from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobState
-from app.queue import FORGET
+from app.jobs.models import LANE, OPEN, Job, JobKind
+from app.jobs.queueing import queue_job
 
 
 def start_forgetting(
@@ -44,14 +44,15 @@ def start_forgetting(
         check_open_jobs(session, owner_id, limits)
         step = _step_that_learned(session, history, name)
         _check_lane_is_free(session, history)
-        job = Job(
-            owner_id=owner_id,
-            history_id=history.id,
-            kind=JobKind.FORGET.value,
-            max_attempts=limits.max_attempts,
+        job = queue_job(
+            uow,
+            Job(
+                owner_id=owner_id,
+                history_id=history.id,
+                kind=JobKind.FORGET.value,
+                max_attempts=limits.max_attempts,
+            ),
         )
-        session.add(job)
-        session.flush()
         session.add(
             Forgetting(
                 history_id=history.id,
@@ -64,8 +65,6 @@ def start_forgetting(
                 erase=erase,
             )
         )
-        session.add(JobEvent(job_id=job.id, kind="state", data={"state": JobState.QUEUED.value}))
-        uow.after_commit(FORGET, job_id=str(job.id))
         return forgetting_of(session, commit_once(uow, once, job.id))
 
 

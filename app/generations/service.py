@@ -22,9 +22,9 @@ from app.generations.regions import Region, checked_regions
 from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import LARGEST_NUMBER, get_history, get_version, known_names
 from app.idempotency import Once, commit_once
-from app.jobs.models import Job, JobEvent, JobKind, JobState
+from app.jobs.models import Job, JobKind
+from app.jobs.queueing import queue_job
 from app.jobs.service import LARGEST_SEQUENCE
-from app.queue import GENERATE
 from app.storage import BlobStore
 from app.texts import written
 
@@ -81,14 +81,15 @@ def ask(
             check_tokens(region["prompt"], known, f"regions.{place}.prompt")
         facts = session.get_one(BaseModelRow, history.base_id).facts
         width, height = _checked_size(facts, limits, width_px, height_px)
-        job = Job(
-            owner_id=owner_id,
-            history_id=history.id,
-            kind=JobKind.GENERATE.value,
-            max_attempts=limits.max_attempts,
+        job = queue_job(
+            uow,
+            Job(
+                owner_id=owner_id,
+                history_id=history.id,
+                kind=JobKind.GENERATE.value,
+                max_attempts=limits.max_attempts,
+            ),
         )
-        session.add(job)
-        session.flush()
         generation = Generation(
             history_id=history.id,
             job_id=job.id,
@@ -105,8 +106,6 @@ def ask(
             regions=kept_regions,
         )
         session.add(generation)
-        session.add(JobEvent(job_id=job.id, kind="state", data={"state": JobState.QUEUED.value}))
-        uow.after_commit(GENERATE, job_id=str(job.id))
         job_id = commit_once(uow, once, job.id)
         return generation_of(session, job_id), session.get_one(Job, job_id, populate_existing=True)
 
