@@ -28,6 +28,7 @@ from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder, load_judge
 from cns.learning import Concept
+from cns.metrics import clip_i, drift, self_similarity
 from cns.own_settings import load_learning_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.settings import LearningSettings, UnknownSetting, change_settings
@@ -120,7 +121,7 @@ def run_trial(
             noun=nouns[who.name],
             right_after=at_first[who.name],
             at_the_end=_similarity(base, version, who, f"<{who.name}> {who.noun}", likeness, references, guidance),
-            real=mean_other(references[who.name]),
+            real=self_similarity(references[who.name]),
             density=densities[who.name],
             final_loss=losses[who.name],
             seconds=seconds[who.name],
@@ -132,8 +133,8 @@ def run_trial(
     return Trial(
         settings=settings.to_json(),
         learned=tuple(learned),
-        generic_clip=_pairwise(clip, generic_before, generic_after),
-        generic_likeness=_pairwise(likeness, generic_before, generic_after),
+        generic_clip=_drift(clip, generic_before, generic_after),
+        generic_likeness=_drift(likeness, generic_before, generic_after),
         generic_rmse=float(difference.square().mean().sqrt()),
     )
 
@@ -170,21 +171,11 @@ def _similarity(
         for seed in range(SEEDS)
     ]
     made = likeness.image_features(to_pictures(generate(base, version, requests)))
-    return float((made @ references[who.name].T).mean())
+    return clip_i(made, references[who.name])
 
 
-def mean_other(features: Tensor) -> float:
-    """Mean similarity of each row with every other one."""
-    count = len(features)
-    return float(((features @ features.T).sum() - count) / (count * (count - 1)))
-
-
-def _pairwise(judge: ImageEncoder, first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    return float(
-        (judge.image_features(torch.stack(tuple(first))) * judge.image_features(torch.stack(tuple(second))))
-        .sum(1)
-        .mean()
-    )
+def _drift(judge: ImageEncoder, before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    return drift(judge.image_features(torch.stack(tuple(before))), judge.image_features(torch.stack(tuple(after))))
 
 
 def with_changes(settings: LearningSettings, changes: Sequence[str]) -> LearningSettings:

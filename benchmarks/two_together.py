@@ -2,8 +2,8 @@
 
     python -m benchmarks.two_together --names zigi,momo,bolt
 
-Learns the individuals one after another and draws every two of them together, in both orders. Each half of a picture is
-held against the same half of drawn scenes of the two, on a scale from the class nouns' pictures (0) to the drawn ones
+Learns the individuals one after another and draws every two of them together, in both orders. The part of each thing is
+held against the same part of drawn scenes of the two, on a scale from the class nouns' pictures (0) to the drawn ones
 (1). The same is measured with nothing learned and each called by the name that the denoiser's training would have given
 it (docs/decisions/0011): what a name brings is what this base can draw of two things at once, however well they are
 learned.
@@ -20,12 +20,14 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from benchmarks.settings_trial import learn_one, mean_other, with_changes
+from benchmarks.continual.parts import cut_parts
+from benchmarks.settings_trial import learn_one, with_changes
 from cns.base_model import BaseModel, load_base
 from cns.captions import RetrievalCaptioner
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder, load_judge
+from cns.metrics import Scale, clip_i, self_similarity
 from cns.own_settings import load_learning_settings
 from cns.phrases import load_calibration_prompts, load_phrase_bank
 from storybook import MODEL_FOLDER
@@ -50,15 +52,14 @@ def measure_pairs(
     untouched = compose(base)
     found = {}
     for left, right in permutations(individuals, 2):
-        drawn = halves(draw_two(left, right))
-        nouns = halves(_paint(base, untouched, left.noun, right.noun))
-        made = halves(_paint(base, version, f"<{left.name}> {left.noun}", f"<{right.name}> {right.noun}"))
+        drawn = take_sides(draw_two(left, right))
+        nouns = take_sides(_paint(base, untouched, left.noun, right.noun))
+        made = take_sides(_paint(base, version, f"<{left.name}> {left.noun}", f"<{right.name}> {right.noun}"))
         shares = []
         for real, plain, ours in zip(drawn, nouns, made, strict=True):
             references = likeness.image_features(real)
-            start = float((likeness.image_features(plain) @ references.T).mean())
-            got = float((likeness.image_features(ours) @ references.T).mean())
-            shares.append((got - start) / (mean_other(references) - start))
+            scale = Scale(clip_i(likeness.image_features(plain), references), self_similarity(references))
+            shares.append(scale.share(clip_i(likeness.image_features(ours), references)))
         found[f"{left.name},{right.name}"] = (shares[0], shares[1])
     return found
 
@@ -94,19 +95,9 @@ def draw_two(left: Individual, right: Individual) -> list[Image.Image]:
     ]
 
 
-def halves(pictures: Sequence[Image.Image]) -> tuple[list[Image.Image], list[Image.Image]]:
-    """The left and the right half of each picture, without the sky, as large as a portrait of one."""
-    sides: tuple[list[Image.Image], list[Image.Image]] = ([], [])
-    for picture in pictures:
-        width, height = picture.size
-        for side, kept in enumerate(sides):
-            start = side * width // 2
-            half = picture.crop((start, height // 4, start + width // 2, height))
-            half = half.resize((width * 2 // 3, height), Image.Resampling.BICUBIC)  # as wide as it was high: no stretch
-            margin = width - half.width
-            padded = np.pad(np.asarray(half), ((0, 0), (margin // 2, margin - margin // 2), (0, 0)), mode="edge")
-            kept.append(Image.fromarray(padded))
-    return sides
+def take_sides(pictures: Sequence[Image.Image]) -> tuple[list[Image.Image], ...]:
+    """The left part of each picture, and the right part of each."""
+    return tuple([list(side) for side in zip(*(cut_parts(picture, 2) for picture in pictures), strict=True)])
 
 
 def means(shares: Mapping[str, Half]) -> Half:

@@ -37,7 +37,8 @@ def no_steps(done: int, total: int) -> None:
 class Lesson:
     """One concept of a stream, as every method gets it.
 
-    pictures: those to learn from, RGB. captions: one for each, with "<name> noun" in them.
+    pictures: those to learn from, RGB. captions: one for each, with "<name> noun" in them; a prior's pictures of the
+    class have captions without the token, which `cns.learning.Concept` would refuse.
     """
 
     name: str

@@ -16,6 +16,7 @@ from cns.captions import Captioner, RetrievalCaptioner
 from cns.compose import Version, compose
 from cns.delta import Delta
 from cns.denoise import GenerationRequest
+from cns.history_folder import write_atomically
 from cns.judge import ImageEncoder, Judge, load_judge
 from cns.learning import Concept
 from cns.metrics import Scale, clip_i, clip_t, drift, self_similarity
@@ -111,10 +112,7 @@ class Workshop:
         self.on_learning(f"learning {subject.called}, {settings.steps} steps")
         concept = Concept(subject.name, subject.noun, subject.pictures, captions)
         delta = learn_whole(self.base, compose(self.base, earlier), concept, settings, calibration)
-        self.deltas.mkdir(parents=True, exist_ok=True)
-        half = kept.with_suffix(".half")
-        half.write_bytes(delta.to_bytes())
-        half.replace(kept)  # a run that is killed leaves no half of a delta under its name
+        write_atomically(kept, delta.to_bytes())
         return delta
 
     def captions(self, subject: Subject) -> tuple[str, ...]:
