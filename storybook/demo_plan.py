@@ -11,7 +11,7 @@ Kind = Literal["concept", "two", "generic"]
 KINDS: tuple[Kind, ...] = ("concept", "two", "generic")
 PLACES = ("on the grass", "at night", "in front of a brick wall")
 RELATIONS = ("next to", "to the left of")
-TWO_PLACES = ("on the grass", "on the beach", "in the snow")
+TWO_PLACES = ("on the grass", "on the beach", "at night")
 GENERIC = (
     "a photo of a red house on the beach",
     "a photo of a blue car next to a white boat at night",
