@@ -42,6 +42,9 @@ class LearningChanges(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same version.")
     warmup_steps: int | None = Field(None, ge=0, description="Steps over which the rates rise.")
     cooldown: float | None = Field(None, ge=0, le=1, description="Share of the steps over which they fall.")
+    token_first: float | None = Field(
+        None, ge=0, lt=1, description="Share of the steps in which the token learns by itself, before the values join."
+    )
     resolution_px: int | None = Field(None, ge=32, le=2048, description="Side of the pictures, in pixels.")
     flip: bool | None = Field(None, description="Learn the mirrored pictures too.")
     mixed_precision: bool | None = Field(None, description="bfloat16 matrix products.")

@@ -231,6 +231,7 @@ class LearningRun:
         if self.done:
             raise LearningRefused("This learning has taken all its steps.")
         settings, device = self.settings, self.base.device
+        self.values.requires_grad_(self.steps_done >= self._values_join)
         # Drawn anew from the seed and the step's number, so that a resumed run needs no generator's state.
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + self.steps_done) % 2**63)
         rows = torch.randint(len(self._latents), (settings.batch,), generator=generator)
@@ -324,11 +325,20 @@ class LearningRun:
 
     def _set_rates(self) -> None:
         settings = self.settings
-        rise = min(1.0, (self.steps_done + 1) / max(1, settings.warmup_steps))
         falling = max(1.0, settings.cooldown * settings.steps)
         fall = min(1.0, (settings.steps - self.steps_done) / falling)
-        for group, rate in zip(self._optimizer.param_groups, (settings.lr_weights, settings.lr_token), strict=True):
-            group["lr"] = rate * rise * fall
+        of_values, of_token = self._optimizer.param_groups
+        of_values["lr"] = settings.lr_weights * self._rise(self.steps_done - self._values_join) * fall
+        of_token["lr"] = settings.lr_token * self._rise(self.steps_done) * fall
+
+    @property
+    def _values_join(self) -> int:
+        """The step from which the values learn too; before it the token learns by itself."""
+        return int(self.settings.token_first * self.settings.steps)
+
+    def _rise(self, step: int) -> float:
+        """The share of a rate that is warm at the `step`-th of the steps in which its parameters learn."""
+        return min(1.0, (step + 1) / max(1, self.settings.warmup_steps))
 
     # --- results -------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,9 @@ class LearningSettings:
     class noun may move, and the share of what earlier concepts changed that may be undone; 0 and 0 leave the method as
     it was published. warmup_steps: the rates rise over these; they fall to nothing over the last `cooldown` share of
     the steps. resolution_px: None for the base's own. flip: also learn the mirrored pictures (wrong for what has a left
-    and a right). mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
+    and a right). token_first: share of the steps in which the token learns by itself; the values join it then, with a
+    warm-up of their own. What the token can say it then says, and no value has to (docs/decisions/0018).
+    mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
     signal-to-noise ratio (Hang et al. 2023); None for none. time_power: time steps are drawn as the schedule's length
     times u ** time_power: 1 draws them evenly, less draws high noise more often, where words decide.
 
@@ -66,6 +68,7 @@ class LearningSettings:
     seed: int = 0
     warmup_steps: int = 10
     cooldown: float = 0.4
+    token_first: float = 0.0
     resolution_px: int | None = None
     flip: bool = False
     mixed_precision: bool = True
@@ -86,6 +89,8 @@ class LearningSettings:
             raise ValueError(f"The power of the time steps lies above 0 and up to 10, not at {self.time_power}.")
         if not 0 <= self.cooldown <= 1:
             raise ValueError(f"The cooldown is a share of the steps, 0 to 1, not {self.cooldown}.")
+        if not 0 <= self.token_first < 1:
+            raise ValueError(f"The token is first for a share of the steps, from 0 to below 1, not {self.token_first}.")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as they are stored with the delta."""

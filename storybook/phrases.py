@@ -5,6 +5,7 @@ has lists of its own is used with them: see `cns.phrases`.
 """
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,16 @@ HEADINGS = {
 }
 
 
-def diverse_captions(count: int, seed: int) -> list[str]:
+def diverse_captions(count: int, seed: int, without: Collection[str] = ()) -> list[str]:
     """Captions of scenes that name everything, single things and pairs in turn, neither noun nor place in a rut.
 
-    Among a few hundred drawn ones the next is always the one whose words have come least often so far.
+    Among a few hundred drawn ones, and none of `without`, the next is always the one whose words have come least often
+    so far.
     """
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng, two=float(turn % 2)) for turn in range(400)]
     plain = [scene for scene in scenes if all(placed.thing.look is None for placed in scene.placed)]
-    texts = list(dict.fromkeys(caption(scene, rng, whole=True) for scene in plain))
+    texts = [text for text in dict.fromkeys(caption(scene, rng, whole=True) for scene in plain) if text not in without]
     seen: dict[str, int] = {}
     chosen: list[str] = []
     while len(chosen) < count:
@@ -48,9 +50,11 @@ def _telling(text: str) -> list[str]:
 
 def write_phrases(folder: Path) -> None:
     """Write the three lists into the folder of the base."""
+    generic = diverse_captions(GENERIC, seed=42)
     lists = {
-        "calibration_prompts.txt": diverse_captions(CALIBRATION, seed=41),
-        "generic_prompts.txt": diverse_captions(GENERIC, seed=42),
+        # What a learning is guarded by must not be what its harm is judged by.
+        "calibration_prompts.txt": diverse_captions(CALIBRATION, seed=41, without=generic),
+        "generic_prompts.txt": generic,
         "phrase_bank.txt": list(BACKGROUNDS),
     }
     for name, lines in lists.items():

@@ -34,6 +34,7 @@ FIELDS = (
     SettingField("batch", "Rows in a step", "whole", "More are calmer and need more memory."),
     SettingField("lr_weights", "Rate of the neurons", "decimal", "How far one step moves the selected values."),
     SettingField("lr_token", "Rate of the word", "decimal", "How far one step moves the concept's own word."),
+    SettingField("token_first", "Word first", "decimal", "Share of the steps in which the word learns by itself."),
     SettingField("drift", "Hold on general pictures", "decimal", "More keeps prompts without a concept as they were."),
     SettingField("interference", "Hold on earlier concepts", "decimal", "More keeps their pictures as they were."),
     SettingField("l1", "Hold on shared neurons", "decimal", "More keeps values that an earlier concept owns."),

@@ -20,8 +20,8 @@ from cns.settings import LearningSettings, SelectionSettings, change_settings
 from cns.text import TextFeatures
 
 FAMILY = "concept neurons"
-GUARDS = {"drift": 0.0, "interference": 0.0}
-"""What takes our two guards away (docs/decisions/0010)."""
+AS_PUBLISHED = {"drift": 0.0, "interference": 0.0, "token_first": 0.0}
+"""What takes our two guards away (docs/decisions/0010), and lets values and token begin together (0018)."""
 
 
 class CnsLearner:
@@ -101,11 +101,15 @@ def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple
     """settings: the base's own. What they say beyond the options of a method, all of these methods have."""
     rates = {"lr_weights": settings.lr_weights, "lr_token": settings.lr_token}
     own = {**rates, "l1": settings.l1, "l2": settings.l2, "general_vote": settings.selection.general_vote}
-    guarded = {**own, "drift": settings.drift, "interference": settings.interference}
+    ours = {**own, **{name: float(getattr(settings, name)) for name in AS_PUBLISHED}}
     rates_tried = {name: tuple(rate * factor for factor in (0.25, 0.5, 1.0, 2.0)) for name, rate in rates.items()}
     tried = {**rates_tried, "general_vote": (0.5, 0.7, 0.85, 1.0)}
     protecting = {"l1": (1e-3, 1e-2, 1e-1, 1.0), "l2": (0.0, 1e-3, 1e-2, 1e-1)}
-    guarding = {"drift": (1.0, 2.0, 4.0, 8.0), "interference": (0.1, 0.45, 1.0, 2.0)}
+    guarding = {
+        "drift": (1.0, 2.0, 4.0, 8.0),
+        "interference": (0.1, 0.45, 1.0, 2.0),
+        "token_first": (0.0, 0.3, 0.5, 0.7),
+    }
 
     def method(
         name: str,
@@ -120,17 +124,19 @@ def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple
         return Method(name, title, FAMILY, "sequential", start, options, space, given)
 
     return (
-        method("cns+", "CNS with drift and interference guards (ours)", guarded, {**tried, **guarding}, {}),
-        method("cns", "CNS as published", own, {**tried, **protecting}, GUARDS),
-        method("cns-no-reg", "CNS without L_reg", _without(own, "l1", "l2"), tried, {**GUARDS, "l1": 0.0, "l2": 0.0}),
+        method("cns+", "CNS with guards, the token first (ours)", ours, {**tried, **guarding}, {}),
+        method("cns", "CNS as published", own, {**tried, **protecting}, AS_PUBLISHED),
+        method(
+            "cns-no-reg", "CNS without L_reg", _without(own, "l1", "l2"), tried, {**AS_PUBLISHED, "l1": 0.0, "l2": 0.0}
+        ),
         method(
             "cns-no-general",
             "CNS, general neurons not left out",
             _without(own, "general_vote"),
             {**rates_tried, **protecting},
-            {**GUARDS, "general_prompts": 0},
+            {**AS_PUBLISHED, "general_prompts": 0},
         ),
-        method("cns-random", "CNS with random masks", own, {**tried, **protecting}, GUARDS, random=True),
+        method("cns-random", "CNS with random masks", own, {**tried, **protecting}, AS_PUBLISHED, random=True),
     )
 
 
@@ -154,6 +160,7 @@ def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str])
         "l2": (0.0, 1e-3, 1e-2, 1e-1),
         "drift": (0.0, 1.0, 2.0, 4.0),
         "interference": (0.0, 0.1, 0.45, 1.0),
+        "token_first": (0.0, 0.3, 0.5, 0.7),
         "time_power": (0.5, 0.7, 1.0, 1.5),
         "flip": (0, 1),
     }

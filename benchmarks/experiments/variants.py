@@ -6,17 +6,18 @@ from typing import Any
 from cns.settings import LearningSettings
 
 OURS: Mapping[str, Any] = {}
-"""What the base comes with: the published method with drift and interference, the two terms that are ours."""
+"""What the base comes with: the published method with what is ours, drift and interference and the token first."""
 
 PUBLISHED: Mapping[str, Any] = {
     "drift": 0.0,
     "interference": 0.0,
+    "token_first": 0.0,
     "l1": LearningSettings.l1,
     "l2": LearningSettings.l2,
 }
 """The loss of the paper (Eq. 7) with the weights that the library has for it, and nothing of ours."""
 
-UNGUARDED: Mapping[str, Any] = {"drift": 0.0, "interference": 0.0, "l1": 0.0, "l2": 0.0}
+UNGUARDED: Mapping[str, Any] = {"drift": 0.0, "interference": 0.0, "token_first": 0.0, "l1": 0.0, "l2": 0.0}
 """The denoising loss alone: L_reg = 0."""
 
 NOTICEABLE_WAY = 0.05

@@ -289,6 +289,36 @@ def test_learning_lowers_the_loss_on_its_pictures(sd1: BaseModel) -> None:
     assert np.mean(learning.losses[-15:]) < np.mean(learning.losses[:15])
 
 
+def test_the_values_wait_until_the_token_had_its_share_of_the_steps(sd1: BaseModel) -> None:
+    settings = replace(SETTINGS, steps=6, token_first=0.5)
+    learning = run(sd1, compose(sd1), concept(), settings)
+    before, token = learning.values.detach().clone(), learning.token[0].detach().clone()
+    for _ in range(3):
+        learning.step()
+    assert torch.equal(learning.values, before)
+    assert not torch.equal(learning.token[0], token)
+    saved = learning.checkpoint()
+    while not learning.done:
+        learning.step()
+    assert not torch.equal(learning.values, before)
+
+    resumed = LearningRun(sd1, compose(sd1), concept(), settings, calibration=GENERAL, resume=saved)
+    while not resumed.done:
+        resumed.step()
+    assert resumed.finish().digest == learning.finish().digest
+
+
+def test_values_that_join_later_have_a_warm_up_of_their_own(sd1: BaseModel) -> None:
+    settings = replace(SETTINGS, steps=8, token_first=0.5, warmup_steps=4, cooldown=0.0)
+    learning = run(sd1, compose(sd1), concept(), settings)
+    rates = []
+    while not learning.done:
+        learning.step()
+        rates.append([group["lr"] for group in learning._optimizer.param_groups])
+    shares = [(values / settings.lr_weights, token / settings.lr_token) for values, token in rates]
+    assert shares[4:] == [(0.25, 1.0), (0.5, 1.0), (0.75, 1.0), (1.0, 1.0)]
+
+
 def test_settings_that_cannot_be_are_refused() -> None:
     for wrong in (
         {"steps": 0},
@@ -299,6 +329,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
         {"interference": -1.0},
         {"cooldown": 1.5},
         {"time_power": 0.0},
+        {"token_first": 1.0},
     ):
         with pytest.raises(ValueError, match=r"step|negative|share|power"):
             replace(SETTINGS, **wrong)

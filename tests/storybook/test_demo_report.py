@@ -10,13 +10,14 @@ from PIL import Image, ImageFont
 
 from cns.history import VersionRecord
 from cns.learning import LearningSettings
-from storybook import SAMPLES_FOLDER
+from cns.phrases import load_calibration_prompts, load_generic_prompts
+from storybook import MODEL_FOLDER, SAMPLES_FOLDER
 from storybook.demo import begin_history, identical, load_lesson, main, open_demo, run_demo, write_results
 from storybook.demo_plan import Settings, pairs, plan_panels, plan_requests
 from storybook.demo_report import build_report, check_report, find_gaps
 from storybook.demo_sheet import SheetColumn, SheetRow, draw_sheet, wrap_words
 from storybook.individuals import SAMPLES
-from storybook.phrases import diverse_captions
+from storybook.phrases import HEADINGS, diverse_captions, write_phrases
 
 NOUNS = {"zigi": "mug", "momo": "cat", "bolt": "robot"}
 VERSION = VersionRecord(
@@ -190,6 +191,15 @@ def test_calibration_captions_differ_and_are_always_the_same() -> None:
     assert captions == diverse_captions(40, seed=41)
     nouns = {noun for noun in ("mug", "cat", "robot", "house", "fish", "car") if any(noun in x for x in captions[:20])}
     assert len(nouns) == 6
+
+
+def test_the_lists_beside_the_weights_are_what_the_command_writes_and_none_is_judged_by_what_guards_it(
+    tmp_path: Path,
+) -> None:
+    write_phrases(tmp_path)
+    for name in HEADINGS:
+        assert (MODEL_FOLDER / name).read_text() == (tmp_path / name).read_text()
+    assert set(load_calibration_prompts(tmp_path)).isdisjoint(load_generic_prompts(tmp_path))
 
 
 # --- the whole, tiny --------------------------------------------------------------------------------------------------
