@@ -16,7 +16,8 @@ from cns.compose import Version, compose
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate
 from cns.kv import keys_and_values
-from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings, SelectionSettings, repeat_rows
+from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings, SelectionSettings
+from cns.learning_rows import repeat_rows
 from cns.losses import diffusion_loss
 from cns.selection import ConceptMasks
 
@@ -263,7 +264,7 @@ def test_small_gradients_survive_a_base_in_half_precision(
         monkeypatch.setattr(learning._optimizer, "zero_grad", lambda set_to_none: None)
         learning.step()
         assert learning.values.grad is not None
-        spots = [(layer, spot) for layer, where in learning._where.items() for spot in where.tolist()]
+        spots = [(layer, spot) for layer, where in learning.entries.where.items() for spot in where.tolist()]
         gradients[base.dtype] = dict(zip(spots, learning.values.grad.tolist(), strict=True))
     single, half = gradients[torch.float32], gradients[torch.float16]
     both = sorted(single.keys() & half.keys())  # rounding the weights may choose a few others
