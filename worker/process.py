@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 from uuid import UUID
 
 from torch import Tensor
@@ -25,9 +26,11 @@ from worker.pace import Pace
 from worker.recent import Recent
 from worker.reports import forget_worker, report_base, report_worker
 from worker.sweep import Sweep
+from worker.together import Together, rows_together
 from worker.versions import Versions
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 MOST_MADE_BYTES = 500_000_000  # pictures of examinations: the next one needs many of them again
 LEARNING_HANDS = 4  # one hand in so many may hold a learning
 
@@ -51,6 +54,9 @@ class Worker:
             equipment.base,
             batch_rows=settings.batch_rows,
             learning_share=settings.learning_share,
+            together=Together(
+                equipment.base.device, rows_together(settings, equipment.base.device), self.note_learning
+            ),
             on_death=end_at_once,
         )
         self.versions = Versions(equipment.base, self.store)
@@ -111,12 +117,12 @@ class Worker:
     def free_learning_slots(self) -> int:
         return self.most_learnings - sum(hold.kind in LANE for hold in self.hands.held())
 
-    def note_learning(self, step: Callable[[], float], rows: int) -> float:
+    def note_learning(self, step: Callable[[], T], rows: int) -> T:
         """Take a learning step and note its pace, from which pages estimate how long a learning will take."""
         begun = time.monotonic()
-        loss = step()
+        answer = step()
         self.learning_pace.note((time.monotonic() - begun) / rows)
-        return loss
+        return answer
 
     def _beat(self) -> None:
         """Without patience, as leases wait for the same thread."""

@@ -39,6 +39,7 @@ class Relearning(Teaching):
     def __init__(self, worker: "Worker", hold: Hold, plan: ForgettingPlan, tasks: Sequence[Task]):
         super().__init__(worker, hold)
         self.plan, self.tasks = plan, tasks
+        self.owner = tasks[0].owner_id if tasks else None
         self.done: list[Learned] = []
 
     def learn_all(self, checkpoint_sha256: str | None) -> list[Learned]:
