@@ -33,7 +33,7 @@ from cns.captions import TemplateCaptioner, with_token
 from cns.compose import compose
 from cns.history_folder import write_atomically
 from cns.learning import Concept, LearningRun, LearningSettings
-from cns.learning_together import step_together
+from cns.learning_together import find_gradients, step_together
 from cns.own_settings import load_learning_settings
 from cns.phrases import load_calibration_prompts
 from storybook import MODEL_FOLDER
@@ -41,6 +41,7 @@ from storybook.individuals import INDIVIDUALS
 
 RESULTS = Path(__file__).resolve().parent / "results" / "learning-together.json"
 PICTURES = 5
+LARGE_PX = 256
 STORYBOOK, SD15_SHAPE = "storybook", "sd15-shape"
 ALONE, TOGETHER = "one after another", "together"
 
@@ -63,7 +64,7 @@ class Plan:
 def measure(
     base: BaseModel, settings: LearningSettings, calibration: Sequence[str], plan: Plan, say: Say
 ) -> dict[str, Any]:
-    """{"cells": one for each batch and count, "bits": of two learnings, against the same two alone}."""
+    """{"cells": one for each batch and count}."""
     cells = []
     for batch in plan.batches:
         own = replace(settings, batch=batch or settings.batch, steps=1_000_000)
@@ -72,7 +73,7 @@ def measure(
             cell = {"batch": own.batch, "is_own": not batch, "count": count, **measure_cell(runs[:count], plan)}
             cells.append(cell)
             say(f"batch {own.batch}, {count} at once: {speed_up(cell):.3f} times as fast")
-    return {"cells": cells, "bits": compare_bits(base, settings, calibration, plan.steps)}
+    return {"cells": cells}
 
 
 def build_run(base: BaseModel, number: int, settings: LearningSettings, calibration: Sequence[str]) -> LearningRun:
@@ -116,24 +117,28 @@ def measure_cell(runs: Sequence[LearningRun], plan: Plan) -> dict[str, Any]:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds[name].append(time.perf_counter() - begun)
-    return {"seconds": seconds, "peak_bytes": memory}
+    return {"seconds": seconds, "peak_bytes": memory, "gradients": compare_gradients(runs)}
 
 
-def compare_bits(base: BaseModel, settings: LearningSettings, calibration: Sequence[str], steps: int) -> dict[str, Any]:
-    """Two learnings together against the same two alone, after `steps` steps: how far their values are apart.
+def compare_gradients(runs: Sequence[LearningRun]) -> dict[str, Any]:
+    """The gradients of the next step, together against alone: nothing else of a step depends on who takes it.
 
-    largest: difference of a value. moved: the most that a value has moved, to compare it with.
+    same: to the bit. apart: the length of the largest difference, as a share of the gradient's own.
     """
-    built = [[build_run(base, number, settings, calibration) for number in range(2)] for _ in range(2)]
-    alone, together = built
-    before = [run.values.detach().clone() for run in alone]
-    for _ in range(steps):
-        for run in alone:
-            run.step()
-        step_together(together)
-    apart = [float((one.values - other.values).abs().max()) for one, other in zip(alone, together, strict=True)]
-    moved = [float((run.values - was).abs().max()) for run, was in zip(alone, before, strict=True)]
-    return {"steps": steps, "same": max(apart) == 0.0, "largest": max(apart), "moved": max(moved)}
+    alone, together = [gradients([run])[0] for run in runs], gradients(runs)
+    apart = [float((one - other).norm() / one.norm()) for one, other in zip(alone, together, strict=True)]
+    same = all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+    return {"same": same, "apart": max(apart)}
+
+
+def gradients(runs: Sequence[LearningRun]) -> list[torch.Tensor]:
+    """Of each run (n,), over its values and its token; no run moves."""
+    find_gradients(runs, {})
+    found = []
+    for run in runs:
+        found.append(torch.cat([part.grad.flatten() for part in (run.values, *run.token) if part.grad is not None]))
+        run.forget_gradients()
+    return found
 
 
 # --- telling -------------------------------------------------------------------------------------------------------
@@ -155,17 +160,12 @@ def bars_of(figures: Mapping[str, Any]) -> list[Bar]:
 
 
 def sentences_of(results: Mapping[str, Any]) -> list[str]:
-    bits, plan = results["figures"]["bits"], results["plan"]
-    apart = (
-        "the same values to the bit"
-        if bits["same"]
-        else f"values that differ by {bits['largest']:.1e} at most, where the most that one had moved was "
-        f"{bits['moved']:.1e}"
-    )
+    plan = results["plan"]
     return [
         f"Learnings of {PICTURES} pictures each take {plan['steps']} steps one after another, then all of them "
         f"together, {plan['rounds']} rounds; medians. Memory is what one step held beyond what was held before.",
-        f"After {bits['steps']} steps two learnings together had {apart}.",
+        "The last column is how far a step's gradients are from those of the same learning alone, as a share of their "
+        "length; 0 is the same to the bit.",
     ]
 
 
@@ -176,10 +176,11 @@ def markdown(results: Mapping[str, Any]) -> str:
         steps = results["plan"]["steps"] * cell["count"]
         seconds = [median(cell["seconds"][way]) / steps for way in (ALONE, TOGETHER)]
         memory = [_megabytes(cell["peak_bytes"][way]) for way in (ALONE, TOGETHER)]
-        rows.append((cell["batch"], cell["count"], *seconds, speed_up(cell), *memory))
+        apart = "0" if cell["gradients"]["same"] else cell["gradients"]["apart"]
+        rows.append((cell["batch"], cell["count"], *seconds, speed_up(cell), *memory, apart))
     heads = (
         *("rows of a step", "learnings", "s a step, one after another", "s a step, together", "times as fast"),
-        *("MB, one after another", "MB, together"),
+        *("MB, one after another", "MB, together", "apart"),
     )
     return "\n\n".join([*sentences_of(results), make_table(heads, rows)])
 
@@ -210,7 +211,9 @@ def main() -> None:
             source = build_random_sd15(Path(scratch) / SD15_SHAPE)
         is_half = options.device.startswith("cuda") and options.base != STORYBOOK
         base = load_base(source, device=options.device, dtype=torch.float16 if is_half else torch.float32)
-    settings = load_learning_settings(Path(source))
+    # As the worker does: large pictures with less memory, as few GPUs hold more.
+    usual = LearningSettings(gradient_checkpointing=base.native_px >= LARGE_PX)
+    settings = load_learning_settings(Path(source), usual)
     figures = measure(base, settings, load_calibration_prompts(Path(source)), plan, say)
     results: dict[str, Any] = {
         "name": "learning-together",

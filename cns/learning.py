@@ -254,14 +254,14 @@ class LearningRun:
 
     def checkpoint(self) -> bytes:
         """Everything a run that is built from the same inputs needs to go on as if it had not been stopped."""
-        tensors = copy_state(self.values, self.token, self._optimizer)
+        tensors = copy_state(self.values, list(self.token), self._optimizer)
         return Checkpoint(self._fingerprint(), self.steps_done, self.losses, tensors).to_bytes()
 
     def _restore(self, data: bytes) -> None:
         saved = Checkpoint.from_bytes(data)
         if saved.inputs != self._fingerprint():
             raise LearningRefused("This checkpoint belongs to another learning: its inputs or settings differ.")
-        take_state(saved.tensors, self.values, self.token, self._optimizer)
+        take_state(saved.tensors, self.values, list(self.token), self._optimizer)
         self.steps_done, self.losses = saved.steps_done, saved.losses
 
     def _parameters(self) -> list[nn.Parameter]:

@@ -51,7 +51,7 @@ def step_together(runs: Sequence[LearningRun]) -> list[Outcome]:
         raise LearningRefused("These learnings cannot go together: their bases, sizes or settings differ.")
     outcomes: dict[int, Outcome] = {}
     try:
-        losses = _find_gradients(runs, outcomes)
+        losses = find_gradients(runs, outcomes)
     except BaseException:
         for run in runs:
             run.forget_gradients()
@@ -64,8 +64,11 @@ def step_together(runs: Sequence[LearningRun]) -> list[Outcome]:
     return [outcomes[place] for place in range(len(runs))]
 
 
-def _find_gradients(runs: Sequence[LearningRun], outcomes: dict[int, Outcome]) -> dict[int, Losses]:
-    """The losses of each run that has any, with their gradients in its parameters; the others' errors in `outcomes`."""
+def find_gradients(runs: Sequence[LearningRun], outcomes: dict[int, Outcome]) -> dict[int, Losses]:
+    """One pass forwards and backwards: place -> losses of the next step, whose gradients are then in the parameters.
+
+    A run with which something goes wrong by itself has its error in `outcomes` instead.
+    """
     asked = _each(range(len(runs)), lambda place: runs[place].ask(), outcomes)
     if not asked:
         return {}

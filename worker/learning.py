@@ -49,11 +49,16 @@ def learn(worker: "Worker", job_id: UUID) -> bool:
 
 
 class Teaching:
-    """One attempt at one learning, on the thread of its job. owner: whom the device's time counts for, once known."""
+    """One attempt at one learning, on the thread of its job.
+
+    owner: whom the device's time counts for, once known. peak_bytes: the most of a GPU's memory that was in use during
+    its steps, the base included; None on a CPU, where nobody tells it of one step.
+    """
 
     def __init__(self, worker: "Worker", hold: Hold):
         self.worker, self.hold = worker, hold
         self.owner: UUID | None = None
+        self.peak_bytes: int | None = None
         self.progress = Progress(worker.sessions, worker.bell, hold)
         self.seconds: dict[str, float] = {}
         self._deadline = time.monotonic() + LIMIT_S
@@ -82,7 +87,7 @@ class Teaching:
                 self._keep(run)
                 raise
         delta = self._on_engine(run.finish)
-        learned = Learned(delta, run.losses, self.seconds)
+        learned = Learned(delta, run.losses, self.seconds, self.peak_bytes)
         with self._stage("diagnosis"):
             self._examine(task, lesson, run.version, learned)
         self.progress.begin("publishing", 1)
@@ -152,6 +157,7 @@ class Teaching:
                 raise LearningRefused(
                     f"The learning diverged at step {run.steps_done}: its loss is not finite. Try lower learning rates."
                 )
+            self.peak_bytes = max(self.peak_bytes or 0, self.worker.learning_peak_bytes or 0) or None
             return loss
 
         def more() -> bool:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import UUID
 
+import torch
 from torch import Tensor
 
 import app.tables  # noqa: F401 - a row can be written only where the tables that it refers to are known
@@ -65,6 +66,7 @@ class Worker:
         self.learning_slots = threading.BoundedSemaphore(self.most_learnings)
         self.captioning = threading.Lock()  # held by the thread that writes captions for teaching pages
         self.learning_pace = Pace()  # of one row of one optimiser step
+        self.learning_peak_bytes: int | None = None  # of the GPU's memory, in the last optimiser step
         self.sweep = Sweep(self)
         self._send = send
 
@@ -118,9 +120,13 @@ class Worker:
         return self.most_learnings - sum(hold.kind in LANE for hold in self.hands.held())
 
     def note_learning(self, step: Callable[[], T], rows: int) -> T:
-        """Take a learning step and note its pace, from which pages estimate how long a learning will take."""
-        begun = time.monotonic()
+        """Take a learning step; note its peak, and its pace, from which pages estimate how long a learning takes."""
+        device, begun = self.equipment.base.device, time.monotonic()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         answer = step()
+        if device.type == "cuda":
+            self.learning_peak_bytes = torch.cuda.max_memory_allocated(device)
         self.learning_pace.note((time.monotonic() - begun) / rows)
         return answer
 

@@ -60,6 +60,7 @@ class Relearning(Teaching):
 
     def _learn(self, place: int, resume: bytes | None) -> None:
         lesson_again, task = self.plan.lessons[place], self.tasks[place]
+        self.peak_bytes = None
         if not resume:
             self.seconds = {}
         self.progress.facts |= {"lesson": {"name": task.name, "place": place + 1, "of": len(self.tasks)}, "losses": []}
@@ -76,7 +77,7 @@ class Relearning(Teaching):
             except WorkerStops:
                 self._keep(run)
                 raise
-        learned = Learned(self._on_engine(run.finish), run.losses, self.seconds)
+        learned = Learned(self._on_engine(run.finish), run.losses, self.seconds, self.peak_bytes)
         with self._stage("diagnosis"):
             self._examine(task, lesson, run.version, learned)
         self.done.append(learned)
@@ -160,6 +161,7 @@ def _how_it_went(learned: Learned) -> dict[str, object]:
     return {
         "losses": learned.losses,
         "seconds": learned.seconds,
+        "peak_bytes": learned.peak_bytes,
         "diagnosis": learned.diagnosis,
         "examination": learned.examination,
     }

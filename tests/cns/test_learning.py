@@ -1,6 +1,6 @@
 """Learning: only what was selected moves, the base never does, and stopping in between changes nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from cns import learning as learning_module
 from cns.base_model import BaseModel, load_base
@@ -74,6 +75,34 @@ def test_an_unselected_value_cannot_move_and_selected_ones_do(sd1: BaseModel) ->
         moved = version.weights[layer] != sd1.kv_weights[layer]
         assert not (moved & ~mask).any()
         assert moved.sum() > 0.5 * mask.sum()
+
+
+def test_gradients_go_only_where_something_is_learned_and_pictures_are_encoded_once(
+    sd1: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing before the first attention to text is differentiated, nor a prompt without the token."""
+    learning = run(sd1, compose(sd1), concept())
+    monkeypatch.setattr(sd1, "encode_images", None)  # the latents are there
+    asks: dict[str, bool] = {}
+    before, after = sd1.unet.down_blocks[0].resnets[0], sd1.unet.down_blocks[0].attentions[0]
+
+    def listen(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: asks.update({name: _tensor(output).requires_grad})
+
+    handles = [before.register_forward_hook(listen("before")), after.register_forward_hook(listen("after"))]
+    try:
+        learning.step()
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert asks == {"before": False, "after": True}
+    assert not sd1.text_features(["a dog"], {"<rex>": tuple(learning.token)}).hidden.requires_grad
+    assert sd1.text_features(["a <rex>"], {"<rex>": tuple(learning.token)}).hidden.requires_grad
+    assert all(part.grad is None for part in (*sd1.unet.parameters(), *sd1.text_encoders[0].parameters()))
+
+
+def _tensor(output: object) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]  # type: ignore[index, no-any-return]
 
 
 def test_a_selector_of_ones_own_chooses_what_is_learned(sd1: BaseModel) -> None:

@@ -21,10 +21,12 @@ TOLERANCE = 2e-3
 
 
 def make_run(
-    base: BaseModel, name: str = "rex", version: Version | None = None, seed: int = 0, **changes: object
+    base: BaseModel, name: str = "rex", version: Version | None = None, pictures: int = 0, **changes: object
 ) -> LearningRun:
+    """pictures: the seed that they are drawn from."""
     settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    return LearningRun(base, version or compose(base), concept(name, seed=seed), settings, calibration=GENERAL)
+    taught = concept(name, seed=pictures)
+    return LearningRun(base, version or compose(base), taught, settings, calibration=GENERAL)
 
 
 def finish_together(runs: Sequence[LearningRun]) -> list[Delta]:
@@ -67,7 +69,7 @@ def test_learnings_of_several_users_share_each_call_and_come_out_as_alone(
 
     def build() -> list[LearningRun]:
         return [
-            make_run(base, "rex", version, seed=place, **given)
+            make_run(base, "rex", version, place, **given)
             for place, (given, version) in enumerate(zip(facts, versions, strict=True))
         ]
 
@@ -92,7 +94,7 @@ def test_a_learning_by_itself_gives_the_same_bytes_through_either_door(sd1: Base
 
 def test_checkpointing_and_mixed_precision_work_together_too(sd1: BaseModel) -> None:
     changes = {"gradient_checkpointing": True, "mixed_precision": True, "steps": 2}
-    first, second = finish_together([make_run(sd1, **changes), make_run(sd1, "max", seed=1, **changes)])
+    first, second = finish_together([make_run(sd1, **changes), make_run(sd1, "max", pictures=1, **changes)])
     assert first.size > 0
     assert second.size > 0
     assert not sd1.unet.is_gradient_checkpointing
@@ -102,12 +104,12 @@ def test_a_base_in_half_precision_learns_together_as_alone(sd1_folder: Path) -> 
     base = load_base(sd1_folder, dtype=torch.float16)
     alone = make_run(base, steps=1)
     alone.step()
-    together = [make_run(base, steps=1), make_run(base, "max", seed=1, steps=1)]
+    together = [make_run(base, steps=1), make_run(base, "max", pictures=1, steps=1)]
     assert_same_learning(finish_together(together)[0], alone.finish())
 
 
 def test_who_goes_together_has_one_size_and_the_same_way_of_computing(sd1: BaseModel, sd2: BaseModel) -> None:
-    usual, another = make_run(sd1), make_run(sd1, "max", seed=1)
+    usual, another = make_run(sd1), make_run(sd1, "max", pictures=1)
     large, thrifty = make_run(sd1, resolution_px=32), make_run(sd1, gradient_checkpointing=True)
     quick, elsewhere = make_run(sd1, mixed_precision=True), make_run(sd2)
     runs = [usual, large, another, thrifty, quick, elsewhere]
@@ -125,7 +127,7 @@ def test_a_group_has_no_more_rows_than_allowed_and_at_least_one_learning(sd1: Ba
 def test_a_loss_that_is_not_finite_spoils_no_other(sd1: BaseModel) -> None:
     alone = make_run(sd1)
     alone.step()
-    good, bad = make_run(sd1), make_run(sd1, "max", seed=1)
+    good, bad = make_run(sd1), make_run(sd1, "max", pictures=1)
     with torch.no_grad():
         bad.values[0] = torch.nan
     fine, spoilt = step_together([good, bad])
@@ -142,7 +144,7 @@ def test_what_goes_wrong_with_one_does_not_take_the_others_along(
 ) -> None:
     alone = make_run(sd1)
     alone.step()
-    good, bad = make_run(sd1), make_run(sd1, "max", seed=1)
+    good, bad = make_run(sd1), make_run(sd1, "max", pictures=1)
 
     def fail(*_: object) -> None:
         raise KeyError("mine")
@@ -156,7 +158,7 @@ def test_what_goes_wrong_with_one_does_not_take_the_others_along(
 
 
 def test_who_is_done_is_told_so_and_the_others_go_on(sd1: BaseModel) -> None:
-    done, going_on = make_run(sd1, steps=1), make_run(sd1, "max", seed=1)
+    done, going_on = make_run(sd1, steps=1), make_run(sd1, "max", pictures=1)
     done.step()
     refused, loss = step_together([done, going_on])
     assert isinstance(refused, LearningRefused)
@@ -167,7 +169,7 @@ def test_a_shared_pass_that_fails_on_its_way_back_has_moved_nobody_and_leaves_no
     """Gradients that were there already would be added to those of the next try."""
     alone = make_run(sd1)
     alone.step()
-    runs = [make_run(sd1), make_run(sd1, "max", seed=1)]
+    runs = [make_run(sd1), make_run(sd1, "max", pictures=1)]
     failing = [True]
 
     def fail(gradient: Tensor) -> None:
@@ -185,7 +187,7 @@ def test_a_shared_pass_that_fails_on_its_way_back_has_moved_nobody_and_leaves_no
 
 def test_too_little_memory_for_one_is_everybodys(sd1: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever meets it, it is because the others are there: fewer can be tried."""
-    runs = [make_run(sd1), make_run(sd1, "max", seed=1)]
+    runs = [make_run(sd1), make_run(sd1, "max", pictures=1)]
 
     def exhaust(*_: object) -> None:
         raise torch.OutOfMemoryError("no memory")

@@ -34,7 +34,7 @@ def base(equipment: Equipment) -> BaseModel:
 
 
 @pytest.fixture
-def engine(base: BaseModel) -> Iterator[Engine]:
+def sharing(base: BaseModel) -> Iterator[Engine]:
     made = Engine(base, together=Together(base.device, rows=100))
     yield made
     made.stop(timeout_s=10)
@@ -58,12 +58,12 @@ def same(found: Delta, alone: Delta) -> bool:
 
 
 def test_learnings_that_wait_take_their_steps_in_one_call_and_come_out_as_alone(
-    engine: Engine, base: BaseModel, equipment: Equipment
+    sharing: Engine, base: BaseModel, equipment: Equipment
 ) -> None:
     rex, mugsy = build_run(equipment, "rex", "dog"), build_run(equipment, "mugsy", "mug", steps=4)
-    answers = [engine.add(steps_of(run)) for run in (rex, mugsy)]  # before it starts, so that both wait
+    answers = [sharing.add(steps_of(run)) for run in (rex, mugsy)]  # before it starts, so that both wait
     with rows_of_calls(base) as rows:
-        engine.start()
+        sharing.start()
         losses = [answer.result(PATIENCE_S) for answer in answers]
     assert rows == [2 * ROWS] * 4 + [ROWS] * 4
     assert losses == [rex.losses[-1], mugsy.losses[-1]]
@@ -72,7 +72,7 @@ def test_learnings_that_wait_take_their_steps_in_one_call_and_come_out_as_alone(
 
 
 def test_who_is_put_down_leaves_at_a_step_and_disturbs_nobody(
-    engine: Engine, base: BaseModel, equipment: Equipment
+    sharing: Engine, base: BaseModel, equipment: Equipment
 ) -> None:
     rex, mugsy = build_run(equipment, "rex", "dog"), build_run(equipment, "mugsy", "mug")
 
@@ -83,9 +83,9 @@ def test_who_is_put_down_leaves_at_a_step_and_disturbs_nobody(
         if mugsy.steps_done == 3:
             raise PutDown
 
-    staying, leaving = engine.add(steps_of(rex)), engine.add(steps_of(mugsy, check))
+    staying, leaving = sharing.add(steps_of(rex)), sharing.add(steps_of(mugsy, check))
     with rows_of_calls(base) as rows:
-        engine.start()
+        sharing.start()
         staying.result(PATIENCE_S)
     with pytest.raises(PutDown):
         leaving.result(PATIENCE_S)
@@ -95,7 +95,7 @@ def test_who_is_put_down_leaves_at_a_step_and_disturbs_nobody(
 
 
 def test_what_goes_wrong_with_one_learning_is_its_own(
-    engine: Engine, equipment: Equipment, monkeypatch: pytest.MonkeyPatch
+    sharing: Engine, equipment: Equipment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By itself, or for all who share the pass with it: then fewer are tried, down to the one that it fails for."""
     runs = [build_run(equipment, name, "dog") for name in ("rex", "max", "bob")]
@@ -108,8 +108,8 @@ def test_what_goes_wrong_with_one_learning_is_its_own(
 
     monkeypatch.setattr(runs[0], "judge", fail)
     runs[1].values.register_hook(fail_backwards)
-    answers = [engine.add(steps_of(run)) for run in runs]
-    engine.start()
+    answers = [sharing.add(steps_of(run)) for run in runs]
+    sharing.start()
     for answer, error in zip(answers[:2], (KeyError, RuntimeError), strict=True):
         with pytest.raises(error, match="mine"):
             answer.result(PATIENCE_S)
@@ -117,7 +117,7 @@ def test_what_goes_wrong_with_one_learning_is_its_own(
     assert same(runs[2].finish(), learn_alone(equipment, "bob", "dog"))
 
 
-def test_a_loss_that_is_refused_ends_that_learning_alone(engine: Engine, equipment: Equipment) -> None:
+def test_a_loss_that_is_refused_ends_that_learning_alone(sharing: Engine, equipment: Equipment) -> None:
     rex, mugsy = build_run(equipment, "rex", "dog"), build_run(equipment, "mugsy", "mug")
 
     def refuse(loss: float) -> float:
@@ -125,8 +125,8 @@ def test_a_loss_that_is_refused_ends_that_learning_alone(engine: Engine, equipme
 
     spoilt = steps_of(mugsy)
     spoilt.accept = refuse
-    staying, ending = engine.add(steps_of(rex)), engine.add(spoilt)
-    engine.start()
+    staying, ending = sharing.add(steps_of(rex)), sharing.add(spoilt)
+    sharing.start()
     staying.result(PATIENCE_S)
     with pytest.raises(ValueError, match="diverged"):
         ending.result(PATIENCE_S)
@@ -134,7 +134,7 @@ def test_a_loss_that_is_refused_ends_that_learning_alone(engine: Engine, equipme
 
 
 def test_too_little_memory_for_all_means_fewer_at_a_time_from_then_on(
-    engine: Engine, base: BaseModel, equipment: Equipment
+    sharing: Engine, base: BaseModel, equipment: Equipment
 ) -> None:
     runs = [build_run(equipment, name, "dog") for name in ("rex", "max", "bob", "ted")]
     tried: list[int] = []
@@ -146,8 +146,8 @@ def test_too_little_memory_for_all_means_fewer_at_a_time_from_then_on(
 
     handle = base.unet.register_forward_pre_hook(fail)
     try:
-        answers = [engine.add(steps_of(run)) for run in runs]
-        engine.start()
+        answers = [sharing.add(steps_of(run)) for run in runs]
+        sharing.start()
         for answer in answers:
             answer.result(PATIENCE_S)
     finally:
