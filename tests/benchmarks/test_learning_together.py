@@ -36,7 +36,7 @@ def test_both_ways_take_as_many_steps_and_the_gradients_are_those_of_each_alone(
         return moved[-1]
 
     monkeypatch.setattr(LearningRun, "move", move)
-    plan = Plan(counts=(1, 2), batches=(3, 0), steps=2, rounds=2)
+    plan = Plan(counts=(1, 2), batches=(3, 0), steps=1, rounds=2)
     figures = measure(sd1, QUICK, PROMPTS, plan, said.append)
     assert [(one["batch"], one["is_own"], one["count"]) for one in figures["cells"]] == [
         *((3, False, 1), (3, False, 2)),
