@@ -40,7 +40,7 @@ class Worker:
     """What every job of this process shares.
 
     made: pictures of examinations, touched on the engine's thread alone. learning_slots: how many learnings may be in
-    hand at a time; they share one device, so more at a time finish no sooner, and generations need free hands too.
+    hand at a time; they share one device, so more at a time finish little sooner, and generations need free hands.
     """
 
     def __init__(self, settings: Settings, equipment: Equipment, send: Send):
