@@ -71,6 +71,12 @@ class Settings(BaseSettings):
         0.5, gt=0, lt=1, description="Share of the device's time that learning gets while pictures are waiting."
     )
     batch_rows: int = Field(16, ge=1, description="Rows of one UNet call, at most; a guided picture takes two.")
+    learning_rows: int | None = Field(
+        None,
+        ge=0,
+        description="Rows of one UNet call in which learnings take their steps together, at most; 0: each goes by "
+        "itself, and its bytes depend on nobody else. Empty: 64 on a GPU, 0 on a CPU.",
+    )
     worker_threads: int = Field(16, ge=2, description="Jobs that one worker keeps in hand at the same time.")
 
     log_format: str = Field("plain", pattern="^(plain|json)$", description="`plain` lines or `json`, one per event.")

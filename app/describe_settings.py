@@ -35,7 +35,7 @@ def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "needed"
     value = field.default
-    if value == "":
+    if value in ("", None):
         return "empty"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

@@ -31,3 +31,7 @@ class DamagedDelta(DeltaError):
 
 class WrongBase(DeltaError):
     """The delta was learned on another base model."""
+
+
+class LearningRefused(CnsError):
+    """A learning was asked for that cannot be done as asked."""

@@ -2,7 +2,8 @@
 
 Two kinds of work reach it. Pictures: rows of every request that waits, whoever asked and whatever version it is for,
 go through the UNet in shared batches, one denoising step at a time. Turns: pieces of a learning, such as one optimiser
-step. Between steps the engine gives the device to whichever of the two is behind its share.
+step, which several learnings may take together. Between steps the engine gives the device to whichever of the two is
+behind its share; among learnings, owners take turns.
 
 Jobs live on other threads and wait here; nothing but this thread ever touches the model while the engine runs.
 """
@@ -11,29 +12,21 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
 from cns.base_model import BaseModel
-from worker.device import check_device
 from worker.orders import Order
 from worker.painting import Painter
 from worker.shares import Lane, Shares
+from worker.together import Together
+from worker.turns import LearningSteps, Turns, choose_turns, take_turn
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass
-class Turns(Generic[T]):
-    """Work that is done piece by piece: `step` again and again, as long as `more` says so; the last answer counts."""
-
-    step: Callable[[], T]
-    more: Callable[[], bool]
-    done: "Future[T]" = field(default_factory=Future)
+LONG_AGO = 1000  # turns: who had none of the last so many is as one who had none at all
 
 
 class EngineStopped(Exception):
@@ -45,6 +38,7 @@ class Engine:
 
     batch_rows: rows of one UNet call, at most; a guided picture takes two.
     learning_share: of the device's time, while pictures are waiting.
+    together: takes steps of several learnings in one call; without it each goes by itself.
     on_death: called when the device cannot be used any more, or the thread ended for whatever other reason.
     """
 
@@ -54,13 +48,17 @@ class Engine:
         *,
         batch_rows: int = 16,
         learning_share: float = 0.5,
+        together: Together | None = None,
         on_death: Callable[[], None] = lambda: None,
     ):
         self.base, self.painter = base, Painter(base, batch_rows)
         self.shares = Shares(learning_share)
         self._on_death = on_death
         self._orders: list[Order] = []
-        self._turns: deque[Turns[object]] = deque()
+        self._turns: deque[Turns[Any]] = deque()
+        self._together = together or Together(base.device, rows=0)
+        self._turns_taken = 0
+        self._served: dict[object, int] = {}  # owner -> the last turn that they had
         self._change = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -95,20 +93,22 @@ class Engine:
             self._orders.append(order)
             self._change.notify_all()
 
-    def turns(self, step: Callable[[], T], more: Callable[[], bool]) -> "Future[T]":
-        """Let `step` be called on the engine's thread until `more()` is false; each call is one turn."""
-        work = Turns(step, more)
+    def add(self, work: Turns[T]) -> "Future[T]":
+        """Let `work.step` be called on the engine's thread until `work.more()` is false; each call is one turn."""
         with self._change:
             if self._stopped:
                 raise EngineStopped("The engine was stopped.")
-            self._turns.append(work)  # type: ignore[arg-type]
+            self._turns.append(work)
             self._change.notify_all()
         return work.done
 
-    def turn(self, work: Callable[[], T]) -> "Future[T]":
+    def turns(self, step: Callable[[], T], more: Callable[[], bool], owner: object = None) -> "Future[T]":
+        """`add` work that never shares a turn with other work."""
+        return self.add(Turns(step=step, more=more, owner=owner))
+
+    def turn(self, work: Callable[[], T], owner: object = None) -> "Future[T]":
         """Let `work` be called once on the engine's thread. If it takes long it calls `pause` now and then."""
-        left = iter((False,))
-        return self.turns(work, lambda: next(left, False))
+        return self.turns(work, lambda: False, owner)
 
     @property
     def orders_waiting(self) -> int:
@@ -125,7 +125,7 @@ class Engine:
     def pause(self) -> None:
         """To be called by a long turn between steps of its own: whoever is behind goes first.
 
-        Every other learning gets a step too, so that one long examination holds nobody up.
+        As many turns are taken as other learnings wait, so that one long examination holds nobody up.
         """
         if threading.current_thread() is not self._thread:
             return
@@ -133,9 +133,9 @@ class Engine:
         while self._has_rows() and self.shares.choose(tuple(Lane)) is Lane.GENERATING:
             self._make_a_step()
         with self._change:
-            others = list(self._turns)
-        for _ in others:
-            self._take_a_turn()
+            others = len(self._turns)
+        while others > 0:
+            others -= max(1, self._take_a_turn())
 
     def _run(self) -> None:
         try:
@@ -191,24 +191,29 @@ class Engine:
 
     # --- turns ---------------------------------------------------------------------------------------------------
 
-    def _take_a_turn(self) -> None:
+    def _take_a_turn(self) -> int:
+        """Take the next turn; returns how many learnings had it together."""
         with self._change:
             if not self._turns:
-                return
-            work = self._turns.popleft()
-        try:
-            with self._metered(Lane.LEARNING):
-                answer = work.step()
-                more = work.more()
-        except BaseException as error:  # it belongs to the job that asked, whatever it is
-            check_device(self.base.device)
-            work.done.set_exception(error)
-            return
-        if not more:
-            work.done.set_result(answer)
-            return
+                return 0
+            works = choose_turns(self._turns, self._served, self._together.most_rows)
+            for work in works:
+                self._turns.remove(work)
+            self._note_served(works)
+        with self._metered(Lane.LEARNING):
+            steps = [work for work in works if isinstance(work, LearningSteps)]
+            if len(steps) > 1:
+                going_on: Sequence[Turns[Any]] = self._together.take(steps)
+            else:
+                going_on = [work for work in works if take_turn(work, work.step, self.base.device)]
         with self._change:
-            self._turns.append(work)
+            self._turns.extend(going_on)
+        return len(works)
+
+    def _note_served(self, works: Sequence[Turns[Any]]) -> None:
+        self._turns_taken += 1
+        self._served = {owner: turn for owner, turn in self._served.items() if turn > self._turns_taken - LONG_AGO}
+        self._served |= {work.owner: self._turns_taken for work in works}
 
     # --- pictures ------------------------------------------------------------------------------------------------
 

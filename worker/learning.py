@@ -1,7 +1,8 @@
 """One learning: claim, teach in turns on the engine, publish a version.
 
 Between the turns everything else goes on. What is learned depends on nothing but the rows it was asked with: not on
-who else uses the device, nor on how often it was interrupted.
+who else uses the device, nor on how often it was interrupted. Where steps are taken together with other learnings'
+(worker/together.py) that holds but for the last bits.
 """
 
 import logging
@@ -30,6 +31,7 @@ from worker.progress import Progress, thinned
 from worker.publishing import Learned, publish
 from worker.samples import Sampler, keep_sample, marks
 from worker.transactions import transact
+from worker.turns import LearningSteps
 
 if TYPE_CHECKING:
     from worker.process import Worker
@@ -47,10 +49,16 @@ def learn(worker: "Worker", job_id: UUID) -> bool:
 
 
 class Teaching:
-    """One attempt at one learning, on the thread of its job."""
+    """One attempt at one learning, on the thread of its job.
+
+    owner: whom the device's time counts for, once known. peak_bytes: the most of a GPU's memory that was in use during
+    its steps, the base included; None on a CPU, where nobody tells it of one step.
+    """
 
     def __init__(self, worker: "Worker", hold: Hold):
         self.worker, self.hold = worker, hold
+        self.owner: UUID | None = None
+        self.peak_bytes: int | None = None
         self.progress = Progress(worker.sessions, worker.bell, hold)
         self.seconds: dict[str, float] = {}
         self._deadline = time.monotonic() + LIMIT_S
@@ -60,7 +68,7 @@ class Teaching:
 
     def run(self) -> None:
         task = transact(self.worker.sessions, lambda session: read_task(self.worker, session, self.hold.job_id))
-        self._checkpoint = task.checkpoint_sha256
+        self.owner, self._checkpoint = task.owner_id, task.checkpoint_sha256
         self.seconds |= task.earlier.get("seconds", {})
         self.progress.facts |= {LEARNED_ON: str(task.parent_id) if task.parent_id else None, "losses": []}
         self.progress.begin("checking", 1)
@@ -79,7 +87,7 @@ class Teaching:
                 self._keep(run)
                 raise
         delta = self._on_engine(run.finish)
-        learned = Learned(delta, run.losses, self.seconds)
+        learned = Learned(delta, run.losses, self.seconds, self.peak_bytes)
         with self._stage("diagnosis"):
             self._examine(task, lesson, run.version, learned)
         self.progress.begin("publishing", 1)
@@ -142,17 +150,22 @@ class Teaching:
 
         def step() -> float:
             self.hold.check()
-            loss = self.worker.note_learning(run.step, run.settings.batch)
+            return accept(self.worker.note_learning(run.step, run.settings.batch))
+
+        def accept(loss: float) -> float:
             if not isfinite(loss):  # no later step brings it back
                 raise LearningRefused(
                     f"The learning diverged at step {run.steps_done}: its loss is not finite. Try lower learning rates."
                 )
+            self.peak_bytes = max(self.peak_bytes or 0, self.worker.learning_peak_bytes or 0) or None
             return loss
 
         def more() -> bool:
             return run.steps_done < mark and time.monotonic() < due
 
-        self._wait(self.worker.engine.turns(step, more), lambda: self._tell(run))
+        check = self.hold.check
+        steps = LearningSteps(step=step, more=more, owner=self.owner, run=run, check=check, accept=accept)
+        self._wait(self.worker.engine.add(steps), lambda: self._tell(run))
 
     def _tell(self, run: LearningRun) -> None:
         self.progress.facts["losses"] = thinned(run.losses)
@@ -165,7 +178,7 @@ class Teaching:
             self.hold.check()
             sampler.step()
 
-        self._wait(self.worker.engine.turns(one_step, sampler.more), lambda: self._tell(run))
+        self._wait(self.worker.engine.turns(one_step, sampler.more, self.owner), lambda: self._tell(run))
         if sampler.png is not None:
             keep_sample(self.worker, self.hold, step, sampler.png)
 
@@ -199,7 +212,7 @@ class Teaching:
     # --- waiting for the engine ----------------------------------------------------------------------------------
 
     def _on_engine(self, work: Callable[[], T], tell: Callable[[], None] = lambda: None) -> T:
-        return self._wait(self.worker.engine.turn(work), tell)
+        return self._wait(self.worker.engine.turn(work, self.owner), tell)
 
     def _wait(self, future: "Future[T]", tell: Callable[[], None]) -> T:
         """The answer of the engine; meanwhile `tell` is called a few times a second."""

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 from uuid import UUID
 
+import torch
 from torch import Tensor
 
 import app.tables  # noqa: F401 - a row can be written only where the tables that it refers to are known
@@ -25,9 +27,11 @@ from worker.pace import Pace
 from worker.recent import Recent
 from worker.reports import forget_worker, report_base, report_worker
 from worker.sweep import Sweep
+from worker.together import Together, rows_together
 from worker.versions import Versions
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 MOST_MADE_BYTES = 500_000_000  # pictures of examinations: the next one needs many of them again
 LEARNING_HANDS = 4  # one hand in so many may hold a learning
 
@@ -36,7 +40,7 @@ class Worker:
     """What every job of this process shares.
 
     made: pictures of examinations, touched on the engine's thread alone. learning_slots: how many learnings may be in
-    hand at a time; they share one device, so more at a time finish no sooner, and generations need free hands too.
+    hand at a time; they share one device, so more at a time finish little sooner, and generations need free hands.
     """
 
     def __init__(self, settings: Settings, equipment: Equipment, send: Send):
@@ -51,6 +55,9 @@ class Worker:
             equipment.base,
             batch_rows=settings.batch_rows,
             learning_share=settings.learning_share,
+            together=Together(
+                equipment.base.device, rows_together(settings, equipment.base.device), self.note_learning
+            ),
             on_death=end_at_once,
         )
         self.versions = Versions(equipment.base, self.store)
@@ -59,6 +66,7 @@ class Worker:
         self.learning_slots = threading.BoundedSemaphore(self.most_learnings)
         self.captioning = threading.Lock()  # held by the thread that writes captions for teaching pages
         self.learning_pace = Pace()  # of one row of one optimiser step
+        self.learning_peak_bytes: int | None = None  # of the GPU's memory, in the last optimiser step
         self.sweep = Sweep(self)
         self._send = send
 
@@ -111,12 +119,16 @@ class Worker:
     def free_learning_slots(self) -> int:
         return self.most_learnings - sum(hold.kind in LANE for hold in self.hands.held())
 
-    def note_learning(self, step: Callable[[], float], rows: int) -> float:
-        """Take a learning step and note its pace, from which pages estimate how long a learning will take."""
-        begun = time.monotonic()
-        loss = step()
+    def note_learning(self, step: Callable[[], T], rows: int) -> T:
+        """Take a learning step; note its peak, and its pace, from which pages estimate how long a learning takes."""
+        device, begun = self.equipment.base.device, time.monotonic()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        answer = step()
+        if device.type == "cuda":
+            self.learning_peak_bytes = torch.cuda.max_memory_allocated(device)
         self.learning_pace.note((time.monotonic() - begun) / rows)
-        return loss
+        return answer
 
     def _beat(self) -> None:
         """Without patience, as leases wait for the same thread."""

@@ -28,11 +28,12 @@ MEDIA_TYPE = "application/x-palimpsest-delta"
 
 @dataclass
 class Learned:
-    """What came of a learning."""
+    """What came of a learning. peak_bytes: of a GPU's memory in use during its steps; None on a CPU."""
 
     delta: Delta
     losses: list[float]
     seconds: dict[str, float]
+    peak_bytes: int | None = None
     diagnosis: list[Any] = field(default_factory=list)
     examination: dict[str, Any] = field(default_factory=dict)
 
@@ -81,7 +82,7 @@ def add_version(
         number=next_number(session, history),
         delta_sha256=keep(session, worker.store, data, MEDIA_TYPE),
         delta_bytes=len(data),
-        report=as_json({**learned.delta.report, "loss": learned.losses}),
+        report=as_json({**learned.delta.report, "loss": learned.losses, "peak_memory_bytes": learned.peak_bytes}),
         seconds=as_json(learned.seconds),
         diagnosis=as_json(learned.diagnosis),
         examination=as_json(learned.examination),

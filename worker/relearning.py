@@ -39,6 +39,7 @@ class Relearning(Teaching):
     def __init__(self, worker: "Worker", hold: Hold, plan: ForgettingPlan, tasks: Sequence[Task]):
         super().__init__(worker, hold)
         self.plan, self.tasks = plan, tasks
+        self.owner = tasks[0].owner_id if tasks else None
         self.done: list[Learned] = []
 
     def learn_all(self, checkpoint_sha256: str | None) -> list[Learned]:
@@ -59,6 +60,7 @@ class Relearning(Teaching):
 
     def _learn(self, place: int, resume: bytes | None) -> None:
         lesson_again, task = self.plan.lessons[place], self.tasks[place]
+        self.peak_bytes = None
         if not resume:
             self.seconds = {}
         self.progress.facts |= {"lesson": {"name": task.name, "place": place + 1, "of": len(self.tasks)}, "losses": []}
@@ -75,7 +77,7 @@ class Relearning(Teaching):
             except WorkerStops:
                 self._keep(run)
                 raise
-        learned = Learned(self._on_engine(run.finish), run.losses, self.seconds)
+        learned = Learned(self._on_engine(run.finish), run.losses, self.seconds, self.peak_bytes)
         with self._stage("diagnosis"):
             self._examine(task, lesson, run.version, learned)
         self.done.append(learned)
@@ -159,6 +161,7 @@ def _how_it_went(learned: Learned) -> dict[str, object]:
     return {
         "losses": learned.losses,
         "seconds": learned.seconds,
+        "peak_bytes": learned.peak_bytes,
         "diagnosis": learned.diagnosis,
         "examination": learned.examination,
     }

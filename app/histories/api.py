@@ -156,7 +156,7 @@ class VersionShown(BaseModel):
     delta_sha256: str = Field(description="Of the learned values: the same inputs and seed give the same one.")
     delta_bytes: int
     report: dict[str, Any] = Field(
-        description="Densities of the masks, overlap with earlier concepts, captions, losses."
+        description="Densities of the masks, overlap with earlier concepts, captions, losses, peak memory on a GPU."
     )
     seconds: dict[str, Any] = Field(description="How long each part of the learning took.")
     diagnosis: list[Any] = Field(

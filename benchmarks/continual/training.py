@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from benchmarks.continual.method import Budget, Lesson, OnStep, no_steps
 from cns.base_model import BaseModel
 from cns.kv import handed_attention, keys_and_values, predict
-from cns.learning import HALF_LOSS_SCALE, repeat_rows
+from cns.learning import HALF_LOSS_SCALE
+from cns.learning_rows import repeat_rows
 from cns.losses import diffusion_loss, diffusion_target, draw_times, min_snr_weights, noisy_latents
 from cns.pictures import to_latent_pixels
 from cns.text import TokenVectors

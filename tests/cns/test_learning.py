@@ -1,6 +1,6 @@
 """Learning: only what was selected moves, the base never does, and stopping in between changes nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from cns import learning as learning_module
 from cns.base_model import BaseModel, load_base
@@ -16,7 +17,8 @@ from cns.compose import Version, compose
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate
 from cns.kv import keys_and_values
-from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings, SelectionSettings, repeat_rows
+from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings, SelectionSettings
+from cns.learning_rows import repeat_rows
 from cns.losses import diffusion_loss
 from cns.selection import ConceptMasks
 
@@ -73,6 +75,34 @@ def test_an_unselected_value_cannot_move_and_selected_ones_do(sd1: BaseModel) ->
         moved = version.weights[layer] != sd1.kv_weights[layer]
         assert not (moved & ~mask).any()
         assert moved.sum() > 0.5 * mask.sum()
+
+
+def test_gradients_go_only_where_something_is_learned_and_pictures_are_encoded_once(
+    sd1: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing before the first attention to text is differentiated, nor a prompt without the token."""
+    learning = run(sd1, compose(sd1), concept())
+    monkeypatch.setattr(sd1, "encode_images", None)  # the latents are there
+    asks: dict[str, bool] = {}
+    before, after = sd1.unet.down_blocks[0].resnets[0], sd1.unet.down_blocks[0].attentions[0]
+
+    def listen(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: asks.update({name: _tensor(output).requires_grad})
+
+    handles = [before.register_forward_hook(listen("before")), after.register_forward_hook(listen("after"))]
+    try:
+        learning.step()
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert asks == {"before": False, "after": True}
+    assert not sd1.text_features(["a dog"], {"<rex>": tuple(learning.token)}).hidden.requires_grad
+    assert sd1.text_features(["a <rex>"], {"<rex>": tuple(learning.token)}).hidden.requires_grad
+    assert all(part.grad is None for part in (*sd1.unet.parameters(), *sd1.text_encoders[0].parameters()))
+
+
+def _tensor(output: object) -> Tensor:
+    return output if isinstance(output, Tensor) else output[0]  # type: ignore[index, no-any-return]
 
 
 def test_a_selector_of_ones_own_chooses_what_is_learned(sd1: BaseModel) -> None:
@@ -263,7 +293,7 @@ def test_small_gradients_survive_a_base_in_half_precision(
         monkeypatch.setattr(learning._optimizer, "zero_grad", lambda set_to_none: None)
         learning.step()
         assert learning.values.grad is not None
-        spots = [(layer, spot) for layer, where in learning._where.items() for spot in where.tolist()]
+        spots = [(layer, spot) for layer, where in learning.entries.where.items() for spot in where.tolist()]
         gradients[base.dtype] = dict(zip(spots, learning.values.grad.tolist(), strict=True))
     single, half = gradients[torch.float32], gradients[torch.float16]
     both = sorted(single.keys() & half.keys())  # rounding the weights may choose a few others

@@ -12,6 +12,26 @@ from tests.worker.world import QUICK
 from worker.equipment import Equipment, merge_settings
 
 
+def build_run(
+    equipment: Equipment,
+    name: str,
+    noun: str,
+    before: tuple[Delta, ...] = (),
+    captioner: Captioner | None = None,
+    **changes: Any,
+) -> LearningRun:
+    """The run of what `World.learning` is about, as `cns.teaching.teach` builds it."""
+    lesson = Lesson(name, noun, tuple(random_pictures(3, seed=len(name))))
+    captions = write_captions(lesson, captioner or TemplateCaptioner())
+    return LearningRun(
+        equipment.base,
+        compose(equipment.base, before),
+        Concept(name, noun, lesson.pictures, captions),
+        merge_settings(equipment.learning, {**QUICK, **changes}),
+        calibration=equipment.calibration,
+    )
+
+
 def learn_alone(
     equipment: Equipment,
     name: str,
@@ -20,16 +40,8 @@ def learn_alone(
     captioner: Captioner | None = None,
     **changes: Any,
 ) -> Delta:
-    """The delta of one uninterrupted learning, as `cns.teaching.teach` makes it, of what `World.learning` is about."""
-    lesson = Lesson(name, noun, tuple(random_pictures(3, seed=len(name))))
-    captions = write_captions(lesson, captioner or TemplateCaptioner())
-    run = LearningRun(
-        equipment.base,
-        compose(equipment.base, before),
-        Concept(name, noun, lesson.pictures, captions),
-        merge_settings(equipment.learning, {**QUICK, **changes}),
-        calibration=equipment.calibration,
-    )
+    """The delta of one uninterrupted learning of that."""
+    run = build_run(equipment, name, noun, before, captioner, **changes)
     while not run.done:
         run.step()
     return run.finish()

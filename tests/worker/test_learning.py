@@ -75,6 +75,7 @@ def test_a_version_says_how_it_was_learned(worker: Worker, world: World) -> None
     learn(worker, job)
     version = world.version(history, 1)
     assert len(version.report["loss"]) == QUICK["steps"]
+    assert version.report["peak_memory_bytes"] is None  # on a CPU nobody tells it of one learning
     assert set(version.seconds) == {"captions", "selection", "learning", "diagnosis"}
     assert {finding["signature"] for finding in version.diagnosis} == {"underfitting", "zero-shot damage"}
     assert version.examination["concept"] == "rex"

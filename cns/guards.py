@@ -1,0 +1,94 @@
+"""What must go on meaning the same while a concept is learned, and what its moving costs (docs/decisions/0010)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cns.base_model import BaseModel
+from cns.compose import Version
+from cns.concept import Concept
+from cns.delta import Delta
+from cns.entries import Entries
+from cns.losses import energy, feature_moment
+from cns.settings import LearningSettings
+
+SMALLEST_SHARE = 1e-4
+"""Of a layer's energy: what earlier concepts are taken to have changed there at least, where they changed nothing."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Prompts that are guarded, by their text features c.
+
+    firmness: weight of the term. moment: (in, in) float32, second moment of c. against: layer -> the energy, scalar,
+    that a change is measured against.
+    """
+
+    firmness: float
+    moment: Tensor
+    against: Mapping[str, Tensor]
+
+
+@torch.no_grad()
+def weigh_guards(
+    base: BaseModel,
+    version: Version,
+    concept: Concept,
+    settings: LearningSettings,
+    calibration: Sequence[str],
+    layers: Sequence[str],
+) -> list[Guard]:
+    """Guards of general prompts and of the captions without the token, and of every earlier concept.
+
+    A change is measured against the whole of keys and values for general prompts, but for earlier concepts only
+    against what learning them has changed: a change that nobody would see in a general prompt can be all that tells a
+    concept from its class.
+    """
+
+    def moment_of(prompts: Sequence[str]) -> Tensor:
+        return feature_moment(base.text_features(prompts, version.tokens).hidden)
+
+    guards: list[Guard] = []
+    if settings.drift:
+        bare = [
+            re.sub(f"{concept.token}( {re.escape(concept.class_noun)})?", concept.class_noun, caption)
+            for caption in concept.captions
+        ]
+        moment = moment_of([*calibration, ""]) + moment_of(bare)
+        whole = {layer: energy(version.weights[layer].float(), moment) for layer in layers}
+        guards.append(Guard(settings.drift, moment, whole))
+    if settings.interference and version.deltas:
+        moment = moment_of([prompt for delta in version.deltas for prompt in _prompts_of(delta)])
+        taught = {}
+        for layer in layers:
+            weight = version.weights[layer].float()
+            least = SMALLEST_SHARE * energy(weight, moment)
+            taught[layer] = energy(weight - base.kv_weights[layer].float(), moment).maximum(least)
+        # The moment is a mean over all their prompts: times their number, each is kept as firmly as one alone.
+        guards.append(Guard(settings.interference * len(version.deltas), moment, taught))
+    return guards
+
+
+def _prompts_of(delta: Delta) -> tuple[str, ...]:
+    """What an earlier concept was taught with, and its plain name: after other words it is not the same features."""
+    name = f"a photo of a <{delta.concept}> {delta.class_noun}"
+    return tuple(dict.fromkeys([name, *delta.report.get("captions", ())]))
+
+
+def guarding_loss(guards: Sequence[Guard], entries: Entries, change: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
+    """Drift and interference, scalar: per layer, then meant over the layers.
+
+    Drift is ||dW c||^2 / ||W c||^2 over features c of general prompts; interference is ||dW c||^2 / ||D c||^2 over
+    those of earlier concepts' prompts, with D what learning them has changed.
+    change: (n,) float32, what the entries have moved by. weights: layer -> (out, in), for their shapes.
+    """
+    total = torch.zeros((), device=change.device)
+    for layer, where, part in entries.split(change):
+        weight = weights[layer]
+        moved = torch.zeros(weight.numel(), device=where.device).scatter(0, where, part).view(weight.shape)
+        for guard in guards:
+            total = total + guard.firmness * energy(moved, guard.moment) / guard.against[layer]
+    return total / len(entries.where)

@@ -1,0 +1,131 @@
+"""The rows of one optimiser step: drawn from the seed, put before the shared UNet, alone or beside other learnings'."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cns.base_model import BaseModel
+from cns.concept import Concept
+from cns.kv import LayerKV, handed_attention, join_rows, predict
+from cns.losses import diffusion_target, draw_times, min_snr_weights, noisy_latents
+from cns.pictures import to_latent_pixels
+from cns.settings import LearningSettings
+
+
+@dataclass(frozen=True)
+class EncodedPictures:
+    """The pictures of a concept as the UNet learns them, each encoded once.
+
+    latents: (pictures, channels, height, width) float32, clean. captions: each distinct one once. caption_of:
+    (pictures,) int64 on the CPU, the caption of each. side_px: of the pictures that were encoded.
+    """
+
+    latents: Tensor
+    captions: tuple[str, ...]
+    caption_of: Tensor
+    side_px: int
+
+
+@dataclass(frozen=True)
+class DrawnRows:
+    """What one step of one learning is about, drawn from its seed and the step's number alone.
+
+    noisy: (batch, channels, height, width) float32. times: (batch,) int64. captions: (batch,) int64 ascending, on the
+    CPU: which caption each row has. target: as `noisy`, what the UNet should answer. weights: (batch,) or None.
+    """
+
+    noisy: Tensor
+    times: Tensor
+    captions: Tensor
+    target: Tensor
+    weights: Tensor | None
+
+
+@dataclass(frozen=True)
+class AskedRows:
+    """What the UNet is asked for one learning: its rows, with K and V that are differentiable in what it learns.
+
+    added: SDXL's conditions, see `BaseModel.added_conditions`.
+    """
+
+    noisy: Tensor
+    times: Tensor
+    kv: LayerKV
+    added: Mapping[str, Tensor] | None
+
+
+def encode_pictures(base: BaseModel, concept: Concept, settings: LearningSettings) -> EncodedPictures:
+    """Latents of every picture, and of its mirror image when asked for."""
+    side = settings.resolution_px or base.native_px
+    pixels = torch.cat([to_latent_pixels(picture, side) for picture in concept.pictures])
+    captions = tuple(dict.fromkeys(concept.captions))
+    caption_of = [captions.index(caption) for caption in concept.captions]
+    if settings.flip:
+        pixels, caption_of = torch.cat([pixels, pixels.flip(-1)]), caption_of * 2
+    latents = torch.cat([base.encode_images(part) for part in pixels.split(8)]).float()
+    return EncodedPictures(latents, captions, torch.tensor(caption_of), side)
+
+
+def draw_rows(
+    pictures: EncodedPictures, signal: Tensor, prediction_type: str, settings: LearningSettings, step: int
+) -> DrawnRows:
+    """Pictures, time steps and noise of step number `step`.
+
+    signal: (steps of training,) cumulative product of alphas, on the latents' device.
+    """
+    latents, caption_of = pictures.latents, pictures.caption_of
+    device = latents.device
+    # Drawn anew from the seed and the step's number, so that a resumed run needs no generator's state.
+    generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + step) % 2**63)
+    rows = torch.randint(len(latents), (settings.batch,), generator=generator)
+    rows = rows[caption_of[rows].argsort(stable=True)]  # the rows of one caption side by side
+    times = draw_times(settings.batch, len(signal), settings.time_power, generator).to(device)
+    noise = torch.randn((settings.batch, *latents.shape[1:]), generator=generator).to(device)
+    clean, level = latents[rows.to(device)], signal[times]
+    weights = None
+    if settings.min_snr_gamma is not None:
+        weights = min_snr_weights(level, settings.min_snr_gamma, prediction_type)
+    target = diffusion_target(clean, noise, level, prediction_type)
+    return DrawnRows(noisy_latents(clean, noise, level), times, caption_of[rows], target, weights)
+
+
+def ask_unet(base: BaseModel, asked: Sequence[AskedRows], *, mixed_precision: bool) -> list[Tensor]:
+    """The UNet's answers to the rows of several learnings, in one call: (batch, channels, height, width) for each.
+
+    Latents must have one size. No row sees another, so gradients of one learning's loss reach that learning alone.
+    Call it, and what goes backwards from it, inside `borrowed_unet`.
+    """
+    noisy, times, kv, added = asked[0].noisy, asked[0].times, asked[0].kv, asked[0].added
+    if len(asked) > 1:
+        noisy, times = torch.cat([one.noisy for one in asked]), torch.cat([one.times for one in asked])
+        kv = join_rows([one.kv for one in asked])
+        conditions = [one.added for one in asked if one.added is not None]
+        added = {name: torch.cat([one[name] for one in conditions]) for name in conditions[0]} if conditions else None
+    with torch.autocast(base.device.type, torch.bfloat16, enabled=mixed_precision):
+        made = predict(base, noisy.to(base.dtype), times, kv, added)
+    return [made] if len(asked) == 1 else list(made.split([len(one.noisy) for one in asked]))
+
+
+@contextmanager
+def borrowed_unet(base: BaseModel, *, checkpointing: bool) -> Iterator[None]:
+    """The shared UNet with K and V handed in, and with gradient checkpointing when asked for; then as it was."""
+    with handed_attention(base.unet):
+        if checkpointing:
+            base.unet.enable_gradient_checkpointing()
+        try:
+            yield
+        finally:
+            if checkpointing:
+                base.unet.disable_gradient_checkpointing()
+
+
+def repeat_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Row i of `rows` (n, ...) `counts[i]` times, one after the other: (sum of counts, ...).
+
+    Not by indexing: where an index repeats, several threads add up its gradient in whatever order they come, and the
+    last bits would differ between two equal runs.
+    """
+    return torch.cat([row.expand(count, *row.shape[1:]) for row, count in zip(rows.split(1), counts, strict=True)])
