@@ -71,6 +71,11 @@ class Settings(BaseSettings):
         0.5, gt=0, lt=1, description="Share of the device's time that learning gets while pictures are waiting."
     )
     batch_rows: int = Field(16, ge=1, description="Rows of one UNet call, at most; a guided picture takes two.")
+    prompt_cache_bytes: int = Field(
+        500 * MEGABYTE,
+        ge=0,
+        description="Bytes of the device's memory for K and V of prompts, which are computed once for each version.",
+    )
     worker_threads: int = Field(16, ge=2, description="Jobs that one worker keeps in hand at the same time.")
 
     log_format: str = Field("plain", pattern="^(plain|json)$", description="`plain` lines or `json`, one per event.")

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from cns.base_model import BaseModel
+from cns.prompts import Encode
 from worker.device import check_device
 from worker.orders import Order
 from worker.painting import Painter
@@ -45,6 +46,7 @@ class Engine:
 
     batch_rows: rows of one UNet call, at most; a guided picture takes two.
     learning_share: of the device's time, while pictures are waiting.
+    encode: how pictures come by K and V of their prompts; None to compute them each time.
     on_death: called when the device cannot be used any more, or the thread ended for whatever other reason.
     """
 
@@ -54,9 +56,10 @@ class Engine:
         *,
         batch_rows: int = 16,
         learning_share: float = 0.5,
+        encode: Encode | None = None,
         on_death: Callable[[], None] = lambda: None,
     ):
-        self.base, self.painter = base, Painter(base, batch_rows)
+        self.base, self.painter = base, Painter(base, batch_rows, encode)
         self.shares = Shares(learning_share)
         self._on_death = on_death
         self._orders: list[Order] = []

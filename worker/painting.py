@@ -10,6 +10,7 @@ from torch import Tensor
 from cns.base_model import BaseModel
 from cns.denoise import GenerationRun, denoise_step
 from cns.kv import handed_attention
+from cns.prompts import Encode
 from worker.batches import choose_batch
 from worker.device import PictureTooLarge, check_device, give_memory_back, is_out_of_memory
 from worker.orders import Order, Row, Size
@@ -23,11 +24,11 @@ class Painter:
     """Chooses who goes together, takes the step, decodes what is finished, and lets nobody fail for another.
 
     batch_rows: rows of one UNet call, at most; a guided picture takes two. room: fewer, for sizes whose pictures were
-    too large to go together. row_pace: seconds of one row of one step.
+    too large to go together. row_pace: seconds of one row of one step. encode: how runs come by K and V of prompts.
     """
 
-    def __init__(self, base: BaseModel, batch_rows: int):
-        self.base, self.batch_rows = base, batch_rows
+    def __init__(self, base: BaseModel, batch_rows: int, encode: Encode | None = None):
+        self.base, self.batch_rows, self._encode = base, batch_rows, encode
         self.room: dict[Size, int] = {}
         self.row_pace = Pace()
         self._steps = 0
@@ -62,7 +63,7 @@ class Painter:
             return False
         if row.run is None:
             try:
-                row.run = GenerationRun(self.base, row.order.version(), row.request)
+                row.run = GenerationRun(self.base, row.order.version(), row.request, self._encode)
             except Exception as error:
                 check_device(self.base.device)
                 row.order.fail(PictureTooLarge() if is_out_of_memory(error) else error)

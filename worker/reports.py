@@ -90,6 +90,7 @@ def holds(worker: "Worker") -> dict[str, Any]:
         "learnings": sum(hold.kind in LANE for hold in held),
         "generations": sum(hold.kind == JobKind.GENERATE for hold in held),
         "rows": worker.engine.rows_waiting,
+        "prompts": worker.versions.prompts.figures(),
         "memory_bytes": memory_bytes(worker.equipment.base.device),
     }
 
