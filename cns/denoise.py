@@ -61,7 +61,8 @@ class GenerationRun:
 
     encode: how it comes by K and V of its prompts; None to compute them. It gives the same ones, so the same picture.
     prompts: what each of its rows reads of the text: with guidance first what shall not be there, then the prompt.
-    latents: (1, channels, height, width) float32. steps_done: how many steps were taken. done: whether all were.
+    latents: (1, channels, height, width) float32. clean: what the sampler took the finished latents to be at its last
+    step, of the same shape; None before the first one. steps_done: how many steps were taken. done: whether all were.
     regional: K and V of its regions' prompts, None where it has no regions. (SDXL's pooled text is the whole prompt's.)
     """
 
@@ -77,12 +78,15 @@ class GenerationRun:
         self.prompts = tuple(encode(version, text) for text in texts)
         self.added = base.added_conditions(_pooled(self.prompts), height, width)
         self.scheduler = build_sampler(request.sampler, base.scheduler_config)
-        self.scheduler.set_timesteps(request.steps, device=base.device)
+        # Time steps stay on the CPU: samplers look their tables up by them, and each look at one that lies on a GPU
+        # waits for all that the GPU has to do before.
+        self.scheduler.set_timesteps(request.steps, device="cpu")
         shape = (1, base.unet.config.in_channels, height // base.vae_scale, width // base.vae_scale)
         self.regional = _regional(encode, version, request.regions, *shape[2:]) if request.regions else None
         # Drawn on the CPU, so that a seed means the same picture whatever the device.
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(request.seed))
         self.latents: Tensor = noise.to(base.device) * self.scheduler.init_noise_sigma
+        self.clean: Tensor | None = None
         self.steps_done = 0
 
     @property
@@ -110,7 +114,10 @@ class GenerationRun:
         if self.guided:
             without, with_prompt = made.float().chunk(2)
             made = without + self.request.guidance * (with_prompt - without)
-        self.latents = self.scheduler.step(made.float(), self.timestep, self.latents, return_dict=False)[0]
+        stepped = self.scheduler.step(made.float(), self.timestep, self.latents, return_dict=False)
+        self.latents = stepped[0]
+        # Samplers of one step say it; those of several keep it for their next ones.
+        self.clean = stepped[1] if len(stepped) > 1 else self.scheduler.model_outputs[-1]
         self.steps_done += 1
 
 

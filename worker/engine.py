@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from cns.base_model import BaseModel
+from cns.preview import LatentPreview
 from cns.prompts import Encode
 from worker.device import check_device
 from worker.orders import Order
@@ -46,7 +47,7 @@ class Engine:
 
     batch_rows: rows of one UNet call, at most; a guided picture takes two.
     learning_share: of the device's time, while pictures are waiting.
-    encode: how pictures come by K and V of their prompts; None to compute them each time.
+    encode, preview: of the painter.
     on_death: called when the device cannot be used any more, or the thread ended for whatever other reason.
     """
 
@@ -57,9 +58,10 @@ class Engine:
         batch_rows: int = 16,
         learning_share: float = 0.5,
         encode: Encode | None = None,
+        preview: LatentPreview | None = None,
         on_death: Callable[[], None] = lambda: None,
     ):
-        self.base, self.painter = base, Painter(base, batch_rows, encode)
+        self.base, self.painter = base, Painter(base, batch_rows, encode, preview)
         self.shares = Shares(learning_share)
         self._on_death = on_death
         self._orders: list[Order] = []

@@ -53,6 +53,7 @@ class Worker:
             batch_rows=settings.batch_rows,
             learning_share=settings.learning_share,
             encode=self.versions.prompts.encode,
+            preview=equipment.preview,
             on_death=end_at_once,
         )
         self.made: Recent[str, Tensor] = Recent(MOST_MADE_BYTES, lambda picture: picture.nbytes)

@@ -1,12 +1,18 @@
 """Numbers of jobs and workers for /metrics, as the database has them."""
 
+from collections.abc import Iterator, Sequence
+
 from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.jobs.models import Job
-from app.jobs.service import list_workers
+from app.jobs.estimates import count_errors
+from app.jobs.models import Job, WorkerRow
+from app.jobs.workers import list_workers
 
+WRONG_BY = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 PROMPTS = {
     "hits": "Prompts whose K and V were kept, since the worker began.",
     "misses": "Prompts whose K and V were computed, since the worker began.",
@@ -21,6 +27,7 @@ def figures_of(session: Session) -> CollectorRegistry:
     asked = CollectorRegistry()
     _count_jobs(session, asked)
     _show_workers(session, asked)
+    asked.register(EstimateErrors(session))
     return asked
 
 
@@ -38,3 +45,42 @@ def _show_workers(session: Session, asked: CollectorRegistry) -> None:
         for worker in workers:
             if figure in (kept := worker.holds.get("prompts", {})):
                 shown.labels(worker.id).set(kept[figure])
+    _show_batches(workers, asked)
+
+
+def _show_batches(workers: Sequence[WorkerRow], asked: CollectorRegistry) -> None:
+    most = Gauge(
+        "palimpsest_batch_rows",
+        "Rows of one UNet call, at most, for pictures of a size.",
+        ["worker", "size"],
+        registry=asked,
+    )
+    taken = Gauge(
+        "palimpsest_row_seconds",
+        "Seconds of one row of a step with up to so many rows, for pictures of a size.",
+        ["worker", "size", "rows"],
+        registry=asked,
+    )
+    for worker in workers:
+        for batch in worker.holds.get("batches", []):
+            most.labels(worker.id, batch["size"]).set(batch["rows"])
+            for rows, seconds in batch["row_seconds"].items():
+                taken.labels(worker.id, batch["size"], rows).set(seconds)
+
+
+class EstimateErrors(Collector):
+    """How wrong what people were told was, of the jobs done within the last day: it is read, not counted here."""
+
+    def __init__(self, session: Session):
+        self._counted = count_errors(session, WRONG_BY)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        made = HistogramMetricFamily(
+            "palimpsest_estimate_error_ratio",
+            "|told - real| / real of the seconds from asking until done, of jobs done within the last day.",
+            labels=["kind"],
+        )
+        for kind, (within, total, count) in sorted(self._counted.items()):
+            bounds = [(str(bound), float(number)) for bound, number in zip(WRONG_BY, within, strict=True)]
+            made.add_metric([kind], [*bounds, ("+Inf", float(count))], total)
+        yield made

@@ -5,6 +5,15 @@ from app.jobs.models import WorkerRow
 from tests.app.person import Person
 
 
+def test_the_batches_of_each_worker_are_shown_by_size(ada: Person, sessions: Sessions) -> None:
+    batch = {"size": "64x32", "rows": 16, "row_seconds": {"2": 0.018, "8": 0.011}}
+    with sessions.begin() as session:
+        session.add(WorkerRow(id="one:1:2", device="cpu", holds={"batches": [batch]}))
+    numbers = ada.client.get("/metrics").text.splitlines()
+    assert 'palimpsest_batch_rows{size="64x32",worker="one:1:2"} 16.0' in numbers
+    assert 'palimpsest_row_seconds{rows="8",size="64x32",worker="one:1:2"} 0.011' in numbers
+
+
 def test_what_each_worker_keeps_of_prompts_is_shown(ada: Person, sessions: Sessions) -> None:
     kept = {"prompts": {"hits": 5, "misses": 2, "entries": 2, "bytes": 4096}}
     with sessions.begin() as session:

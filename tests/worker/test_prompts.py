@@ -115,4 +115,6 @@ def test_the_engine_takes_prompts_from_what_is_kept_and_says_so(worker: Worker, 
     history = world.history()
     together(worker, *[world.generation(history, "a dog", seed=seed) for seed in range(3)])
     generate(worker, world.generation(history, "a dog", seed=9))
+    (batch,) = holds(worker)["batches"]
+    assert (batch["size"], list(batch["row_seconds"])) == ("16x16", ["2", "8"])
     assert holds(worker)["prompts"] | {"bytes": 0} == {"hits": 6, "misses": 2, "entries": 2, "bytes": 0}
