@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         0.5, gt=0, lt=1, description="Share of the device's time that learning gets while pictures are waiting."
     )
     batch_rows: int = Field(
-        64,
+        32,
         ge=1,
         description="Rows of one UNet call, at most, where measured time and memory allow as many; a guided picture "
         "takes two.",
