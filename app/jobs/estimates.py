@@ -1,18 +1,16 @@
 """What jobs that wait are told of the time they will take, from what workers measured of their steps."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from math import inf
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Float, case, cast, func, null, select
 from sqlalchemy.orm import Session
 
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
 from app.jobs.models import LANE, OPEN, Job, JobKind, JobState
-from app.jobs.waiting import Work, seconds_until_done
+from app.jobs.waiting import seconds_until_done
 from app.jobs.workers import list_workers
 
 LATELY = 5  # learnings, of which the time beside their steps is taken
@@ -24,18 +22,12 @@ def estimates_of(session: Session, jobs: Sequence[Job]) -> dict[UUID, float]:
     """Job -> seconds until it is done, of those that wait; without those of a kind that nothing was measured of yet."""
     waiting = [job.id for job in jobs if job.state == JobState.QUEUED]
     asked = select(Job.id, History.base_id).join(History, Job.history_id == History.id).where(Job.id.in_(waiting))
-    on_base: dict[str, list[UUID]] = {}
+    on_base: dict[str, set[UUID]] = {}
     for job_id, base_id in session.execute(asked) if waiting else ():
-        on_base.setdefault(base_id, []).append(job_id)
+        on_base.setdefault(base_id, set()).add(job_id)
     found: dict[UUID, float] = {}
     for base_id, job_ids in on_base.items():
-        facts = session.get_one(BaseModelRow, base_id).facts
-        share = float(facts.get("learning_share", HALF))
-        devices = sum(worker.base_id == base_id for worker in list_workers(session))
-        work = {one.job_id: one for one in open_work(session, base_id, facts)}
-        for job_id in job_ids:
-            if job_id in work:
-                found[job_id] = round(seconds_until_done(work[job_id], list(work.values()), share, devices), 1)
+        found |= _estimates_on(session, base_id, job_ids)
     return found
 
 
@@ -45,52 +37,68 @@ def note_estimate(session: Session, job: Job) -> None:
     job.estimated_s = estimates_of(session, [job]).get(job.id)
 
 
-def open_work(session: Session, base_id: str, facts: Mapping[str, Any]) -> list[Work]:
-    """All that waits or runs on a base, as far as its time can be told from the base's `facts`."""
-    asked = (
-        select(Job, Generation)
+def _estimates_on(session: Session, base_id: str, job_ids: Collection[UUID]) -> dict[UUID, float]:
+    """Of jobs on one base. Of other owners no more is read than a sum for each, however much waits."""
+    facts = session.get_one(BaseModelRow, base_id).facts
+    share = float(facts.get("learning_share", HALF))
+    devices = sum(worker.base_id == base_id for worker in list_workers(session))
+    learns, seconds = Job.kind.in_([kind.value for kind in LANE]), _seconds_left(session, base_id, facts)
+    open_work = (
+        select()
+        .select_from(Job)
         .join(History, Job.history_id == History.id)
         .outerjoin(Generation, Generation.job_id == Job.id)
         .where(History.base_id == base_id, Job.state.in_([state.value for state in OPEN]))
     )
-    rows = [(job, generation) for job, generation in session.execute(asked)]
-    learns = any(job.kind == JobKind.LEARN for job, _ in rows)
-    beside = _seconds_beside_steps(session, base_id) if learns else 0.0
-    work = []
-    for job, generation in rows:
-        seconds = _generating_s(job, generation, facts) if generation else _learning_s(job, facts, beside)
-        if seconds is not None:
-            order = (_moment(job.deadline_at), job.sequence)
-            work.append(Work(job.id, job.owner_id, job.kind in LANE, order, seconds))
-    return work
+    sums = open_work.add_columns(Job.owner_id, learns, func.sum(seconds)).group_by(Job.owner_id, learns)
+    wanted = {(owner, lane): float(total or 0) for owner, lane, total in session.execute(sums)}
+    owners = select(Job.owner_id).where(Job.id.in_(job_ids))
+    own_jobs = open_work.add_columns(Job.id, Job.owner_id, learns, seconds).where(Job.owner_id.in_(owners))
+    own: dict[tuple[UUID, bool], float] = {}  # of each owner's work so far, in their own order
+    found: dict[UUID, float] = {}
+    for job_id, owner, lane, left in session.execute(own_jobs.order_by(Job.deadline_at.nulls_last(), Job.sequence)):
+        own[owner, lane] = own.get((owner, lane), 0.0) + float(left or 0)
+        if job_id in job_ids and left is not None:
+            others = [total for (other, its), total in wanted.items() if its == lane and other != owner]
+            beside = sum(total for (_, its), total in wanted.items() if its != lane)
+            until = seconds_until_done(own[owner, lane], others, beside, share if lane else 1 - share, devices)
+            found[job_id] = round(until, 1)
+    return found
 
 
-def _moment(deadline: datetime | None) -> float:
-    return inf if deadline is None else deadline.timestamp()
+def _seconds_left(session: Session, base_id: str, facts: Mapping[str, Any]) -> ColumnElement[Any]:
+    """What an open job still takes of the device when it has it to itself; NULL where nothing was measured."""
+    measured = facts.get("seconds_per_step", {})
+    known = case(
+        (Job.kind == JobKind.GENERATE.value, _generating_s(measured.get("generating"), facts.get("native_px"))),
+        (Job.kind == JobKind.LEARN.value, _learning_s(measured.get("learning"), facts, session, base_id)),
+        else_=null(),  # nothing is known of forgettings
+    )
+    return cast(known, Float)
 
 
-def _generating_s(job: Job, asked: Generation, facts: Mapping[str, Any]) -> float | None:
-    """seconds_per_step is of a guided picture of the base's own size; one without guidance is half of that."""
-    step_s, native = facts.get("seconds_per_step", {}).get("generating"), facts.get("native_px")
-    if step_s is None or native is None:
-        return None
-    steps = max(0, asked.steps * asked.count - job.step)
-    size = asked.width_px * asked.height_px / native**2
-    return float(steps * step_s * size * (1.0 if asked.guidance > 1 else 0.5))
+def _generating_s(step_s: float | None, native_px: int | None) -> ColumnElement[Any]:
+    """step_s: of a guided picture of the base's own size; one without guidance is half of that."""
+    if step_s is None or native_px is None:
+        return null()
+    steps = func.greatest(0, Generation.steps * Generation.count - Job.step)
+    size = cast(Generation.width_px * Generation.height_px, Float) / native_px**2
+    return steps * step_s * size * case((Generation.guidance > 1, 1.0), else_=0.5)
 
 
-def _learning_s(job: Job, facts: Mapping[str, Any], beside: float) -> float | None:
-    """beside: seconds of a whole learning that are not for its steps. Nothing is known of forgettings."""
-    usual, step_s = facts.get("learning", {}), facts.get("seconds_per_step", {}).get("learning")
-    if job.kind != JobKind.LEARN or step_s is None or not usual.get("steps"):
-        return None
-    steps = job.settings.get("steps", usual["steps"])
-    if job.stage == "learning":
-        steps = max(0, job.steps_total - job.step)
-    elif job.stage in PAST_STEPS:
-        steps = 0
-    rows = job.settings.get("batch", usual.get("batch", 1)) / usual.get("batch", 1)
-    return float(steps * step_s * rows + beside)
+def _learning_s(step_s: float | None, facts: Mapping[str, Any], session: Session, base_id: str) -> ColumnElement[Any]:
+    """step_s: of a step with the usual batch."""
+    usual = facts.get("learning", {})
+    if step_s is None or "steps" not in usual:
+        return null()
+    steps = case(
+        (Job.stage == "learning", func.greatest(0, Job.steps_total - Job.step)),
+        (Job.stage.in_(PAST_STEPS), 0),
+        else_=func.coalesce(Job.settings["steps"].as_float(), usual["steps"]),
+    )
+    batch = usual.get("batch", 1)
+    rows = func.coalesce(Job.settings["batch"].as_float(), batch) / batch
+    return steps * step_s * rows + _seconds_beside_steps(session, base_id)
 
 
 def _seconds_beside_steps(session: Session, base_id: str) -> float:

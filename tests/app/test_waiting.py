@@ -1,8 +1,7 @@
 """What those who wait are told: from measured steps, the turns of owners, and the two shares of the device."""
 
 from datetime import timedelta
-from math import inf
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, update
@@ -10,41 +9,24 @@ from sqlalchemy import func, select, update
 from app.db import Sessions
 from app.histories.models import BaseModelRow, History
 from app.jobs.models import Job, JobState
-from app.jobs.waiting import Work, seconds_until_done
+from app.jobs.waiting import seconds_until_done
 from tests.app import make
 from tests.app.person import Person
 
-ADA, BEN = uuid4(), uuid4()
-
-
-def work(owner: UUID, seconds: float, place: int = 0, learns: bool = False, deadline: float = inf) -> Work:
-    return Work(uuid4(), owner, learns, (deadline, place), seconds)
-
 
 def test_who_is_alone_waits_for_their_own_work_up_to_it() -> None:
-    first, mine, later = work(ADA, 3, 1), work(ADA, 2, 2), work(ADA, 9, 3)
-    assert seconds_until_done(mine, [first, mine, later], 0.5) == 5
-    assert seconds_until_done(mine, [first, mine, later], 0.5, devices=2) == 2.5
-
-
-def test_a_nearer_deadline_comes_before_an_owners_older_work() -> None:
-    first, mine = work(ADA, 3, 1), work(ADA, 2, 2, deadline=1000.0)
-    assert seconds_until_done(mine, [first, mine], 0.5) == 2
-    assert seconds_until_done(first, [first, mine], 0.5) == 5
+    assert seconds_until_done(5, [], 0, 0.5) == 5
+    assert seconds_until_done(5, [], 0, 0.5, devices=2) == 2.5
 
 
 def test_another_owner_gets_as_much_meanwhile_and_no_more_than_they_want() -> None:
-    mine = work(ADA, 4, 5)
-    assert seconds_until_done(mine, [mine, work(BEN, 100, 1)], 0.5) == 8
-    assert seconds_until_done(mine, [mine, work(BEN, 1, 1)], 0.5) == 5
+    assert seconds_until_done(4, [100], 0, 0.5) == 8
+    assert seconds_until_done(4, [1, 100], 0, 0.5) == 9
 
 
-def test_learning_beside_takes_its_share_as_long_as_it_lasts() -> None:
-    mine = work(ADA, 3)
-    assert seconds_until_done(mine, [mine, work(BEN, 100, learns=True)], 0.25) == pytest.approx(4)
-    assert seconds_until_done(mine, [mine, work(BEN, 0.5, learns=True)], 0.25) == pytest.approx(3.5)
-    learning = work(BEN, 3, learns=True)
-    assert seconds_until_done(learning, [learning, work(ADA, 100)], 0.25) == pytest.approx(12)
+def test_what_is_in_the_other_share_takes_its_part_as_long_as_it_lasts() -> None:
+    assert seconds_until_done(3, [], 100, 0.75) == pytest.approx(4)
+    assert seconds_until_done(3, [], 0.5, 0.75) == pytest.approx(3.5)
 
 
 def measure(sessions: Sessions, **seconds_per_step: float) -> None:
@@ -70,6 +52,21 @@ def test_pictures_that_wait_say_how_long(ada: Person, sessions: Sessions) -> Non
     assert told[2]["job"]["deadline_at"] > told[2]["job"]["created_at"]
     shown = ada.ask("GET", f"/jobs/{told[0]['job']['id']}").json()
     assert shown["seconds_left"] == pytest.approx(earlier + 3.0)  # now that something goes before it
+
+
+def test_others_are_counted_up_to_ones_own_share_and_learning_beside(
+    ada: Person, bob: Person, sessions: Sessions
+) -> None:
+    measure(sessions, generating=0.1, learning=0.001)
+    for _ in range(3):
+        bob.ask("POST", f"/histories/{bob.history_id}/generations", json={"prompt": "a dog", "steps": 50})
+    path = f"/histories/{ada.history_id}/generations"
+    told = ada.ask("POST", path, json={"prompt": "a dog", "steps": 10}).json()["job"]
+    assert told["seconds_left"] == pytest.approx(2.0)  # as much for him, who wants more
+    small = ada.ask("POST", path, json={"prompt": "a dog", "steps": 10, "guidance": 1, "width_px": 32}).json()["job"]
+    assert small["seconds_left"] == pytest.approx(2.5)  # a quarter of the first one, twice
+    assert bob.teach("rex").json()["job"]["seconds_left"] == pytest.approx(0.4)  # 0.2 of the device, and half of it
+    assert ada.ask("GET", f"/jobs/{told['id']}").json()["seconds_left"] == pytest.approx(2.2)
 
 
 def test_a_learning_that_waits_counts_what_is_beside_its_steps(ada: Person, sessions: Sessions) -> None:
