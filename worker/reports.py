@@ -29,7 +29,7 @@ def report_base(worker: "Worker", patience_s: float = PATIENCE_S) -> None:
     """The base's row: what pages show of it, and how long its steps take on this worker.
 
     seconds_per_step: "generating", a denoising step of one guided picture of the base's own size; "learning", a step
-    with the default batch.
+    with the default batch. row_seconds: of a row of a step with up to so many rows, for pictures of that size.
     """
     base, facts = worker.equipment.base, worker.equipment.facts()
     rows = {
@@ -41,10 +41,14 @@ def report_base(worker: "Worker", patience_s: float = PATIENCE_S) -> None:
     }
 
     facts["learning_share"] = worker.settings.learning_share
+    own_size, capacity = (base.native_px, base.native_px), worker.engine.painter.capacity
+    row_seconds = {str(count): round(seconds, 6) for count, seconds in capacity.row_seconds(own_size).items()}
 
     def write(session: Session) -> None:
-        known = session.get(BaseModelRow, base.id)
-        facts["seconds_per_step"] = {**(known.facts.get("seconds_per_step", {}) if known else {}), **measured}
+        row = session.get(BaseModelRow, base.id)
+        known = row.facts if row else {}
+        facts["seconds_per_step"] = known.get("seconds_per_step", {}) | measured
+        facts["row_seconds"] = known.get("row_seconds", {}) | row_seconds
         made = insert(BaseModelRow).values(id=base.id, source=worker.equipment.source, facts=facts)
         update = {"facts": made.excluded.facts, "source": made.excluded.source, "seen_at": func.now()}
         session.execute(made.on_conflict_do_update(index_elements=[BaseModelRow.id], set_=update))

@@ -15,6 +15,7 @@ from app.jobs.workers import list_workers
 
 LATELY = 5  # learnings, of which the time beside their steps is taken
 HALF = 0.5  # learning's share where no worker has said which it is
+ROWS_OF_PICTURE = case((Generation.guidance > 1, 2), else_=1)
 PAST_STEPS = ("diagnosis", "publishing")
 
 
@@ -42,7 +43,6 @@ def _estimates_on(session: Session, base_id: str, job_ids: Collection[UUID]) -> 
     facts = session.get_one(BaseModelRow, base_id).facts
     share = float(facts.get("learning_share", HALF))
     devices = sum(worker.base_id == base_id for worker in list_workers(session))
-    learns, seconds = Job.kind.in_([kind.value for kind in LANE]), _seconds_left(session, base_id, facts)
     open_work = (
         select()
         .select_from(Job)
@@ -50,6 +50,9 @@ def _estimates_on(session: Session, base_id: str, job_ids: Collection[UUID]) -> 
         .outerjoin(Generation, Generation.job_id == Job.id)
         .where(History.base_id == base_id, Job.state.in_([state.value for state in OPEN]))
     )
+    rows = session.scalar(open_work.add_columns(func.sum(Generation.count * ROWS_OF_PICTURE)))
+    step_s = _picture_step_s(facts, int(rows or 0))
+    learns, seconds = Job.kind.in_([kind.value for kind in LANE]), _seconds_left(session, base_id, facts, step_s)
     sums = open_work.add_columns(Job.owner_id, learns, func.sum(seconds)).group_by(Job.owner_id, learns)
     wanted = {(owner, lane): float(total or 0) for owner, lane, total in session.execute(sums)}
     owners = select(Job.owner_id).where(Job.id.in_(job_ids))
@@ -66,12 +69,24 @@ def _estimates_on(session: Session, base_id: str, job_ids: Collection[UUID]) -> 
     return found
 
 
-def _seconds_left(session: Session, base_id: str, facts: Mapping[str, Any]) -> ColumnElement[Any]:
+def _picture_step_s(facts: Mapping[str, Any], rows: int) -> float | None:
+    """Seconds of a step for each guided picture when `rows` rows wait: the more go together, the less each takes."""
+    measured = {int(known): float(seconds) for known, seconds in facts.get("row_seconds", {}).items()}
+    if not measured:
+        step_s: float | None = facts.get("seconds_per_step", {}).get("generating")
+        return step_s
+    nearest = min((known for known in measured if known >= rows), default=max(measured))
+    return 2 * measured[nearest]
+
+
+def _seconds_left(
+    session: Session, base_id: str, facts: Mapping[str, Any], picture_step_s: float | None
+) -> ColumnElement[Any]:
     """What an open job still takes of the device when it has it to itself; NULL where nothing was measured."""
-    measured = facts.get("seconds_per_step", {})
+    learning_s = facts.get("seconds_per_step", {}).get("learning")
     known = case(
-        (Job.kind == JobKind.GENERATE.value, _generating_s(measured.get("generating"), facts.get("native_px"))),
-        (Job.kind == JobKind.LEARN.value, _learning_s(measured.get("learning"), facts, session, base_id)),
+        (Job.kind == JobKind.GENERATE.value, _generating_s(picture_step_s, facts.get("native_px"))),
+        (Job.kind == JobKind.LEARN.value, _learning_s(learning_s, facts, session, base_id)),
         else_=null(),  # nothing is known of forgettings
     )
     return cast(known, Float)
@@ -83,7 +98,7 @@ def _generating_s(step_s: float | None, native_px: int | None) -> ColumnElement[
         return null()
     steps = func.greatest(0, Generation.steps * Generation.count - Job.step)
     size = cast(Generation.width_px * Generation.height_px, Float) / native_px**2
-    return steps * step_s * size * case((Generation.guidance > 1, 1.0), else_=0.5)
+    return steps * step_s * size * ROWS_OF_PICTURE / 2
 
 
 def _learning_s(step_s: float | None, facts: Mapping[str, Any], session: Session, base_id: str) -> ColumnElement[Any]:

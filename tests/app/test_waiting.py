@@ -29,11 +29,12 @@ def test_what_is_in_the_other_share_takes_its_part_as_long_as_it_lasts() -> None
     assert seconds_until_done(3, [], 0.5, 0.75) == pytest.approx(3.5)
 
 
-def measure(sessions: Sessions, **seconds_per_step: float) -> None:
+def measure(sessions: Sessions, row_seconds: dict[str, float] | None = None, **seconds_per_step: float) -> None:
     """As a worker reports it."""
     with sessions.begin() as session:
         row = session.get_one(BaseModelRow, make.BASE_ID)
         row.facts = {**row.facts, "seconds_per_step": seconds_per_step, "learning_share": 0.5}
+        row.facts |= {"row_seconds": row_seconds or {}}
 
 
 def test_pictures_that_wait_say_how_long(ada: Person, sessions: Sessions) -> None:
@@ -52,6 +53,13 @@ def test_pictures_that_wait_say_how_long(ada: Person, sessions: Sessions) -> Non
     assert told[2]["job"]["deadline_at"] > told[2]["job"]["created_at"]
     shown = ada.ask("GET", f"/jobs/{told[0]['job']['id']}").json()
     assert shown["seconds_left"] == pytest.approx(earlier + 3.0)  # now that something goes before it
+
+
+def test_pictures_that_go_together_take_less_each(ada: Person, sessions: Sessions) -> None:
+    measure(sessions, row_seconds={"2": 0.05, "8": 0.02}, generating=9.0)
+    path = f"/histories/{ada.history_id}/generations"
+    told = [ada.ask("POST", path, json={"prompt": "a dog", "steps": 10}).json()["job"]["seconds_left"] for _ in "12"]
+    assert told == [pytest.approx(1.0), pytest.approx(0.8)]  # two are done together sooner than one after another
 
 
 def test_others_are_counted_up_to_ones_own_share_and_learning_beside(

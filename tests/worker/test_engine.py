@@ -127,6 +127,24 @@ def test_a_batch_is_never_larger_than_allowed_and_nobody_waits_for_all_of_anothe
     assert max(rows) == 4
 
 
+def test_a_batch_grows_from_step_to_step_as_long_as_rows_cost_the_same(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(base, batch_rows=16)
+    note = engine.painter.capacity.note
+    monkeypatch.setattr(
+        engine.painter.capacity, "note", lambda size, rows, _seconds, peak: note(size, rows, rows * 1.0, peak)
+    )
+    many = [order(compose(base), request(seed=seed, steps=6)) for seed in range(8)]
+    for one in many:
+        engine.ask(one)
+    with rows_of_calls(base) as rows:
+        engine.start()
+        finish(*many)
+    engine.stop(10)
+    assert rows == [8] * 3 + [16] * 3 + [8] * 3  # the last ones are those that had to wait for the batch to grow
+
+
 def test_an_order_that_cannot_be_begun_fails_alone(engine: Engine, base: BaseModel) -> None:
     engine.start()
     wrong = order(compose(base), request("a photo of a <nobody>"))
