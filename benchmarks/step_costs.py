@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def measure(base: BaseModel, rows: tuple[int, ...] = ROWS, repeats: int = REPEAT
     found: dict[str, float] = {}
     for _ in range(repeats):
         for count in rows:
-            steps[count] = min(steps.get(count, torch.inf), _seconds(base.device, lambda count=count: step(count)))
+            steps[count] = min(steps.get(count, torch.inf), _seconds(base.device, partial(step, count)))
         for name, piece in pieces.items():
             found[name] = min(found.get(name, torch.inf), _seconds(base.device, piece))
     return {"step": {str(count): seconds for count, seconds in steps.items()}, **found}

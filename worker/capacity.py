@@ -22,11 +22,15 @@ USED_OF_FREE = 0.9  # of the free memory, as pieces of it lie apart
 
 @dataclass
 class _Measured:
-    """Of one size. seconds: power of two -> seconds of a row, lately, and the step when that was noted last."""
+    """Of one size. seconds: power of two -> seconds of a row, lately; noted: the step when that was last.
+
+    row_bytes: of the largest batch so far, `byte_rows`, as part of what a step takes does not grow with its rows.
+    """
 
     seconds: dict[int, deque[float]] = field(default_factory=dict)
     noted: dict[int, int] = field(default_factory=dict)
     row_bytes: float | None = None
+    byte_rows: int = 0
     steps: int = 0
     too_many: tuple[int, int] | None = None  # rows that the memory did not hold, and when
 
@@ -47,8 +51,9 @@ class Capacity:
             measured.seconds.pop(step, None)  # of another time
         measured.seconds.setdefault(step, deque(maxlen=KEPT)).append(seconds / rows)
         measured.noted[step] = measured.steps
-        if peak_bytes is not None:
-            measured.row_bytes = max(measured.row_bytes or 0.0, peak_bytes / rows)
+        if peak_bytes is not None and rows >= measured.byte_rows:
+            before = measured.row_bytes if rows == measured.byte_rows else None
+            measured.row_bytes, measured.byte_rows = max(before or 0.0, peak_bytes / rows), rows
 
     def fail(self, size: Size, rows: int) -> None:
         """The memory did not hold so many rows: half of them at most, for the time being."""

@@ -84,6 +84,15 @@ def test_where_memory_is_counted_one_picture_says_what_each_row_takes() -> None:
     assert capacity.rows(LARGE, free_bytes=0) == 1
 
 
+def test_memory_that_every_step_takes_is_not_counted_for_each_row() -> None:
+    capacity = Capacity(64)
+    capacity.note(LARGE, 2, 1.0, peak_bytes=4_000)  # 3000 whatever the rows, and 500 for each
+    assert capacity.rows(LARGE, free_bytes=10_000) == 4
+    capacity.note(LARGE, 4, 1.0, peak_bytes=5_000)
+    capacity.note(LARGE, 2, 1.0, peak_bytes=4_000)
+    assert capacity.rows(LARGE, free_bytes=10_000) == 7
+
+
 def test_what_did_not_fit_is_halved_for_the_time_being() -> None:
     capacity = Capacity(16)
     capacity.fail(SMALL, 8)
