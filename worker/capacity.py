@@ -14,10 +14,9 @@ ALONE_ROWS = 2  # the same where memory is counted: one guided picture says what
 TRIES = 3  # steps before a number of rows is judged
 KEPT = 5  # measurements, of which the shortest counts: whatever else the machine does can only add time
 STAYS = 0.1  # so much more time per row is none: measurements differ by as much
-AGAIN = (
-    500  # steps after which what was found wanting is tried again; the machine may have been busy, or the memory full
-)
+AGAIN = 500  # steps after which what was found wanting is tried again: the machine may have been busy
 USED_OF_FREE = 0.9  # of the free memory, as pieces of it lie apart
+MOST_SIZES = 16  # that are remembered, as people may ask for thousands
 
 
 @dataclass
@@ -44,7 +43,7 @@ class Capacity:
 
     def note(self, size: Size, rows: int, seconds: float, peak_bytes: int | None = None) -> None:
         """One UNet call of `rows` rows took `seconds`, and `peak_bytes` of memory beyond what was taken before it."""
-        measured = self._sizes.setdefault(size, _Measured())
+        measured = self._latest(size)
         measured.steps += 1
         step = _power_of_two(rows)
         if measured.steps - measured.noted.get(step, 0) > AGAIN:
@@ -57,7 +56,7 @@ class Capacity:
 
     def fail(self, size: Size, rows: int) -> None:
         """The memory did not hold so many rows: half of them at most, for the time being."""
-        measured = self._sizes.setdefault(size, _Measured())
+        measured = self._latest(size)
         measured.too_many = rows, measured.steps
 
     def rows(self, size: Size, free_bytes: int | None = None) -> int:
@@ -74,6 +73,13 @@ class Capacity:
     def sizes(self) -> list[Size]:
         """Those that something was measured of."""
         return list(self._sizes)
+
+    def _latest(self, size: Size) -> _Measured:
+        """What is known of a size, to be added to; that of which nothing was heard for longest is forgotten."""
+        self._sizes[size] = measured = self._sizes.pop(size, None) or _Measured()
+        while len(self._sizes) > MOST_SIZES:
+            del self._sizes[next(iter(self._sizes))]
+        return measured
 
     def _paying(self, measured: _Measured) -> int:
         """The first number of rows that nothing speaks against: not judged yet, or no dearer a row than any smaller."""

@@ -55,6 +55,22 @@ def test_pictures_that_wait_say_how_long(ada: Person, sessions: Sessions) -> Non
     assert shown["seconds_left"] == pytest.approx(earlier + 3.0)  # now that something goes before it
 
 
+def test_pages_say_it_of_pictures_and_of_learnings(ada: Person, sessions: Sessions) -> None:
+    measure(sessions, generating=3.0, learning=0.3)
+    ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": "a dog", "steps": 10})
+    learning = ada.teach("rex").json()["job"]["id"]
+    headers = {"Authorization": f"Bearer {ada.key}", "Accept": "text/html"}
+    pages = {path: ada.client.get(path, headers=headers).text for path in ("/jobs", f"/histories/{ada.history_id}")}
+    pages["learning"] = ada.client.get(f"/jobs/{learning}", headers=headers).text
+    assert [page.count("until it is done") for page in pages.values()] == [2, 1, 1]
+
+
+def test_a_deadline_lies_ahead_and_not_too_far(ada: Person) -> None:
+    for deadline_s in (0, -1, 10**9):
+        asked = {"prompt": "a dog", "deadline_s": deadline_s}
+        assert ada.ask("POST", f"/histories/{ada.history_id}/generations", json=asked).status_code == 422
+
+
 def test_pictures_that_go_together_take_less_each(ada: Person, sessions: Sessions) -> None:
     measure(sessions, row_seconds={"2": 0.05, "8": 0.02}, generating=9.0)
     path = f"/histories/{ada.history_id}/generations"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.capacity import AGAIN, FIRST_ROWS, TRIES, Capacity
+from worker.capacity import AGAIN, FIRST_ROWS, MOST_SIZES, TRIES, Capacity
 from worker.orders import Size
 
 SMALL, LARGE = (64, 64), (512, 512)
@@ -70,6 +70,13 @@ def test_sizes_know_nothing_of_each_other() -> None:
     assert capacity.rows(LARGE) == FIRST_ROWS
     assert capacity.row_seconds(LARGE) == {}
     assert capacity.row_seconds(SMALL) == {8: 1.0, 16: pytest.approx(0.7), 32: 0.5, 64: pytest.approx(0.4)}
+
+
+def test_of_more_sizes_than_can_be_remembered_the_latest_are() -> None:
+    capacity = Capacity(64)
+    for side in (*range(MOST_SIZES), 0, MOST_SIZES):
+        capacity.note((side, side), 2, 1.0)
+    assert capacity.sizes == [(side, side) for side in (*range(2, MOST_SIZES), 0, MOST_SIZES)]
 
 
 def test_where_memory_is_counted_one_picture_says_what_each_row_takes() -> None:
