@@ -70,12 +70,22 @@ class Settings(BaseSettings):
     learning_share: float = Field(
         0.5, gt=0, lt=1, description="Share of the device's time that learning gets while pictures are waiting."
     )
-    batch_rows: int = Field(16, ge=1, description="Rows of one UNet call, at most; a guided picture takes two.")
     learning_rows: int | None = Field(
         None,
         ge=0,
         description="Rows of one UNet call in which learnings take their steps together, at most; 0: each goes by "
         "itself, and its bytes depend on nobody else. Empty: 64 on a GPU, 0 on a CPU.",
+    )
+    batch_rows: int = Field(
+        32,
+        ge=1,
+        description="Rows of one UNet call, at most, where measured time and memory allow as many; a guided picture "
+        "takes two.",
+    )
+    prompt_cache_bytes: int = Field(
+        500 * MEGABYTE,
+        ge=0,
+        description="Bytes of the device's memory for K and V of prompts, which are computed once for each version.",
     )
     worker_threads: int = Field(16, ge=2, description="Jobs that one worker keeps in hand at the same time.")
 

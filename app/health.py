@@ -2,11 +2,10 @@
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-from sqlalchemy import func, select, text
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.deps import AppState
-from app.jobs.models import Job, WorkerRow
+from app.jobs.figures import figures_of
 from app.metrics import REGISTRY
 from app.standing import parts_of
 
@@ -30,14 +29,6 @@ def is_ready(state: AppState) -> JSONResponse:
 @router.get("/metrics")
 def show_metrics(state: AppState) -> Response:
     """Prometheus' text format: requests of this process, and jobs and workers as the database has them."""
-    asked = CollectorRegistry()
-    jobs = Gauge("palimpsest_jobs", "Jobs by kind and state.", ["kind", "state"], registry=asked)
-    workers = Gauge("palimpsest_workers", "Workers that reported within the last minute.", registry=asked)
     with state.sessions() as session:
-        for kind, job_state, count in session.execute(
-            select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state)
-        ):
-            jobs.labels(kind, job_state).set(count)
-        recent = WorkerRow.seen_at > func.now() - text("interval '1 minute'")
-        workers.set(session.scalar(select(func.count()).select_from(WorkerRow).where(recent)) or 0)
+        asked = figures_of(session)
     return Response(generate_latest(REGISTRY) + generate_latest(asked), media_type=CONTENT_TYPE_LATEST)

@@ -12,7 +12,7 @@ from app.accounts.models import User
 from app.blobs import Blob
 from app.histories.models import BaseModelRow
 from app.jobs.models import Job, WorkerRow
-from app.jobs.service import list_workers
+from app.jobs.workers import list_workers
 from app.state import State
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cns.components import Components
 from cns.errors import BaseModelError
 from cns.identity import base_id, checksum
+from cns.layout import lay_out
 from cns.loading import load_components
 from cns.text import TextFeatures, TokenVectors, check_tokens, encode, tokenize
 
@@ -65,6 +66,8 @@ class BaseModel:
             nn.Module.to(module, device=self.device, dtype=dtype)  # diffusers' own `to` warns of lists that are empty
         if self.kind == "sdxl" and dtype is torch.float16 and self.vae.config.force_upcast:
             nn.Module.to(self.vae, dtype=torch.float32)  # SDXL's autoencoder overflows in float16
+        for module in (self.unet, self.vae):
+            lay_out(module, self.device)
         self.vae_scale: int = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.native_px: int = self.unet.config.sample_size * self.vae_scale
         self.kv_weights: Mapping[str, Tensor] = MappingProxyType(

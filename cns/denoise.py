@@ -6,6 +6,7 @@ versions, samplers, step counts and seeds share a call; each gives the picture i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from cns.base_model import BaseModel
 from cns.compose import Version
 from cns.errors import CnsError
-from cns.kv import handed_attention, join_rows, keys_and_values, predict
+from cns.kv import handed_attention, join_rows, predict
+from cns.prompts import Encode, EncodedPrompt, encode_prompt
 from cns.regions import Region, RegionalKV, check_regions
 from cns.samplers import SAMPLERS, build_sampler
 
@@ -57,29 +59,34 @@ class GenerationRequest:
 class GenerationRun:
     """One request on its way from noise to latents. Advanced from outside by `denoise_step`.
 
-    latents: (1, channels, height, width) float32. steps_done: how many steps were taken. done: whether all were.
+    encode: how it comes by K and V of its prompts; None to compute them. It gives the same ones, so the same picture.
+    prompts: what each of its rows reads of the text: with guidance first what shall not be there, then the prompt.
+    latents: (1, channels, height, width) float32. clean: what the sampler took the finished latents to be at its last
+    step, of the same shape; None before the first one. steps_done: how many steps were taken. done: whether all were.
     regional: K and V of its regions' prompts, None where it has no regions. (SDXL's pooled text is the whole prompt's.)
     """
 
-    def __init__(self, base: BaseModel, version: Version, request: GenerationRequest):
+    def __init__(self, base: BaseModel, version: Version, request: GenerationRequest, encode: Encode | None = None):
+        encode = encode or partial(encode_prompt, base)
         height, width = _size_px(base, request)
         if not 1 <= request.steps <= 1000:
             raise RequestRefused(f"A picture takes 1 to 1000 steps, not {request.steps}.")
         check_regions(request.regions)
         self.request = request
         self.guided = request.guidance > 1
-        with torch.no_grad():
-            prompts = [request.negative_prompt, request.prompt] if self.guided else [request.prompt]
-            features = base.text_features(prompts, version.tokens)
-            self.kv = keys_and_values(version.weights, features.hidden)
-        self.added = base.added_conditions(features.pooled, height, width)
+        texts = [request.negative_prompt, request.prompt] if self.guided else [request.prompt]
+        self.prompts = tuple(encode(version, text) for text in texts)
+        self.added = base.added_conditions(_pooled(self.prompts), height, width)
         self.scheduler = build_sampler(request.sampler, base.scheduler_config)
-        self.scheduler.set_timesteps(request.steps, device=base.device)
+        # Time steps stay on the CPU: samplers look their tables up by them, and each look at one that lies on a GPU
+        # waits for all that the GPU has to do before.
+        self.scheduler.set_timesteps(request.steps, device="cpu")
         shape = (1, base.unet.config.in_channels, height // base.vae_scale, width // base.vae_scale)
-        self.regional = _regional(base, version, request.regions, *shape[2:]) if request.regions else None
+        self.regional = _regional(encode, version, request.regions, *shape[2:]) if request.regions else None
         # Drawn on the CPU, so that a seed means the same picture whatever the device.
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(request.seed))
         self.latents: Tensor = noise.to(base.device) * self.scheduler.init_noise_sigma
+        self.clean: Tensor | None = None
         self.steps_done = 0
 
     @property
@@ -107,15 +114,23 @@ class GenerationRun:
         if self.guided:
             without, with_prompt = made.float().chunk(2)
             made = without + self.request.guidance * (with_prompt - without)
-        self.latents = self.scheduler.step(made.float(), self.timestep, self.latents, return_dict=False)[0]
+        stepped = self.scheduler.step(made.float(), self.timestep, self.latents, return_dict=False)
+        self.latents = stepped[0]
+        # Samplers of one step say it; those of several keep it for their next ones.
+        self.clean = stepped[1] if len(stepped) > 1 else self.scheduler.model_outputs[-1]
         self.steps_done += 1
 
 
-@torch.no_grad()
-def _regional(base: BaseModel, version: Version, regions: tuple[Region, ...], height: int, width: int) -> RegionalKV:
+def _pooled(prompts: Sequence[EncodedPrompt]) -> Tensor | None:
+    """(rows, width) of SDXL's pooled text, None for bases without."""
+    pooled = [prompt.pooled for prompt in prompts if prompt.pooled is not None]
+    return torch.cat(pooled) if pooled else None
+
+
+def _regional(encode: Encode, version: Version, regions: tuple[Region, ...], height: int, width: int) -> RegionalKV:
     """What `regions` bring to attention under `version`, in a picture with latents of height x width."""
-    features = base.text_features([region.prompt for region in regions], version.tokens)
-    return RegionalKV(regions, keys_and_values(version.weights, features.hidden), height, width)
+    kv = join_rows([encode(version, region.prompt).kv for region in regions])
+    return RegionalKV(regions, kv, height, width)
 
 
 def _size_px(base: BaseModel, request: GenerationRequest) -> tuple[int, int]:
@@ -146,7 +161,9 @@ def denoise_step(base: BaseModel, runs: Sequence[GenerationRun]) -> None:
         row += run.rows
         if run.regional is not None:
             regions[row - 1] = run.regional  # the row with the prompt is the run's last; the one without has no regions
-    made = predict(base, inputs, times, join_rows([run.kv for run in runs]), added, regions)
+    made = predict(
+        base, inputs, times, join_rows([prompt.kv for run in runs for prompt in run.prompts]), added, regions
+    )
     for run, answer in zip(runs, made.split([run.rows for run in runs]), strict=True):
         run.advance(answer)
 

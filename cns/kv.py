@@ -7,6 +7,7 @@ picture. A personalised model is therefore the untouched base plus, for each row
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -113,10 +114,20 @@ def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return made.transpose(1, 2).reshape(rows, positions, width)
 
 
+_LAYERS: WeakKeyDictionary[UNet2DConditionModel, Mapping[str, Any]] = WeakKeyDictionary()
+
+
+def _attention_layers(unet: UNet2DConditionModel) -> Mapping[str, Any]:
+    """Name -> attention layer, found once for each UNet: a walk over all its modules at every step would be felt."""
+    if unet not in _LAYERS:
+        _LAYERS[unet] = {name: part for name, part in unet.named_modules() if name.endswith(("attn1", "attn2"))}
+    return _LAYERS[unet]
+
+
 @contextmanager
 def handed_attention(unet: UNet2DConditionModel) -> Iterator[None]:
     """While the block runs, every attention layer of `unet` takes handed K and V; afterwards it is as it was."""
-    modules = {name: module for name, module in unet.named_modules() if name.endswith(("attn1", "attn2"))}
+    modules = _attention_layers(unet)
     before = {name: module.processor for name, module in modules.items()}
     try:
         for name, module in modules.items():

@@ -1,44 +1,57 @@
 """Which pictures go through the UNet together next. A pure choice over what waits."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from worker.orders import Row, Size
 
 
 def choose_batch(
-    waiting: Sequence[Row],
-    most_rows: int,
-    room: Mapping[Size, int] | None = None,
-    served: Mapping[object, int] | None = None,
+    waiting: Sequence[Row], most_rows: Callable[[Size], int], served: Mapping[object, int] | None = None
 ) -> list[Row]:
     """The pictures to move on by a step: of one size, at most `most_rows` rows of the UNet together, at least one.
 
-    waiting: in the order of asking. room: sizes of which fewer rows are to go together. served: owner -> the number of
-    the last step that they had a picture in.
+    waiting: in the order of asking. most_rows: by size. served: owner -> the number of the last step that they had a
+    picture in.
 
     Owners take turns: everybody's first picture comes before anybody's second, so that one who asked for sixteen does
     not make the others wait for all of them. Pictures of two sizes cannot share a step, so sizes take turns as well:
     next is the one whose first picture belongs to whoever had no step for longest.
     """
-    room, served = room or {}, served or {}
-    turn: Counter[object] = Counter()
-    ranked: list[tuple[int, int, Row]] = []
-    for place, row in enumerate(waiting):
-        ranked.append((turn[row.owner], place, row))
-        turn[row.owner] += 1
-    ranked.sort(key=lambda entry: entry[:2])
+    served = served or {}
+    in_turn = _put_in_turn(waiting)
     first: dict[Size, Row] = {}
-    for _, _, row in ranked:
+    for row in in_turn:
         first.setdefault(row.size_px, row)
     if not first:
         return []
     size = min(first, key=lambda size: served.get(first[size].owner, 0))  # of equals, the one that was asked for first
-    most = min(most_rows, room.get(size, most_rows))
+    most = most_rows(size)
     chosen: list[Row] = []
     rows = 0
-    for _, _, row in ranked:
+    for row in in_turn:
         if row.size_px == size and (not chosen or rows + row.width <= most):
             chosen.append(row)
             rows += row.width
     return chosen
+
+
+def _put_in_turn(waiting: Sequence[Row]) -> list[Row]:
+    """Everybody's first picture in the order of asking, then everybody's second, and so on.
+
+    Of one owner's pictures the one with the nearest deadline comes first, in the place of that owner's oldest: a
+    deadline changes the order of its owner's pictures among themselves and takes nothing from anybody else.
+    """
+    places: dict[object, list[int]] = {}
+    for place, row in enumerate(waiting):
+        places.setdefault(row.owner, []).append(place)
+    ranked: list[tuple[int, int, Row]] = []
+    for own in places.values():
+        urgent = sorted(own, key=lambda place: _deadline(waiting[place]))  # stable: of equals, the older one
+        ranked += [(turn, place, waiting[row]) for turn, (place, row) in enumerate(zip(own, urgent, strict=True))]
+    ranked.sort(key=lambda entry: entry[:2])
+    return [row for _, _, row in ranked]
+
+
+def _deadline(row: Row) -> float:
+    return inf if row.order.deadline is None else row.order.deadline.timestamp()

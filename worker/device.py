@@ -1,4 +1,9 @@
-"""When the device fails: too little memory, or broken for good."""
+"""What a step takes of the device, and when it fails: too little memory, or broken for good."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -16,6 +21,40 @@ class PictureTooLarge(CnsError):
 
     def __init__(self) -> None:
         super().__init__("The device's memory does not suffice for this picture: make it smaller.")
+
+
+@dataclass
+class Taken:
+    """seconds: that the device was used. peak_bytes: of its memory beyond what was taken before; None on a CPU.
+
+    On a CPU nothing says what one step took: the process' memory is shared by everything that goes on in it.
+    """
+
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+
+
+@contextmanager
+def measured(device: torch.device) -> Iterator[Taken]:
+    """What the block takes of the device, to be read after it. Waits for the device, once."""
+    taken, begun = Taken(), time.monotonic()
+    cuda = device.type == "cuda"
+    before = torch.cuda.memory_allocated(device) if cuda else 0
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    yield taken
+    if cuda:
+        torch.cuda.synchronize(device)  # else the time would be booked on whoever comes next
+        taken.peak_bytes = torch.cuda.max_memory_allocated(device) - before
+    taken.seconds = time.monotonic() - begun
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that could be had now, what torch keeps for later included; None on a CPU, where it is not counted."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

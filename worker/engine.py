@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from cns.base_model import BaseModel
+from cns.preview import LatentPreview
+from cns.prompts import Encode
 from worker.orders import Order
 from worker.painting import Painter
 from worker.shares import Lane, Shares
@@ -39,6 +41,7 @@ class Engine:
     batch_rows: rows of one UNet call, at most; a guided picture takes two.
     learning_share: of the device's time, while pictures are waiting.
     together: takes steps of several learnings in one call; without it each goes by itself.
+    encode, preview: of the painter.
     on_death: called when the device cannot be used any more, or the thread ended for whatever other reason.
     """
 
@@ -49,9 +52,11 @@ class Engine:
         batch_rows: int = 16,
         learning_share: float = 0.5,
         together: Together | None = None,
+        encode: Encode | None = None,
+        preview: LatentPreview | None = None,
         on_death: Callable[[], None] = lambda: None,
     ):
-        self.base, self.painter = base, Painter(base, batch_rows)
+        self.base, self.painter = base, Painter(base, batch_rows, encode, preview)
         self.shares = Shares(learning_share)
         self._on_death = on_death
         self._orders: list[Order] = []

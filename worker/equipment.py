@@ -20,6 +20,7 @@ from cns.own_settings import (
     load_thresholds,
 )
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
+from cns.preview import LatentPreview, fit_preview
 from cns.samplers import SAMPLERS
 from cns.settings import LearningSettings, change_settings
 from storybook import MODEL_FOLDER
@@ -43,6 +44,7 @@ class Equipment:
     calibration: tuple[str, ...]
     generic_prompts: tuple[str, ...]
     learning: LearningSettings
+    preview: LatentPreview
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     examination: ExaminationSettings = field(default_factory=ExaminationSettings)
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -88,6 +90,7 @@ def load_equipment(settings: Settings) -> Equipment:
         calibration=load_calibration_prompts(folder),
         generic_prompts=load_generic_prompts(folder),
         learning=learning_defaults(base, folder),
+        preview=fit_preview(base),
         generation=generation,
         examination=ExaminationSettings(guidance=generation.guidance),
         thresholds=load_thresholds(folder),

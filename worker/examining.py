@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from worker.process import Worker
 
 log = logging.getLogger(__name__)
+TOGETHER = 16  # pictures; always as many, so that an examination measures the same whatever the device had room for
 
 
 def examination_work(
@@ -74,7 +75,7 @@ def examination_work(
                 thresholds=equipment.thresholds,
                 usual=equipment.learning,
                 likeness=equipment.likeness,
-                batch=worker.settings.batch_rows,
+                batch=min(TOGETHER, worker.settings.batch_rows),
                 made=worker.made,
                 on_step=step,
             )

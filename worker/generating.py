@@ -3,6 +3,7 @@
 import base64
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -48,6 +49,7 @@ class Asked:
     number: int  # of the version in its history, 0 for the bare base
     digests: tuple[str, ...]
     requests: tuple[GenerationRequest, ...]
+    deadline: datetime | None
 
 
 def generate(worker: "Worker", job_id: UUID) -> bool:
@@ -58,7 +60,7 @@ def generate(worker: "Worker", job_id: UUID) -> bool:
 def _work(worker: "Worker", hold: Hold) -> None:
     asked = transact(worker.sessions, lambda session: _read(worker, session, hold.job_id))
     deltas = worker.versions.deltas(asked.digests)
-    order = Order(lambda: worker.versions.composed(deltas), asked.requests, asked.owner_id)
+    order = Order(lambda: worker.versions.composed(deltas), asked.requests, asked.owner_id, asked.deadline)
     progress = Progress(worker.sessions, worker.bell, hold)
     progress.begin("generating", order.steps_total)
     worker.engine.ask(order)
@@ -94,7 +96,8 @@ def _read(worker: "Worker", session: Session, job_id: UUID) -> Asked:
         for place in range(generation.count)
     )
     digests = tuple(ancestor.delta_sha256 for ancestor in line)
-    return Asked(generation.id, job.owner_id, line[-1].number if line else 0, digests, requests)
+    number = line[-1].number if line else 0
+    return Asked(generation.id, job.owner_id, number, digests, requests, job.deadline_at)
 
 
 def _watch(order: Order, hold: Hold, progress: Progress) -> None:

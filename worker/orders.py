@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from torch import Tensor
@@ -29,6 +30,11 @@ class Row:
         return 2 if self.request.guidance > 1 else 1
 
     @property
+    def done(self) -> bool:
+        """Whether all its steps are taken; it waits for the autoencoder then."""
+        return self.run is not None and self.run.done
+
+    @property
     def owner(self) -> UUID | None:
         return self.order.owner
 
@@ -42,13 +48,18 @@ class Order:
     """The pictures of one request under one version.
 
     version: composes it, called on the engine's thread when its first picture is begun. owner: whom the work is for;
-    the engine is fair between owners. finished: set when all pictures are there, or none will come any more.
+    the engine is fair between owners. deadline: by when they want it, which puts it before other pictures of theirs.
+    finished: set when all pictures are there, or none will come any more.
     """
 
     def __init__(
-        self, version: Callable[[], Version], requests: Sequence[GenerationRequest], owner: UUID | None = None
+        self,
+        version: Callable[[], Version],
+        requests: Sequence[GenerationRequest],
+        owner: UUID | None = None,
+        deadline: datetime | None = None,
     ):
-        self.version, self.owner = version, owner
+        self.version, self.owner, self.deadline = version, owner, deadline
         self.rows = [Row(self, place, request) for place, request in enumerate(requests)]
         self.finished = threading.Event()
         self.preview_wanted = False

@@ -10,44 +10,58 @@ from torch import Tensor
 from cns.base_model import BaseModel
 from cns.denoise import GenerationRun, denoise_step
 from cns.kv import handed_attention
+from cns.preview import LatentPreview, fit_preview
+from cns.prompts import Encode
 from worker.batches import choose_batch
-from worker.device import PictureTooLarge, check_device, give_memory_back, is_out_of_memory
+from worker.capacity import Capacity
+from worker.device import PictureTooLarge, check_device, free_bytes, give_memory_back, is_out_of_memory, measured
 from worker.orders import Order, Row, Size
 from worker.pace import Pace
 
 log = logging.getLogger(__name__)
-DECODED_AT_ONCE = 8  # pictures through the autoencoder together: bounds memory, changes no picture
+DECODED_AT_ONCE = 8  # pictures through the autoencoder between two steps: bounds memory and waiting, changes no picture
 
 
 class Painter:
     """Chooses who goes together, takes the step, decodes what is finished, and lets nobody fail for another.
 
-    batch_rows: rows of one UNet call, at most; a guided picture takes two. room: fewer, for sizes whose pictures were
-    too large to go together. row_pace: seconds of one row of one step.
+    batch_rows: rows of one UNet call, at most; a guided picture takes two. encode: how runs come by K and V of
+    prompts. preview: how latents on their way are looked at; None to fit it to the base.
+    capacity: how many rows of a size go together. row_pace: seconds of one row of a step, of the base's own size.
     """
 
-    def __init__(self, base: BaseModel, batch_rows: int):
-        self.base, self.batch_rows = base, batch_rows
-        self.room: dict[Size, int] = {}
+    def __init__(
+        self, base: BaseModel, batch_rows: int, encode: Encode | None = None, preview: LatentPreview | None = None
+    ):
+        self.base, self._encode = base, encode
+        self._look = preview or fit_preview(base)
+        self.capacity = Capacity(batch_rows)
         self.row_pace = Pace()
+        self._finished: list[Row] = []  # with all steps taken, to be decoded, the oldest first
         self._steps = 0
         self._served: dict[object, int] = {}  # owner -> the last step that they had a picture in
 
     def step(self, orders: Sequence[Order]) -> None:
-        """One denoising step of a batch of their pictures, and whatever becomes finished by it."""
-        waiting = [row for order in orders for row in order.rows]
-        batch = choose_batch(waiting, self.batch_rows, self.room, self._served)
+        """One denoising step of a batch of their pictures, and a few of those decoded that are finished."""
+        waiting = [row for order in orders for row in order.rows if not row.done]
+        batch = choose_batch(waiting, self._most_rows, self._served)
         self._note_served(batch, orders)
         batch = [row for row in batch if self._begun(row)]
-        if not batch:
-            return
         begun = time.monotonic()
         self._together_or_fewer(batch, self._denoise)
-        finished = [row for row in batch if row.run is not None and row.run.done]
-        for start in range(0, len(finished), DECODED_AT_ONCE):
-            self._together_or_fewer(finished[start : start + DECODED_AT_ONCE], self._deliver)
+        self._finished += [row for row in batch if row.done]
+        self._decode_some()
         self._preview(batch)
-        self.row_pace.note((time.monotonic() - begun) / sum(row.width for row in batch))
+        if batch:
+            self.row_pace.note((time.monotonic() - begun) / sum(self._weight(row) for row in batch))
+
+    def _weight(self, row: Row) -> float:
+        """A row of the base's own size counts as one; of larger pictures as many as have their area."""
+        height, width = (side or self.base.native_px for side in row.size_px)
+        return row.width * height * width / self.base.native_px**2
+
+    def _most_rows(self, size: Size) -> int:
+        return self.capacity.rows(size, free_bytes(self.base.device))
 
     def _note_served(self, batch: Sequence[Row], orders: Sequence[Order]) -> None:
         """Remember who got this step, of those who still wait for something."""
@@ -62,7 +76,7 @@ class Painter:
             return False
         if row.run is None:
             try:
-                row.run = GenerationRun(self.base, row.order.version(), row.request)
+                row.run = GenerationRun(self.base, row.order.version(), row.request, self._encode)
             except Exception as error:
                 check_device(self.base.device)
                 row.order.fail(PictureTooLarge() if is_out_of_memory(error) else error)
@@ -96,15 +110,30 @@ class Painter:
         runs = [row.run for row in rows if row.run is not None and not row.run.done]
         if not runs:
             return
+        size, width = rows[0].size_px, sum(run.rows for run in runs)
         try:
-            with handed_attention(self.base.unet):
+            with measured(self.base.device) as taken, handed_attention(self.base.unet):
                 denoise_step(self.base, runs)
-            if self.base.device.type == "cuda":
-                torch.cuda.synchronize(self.base.device)  # else the time would be booked on whoever comes next
         except Exception as error:
-            if is_out_of_memory(error):  # fewer of this size from now on
-                self.room[rows[0].size_px] = max(1, sum(run.rows for run in runs) // 2)
+            if is_out_of_memory(error):
+                self.capacity.fail(size, width)
             raise
+        self.capacity.note(size, width, taken.seconds, taken.peak_bytes)
+
+    def _decode_some(self) -> None:
+        """The oldest of the finished pictures, as many of one size as go together; the others after the next step.
+
+        Between the steps and on this thread: on a CPU the autoencoder would take from the step what it needs, as both
+        use every core, and a second thread of torch's makes the first one slower. The bound keeps whoever is on the
+        way from waiting for all that became finished at once.
+        """
+        self._finished = [row for row in self._finished if not row.order.finished.is_set()]
+        if not self._finished:
+            return
+        size = self._finished[0].size_px
+        chosen = [row for row in self._finished if row.size_px == size][:DECODED_AT_ONCE]
+        self._finished = [row for row in self._finished if row not in chosen]
+        self._together_or_fewer(chosen, self._deliver)
 
     def _deliver(self, rows: Sequence[Row]) -> None:
         pixels = self._decode([row.run for row in rows if row.run is not None])
@@ -116,16 +145,15 @@ class Painter:
         return self.base.decode_latents(torch.cat([run.latents for run in runs])).cpu()
 
     def _preview(self, batch: Sequence[Row]) -> None:
-        """A look at the pictures on their way, for orders where somebody asked for one."""
+        """A look at the pictures on their way, for orders where somebody asked for one: at what they will come to."""
         for order in {id(row.order): row.order for row in batch if row.order.preview_wanted}.values():
-            runs = [
-                row.run for row in order.rows if row.run is not None and row.run.steps_done > 0 and not row.run.done
-            ]
-            if not runs or order.finished.is_set():
+            runs = [row.run for row in order.rows if row.run is not None and not row.done]
+            looks = [(run.clean, run.steps_done) for run in runs if run.clean is not None]
+            if not looks or order.finished.is_set():
                 continue
             try:
-                scaled = runs[0].scheduler.scale_model_input(runs[0].latents, runs[0].timestep)
-                order.show(self.base.decode_latents(scaled)[0].cpu(), runs[0].steps_done)
+                clean, steps_done = looks[0]
+                order.show(self._look(clean)[0].cpu(), steps_done)
             except Exception as error:  # the picture is worth more than a look at it
                 check_device(self.base.device)
                 order.preview_wanted = False

@@ -51,6 +51,7 @@ class Worker:
         self.store = BlobStore(settings.blob_folder)
         self.bell = Bell(settings.redis_url)
         self.hands = Hands(self.sessions, self.id, settings.lease, settings.heartbeat_s)
+        self.versions = Versions(equipment.base, self.store, settings.prompt_cache_bytes)
         self.engine = Engine(
             equipment.base,
             batch_rows=settings.batch_rows,
@@ -58,9 +59,10 @@ class Worker:
             together=Together(
                 equipment.base.device, rows_together(settings, equipment.base.device), self.note_learning
             ),
+            encode=self.versions.prompts.encode,
+            preview=equipment.preview,
             on_death=end_at_once,
         )
-        self.versions = Versions(equipment.base, self.store)
         self.made: Recent[str, Tensor] = Recent(MOST_MADE_BYTES, lambda picture: picture.nbytes)
         self.most_learnings = max(1, settings.worker_threads // LEARNING_HANDS)
         self.learning_slots = threading.BoundedSemaphore(self.most_learnings)

@@ -20,6 +20,11 @@ class Recent(MutableMapping[Key, Value]):
         self._kept: OrderedDict[Key, Value] = OrderedDict()
         self._bytes = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Size of all that it keeps."""
+        return self._bytes
+
     def __getitem__(self, key: Key) -> Value:
         value = self._kept[key]
         self._kept.move_to_end(key)

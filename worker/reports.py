@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.histories.models import BaseModelRow
 from app.jobs.models import LANE, JobKind, WorkerRow
+from worker.device import free_bytes
+from worker.orders import Size
 from worker.transactions import PATIENCE_S, transact
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ BASE_GONE = timedelta(minutes=5)
 def report_base(worker: "Worker", patience_s: float = PATIENCE_S) -> None:
     """The base's row: what pages show of it, and how long its steps take on this worker.
 
-    seconds_per_step: "generating", a denoising step of one guided picture; "learning", a step with the default batch.
+    seconds_per_step: "generating", a denoising step of one guided picture of the base's own size; "learning", a step
+    with the default batch. row_seconds: of a row of a step with up to so many rows, for pictures of that size.
     """
     base, facts = worker.equipment.base, worker.equipment.facts()
     rows = {
@@ -37,9 +40,15 @@ def report_base(worker: "Worker", patience_s: float = PATIENCE_S) -> None:
         name: round(pace.seconds * count, 5) for name, (pace, count) in rows.items() if pace.seconds is not None
     }
 
+    facts["learning_share"] = worker.settings.learning_share
+    own_size, capacity = (base.native_px, base.native_px), worker.engine.painter.capacity
+    row_seconds = {str(count): round(seconds, 6) for count, seconds in capacity.row_seconds(own_size).items()}
+
     def write(session: Session) -> None:
-        known = session.get(BaseModelRow, base.id)
-        facts["seconds_per_step"] = {**(known.facts.get("seconds_per_step", {}) if known else {}), **measured}
+        row = session.get(BaseModelRow, base.id)
+        known = row.facts if row else {}
+        facts["seconds_per_step"] = known.get("seconds_per_step", {}) | measured
+        facts["row_seconds"] = known.get("row_seconds", {}) | row_seconds
         made = insert(BaseModelRow).values(id=base.id, source=worker.equipment.source, facts=facts)
         update = {"facts": made.excluded.facts, "source": made.excluded.source, "seen_at": func.now()}
         session.execute(made.on_conflict_do_update(index_elements=[BaseModelRow.id], set_=update))
@@ -90,8 +99,29 @@ def holds(worker: "Worker") -> dict[str, Any]:
         "learnings": sum(hold.kind in LANE for hold in held),
         "generations": sum(hold.kind == JobKind.GENERATE for hold in held),
         "rows": worker.engine.rows_waiting,
+        "batches": batches(worker),
+        "prompts": worker.versions.prompts.figures(),
         "memory_bytes": memory_bytes(worker.equipment.base.device),
     }
+
+
+def batches(worker: "Worker") -> list[dict[str, Any]]:
+    """For each size of pictures made here: how many rows go together, and what one row of so many takes."""
+    capacity, free = worker.engine.painter.capacity, free_bytes(worker.equipment.base.device)
+    return [
+        {
+            "size": size_name(size, worker.equipment.base.native_px),
+            "rows": capacity.rows(size, free),
+            "row_seconds": {str(rows): round(seconds, 6) for rows, seconds in capacity.row_seconds(size).items()},
+        }
+        for size in capacity.sizes
+    ]
+
+
+def size_name(size: Size, native_px: int) -> str:
+    """Width x height in pixels."""
+    height, width = (side or native_px for side in size)
+    return f"{width}x{height}"
 
 
 def memory_bytes(device: torch.device) -> int:

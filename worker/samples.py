@@ -1,5 +1,6 @@
 """Sample pictures of a learning on its way: always the same prompt and seed, so that what changes is the learning."""
 
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,15 @@ def sample_request(run: LearningRun) -> GenerationRequest:
 
 
 class Sampler:
-    """Makes one sample of a run in steps; each call of `step` is a turn on the engine's thread."""
+    """Makes one sample of a run in steps; each call of `step` is a turn on the engine's thread.
+
+    The file is written by whoever asks for it, on a thread of their own: the device need not wait for that.
+    """
 
     def __init__(self, run: LearningRun):
         self._learning = run
         self._run: GenerationRun | None = None
-        self.png: bytes | None = None
+        self._pixels: Tensor | None = None
 
     def step(self) -> None:
         base = self._learning.base
@@ -48,10 +52,15 @@ class Sampler:
         with handed_attention(base.unet):
             denoise_step(base, [self._run])
         if self._run.done:
-            self.png = png_of(base.decode_latents(self._run.latents)[0])
+            self._pixels = base.decode_latents(self._run.latents)[0].cpu()
 
     def more(self) -> bool:
-        return self.png is None
+        return self._pixels is None
+
+    @cached_property
+    def png(self) -> bytes | None:
+        """The sample, once there is nothing more to be done for it."""
+        return None if self._pixels is None else png_of(self._pixels)
 
 
 def png_of(pixels: Tensor) -> bytes:

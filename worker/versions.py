@@ -1,4 +1,7 @@
-"""Versions ready for use: deltas read from the store, and the K/V weights composed of them, both kept while in use."""
+"""Versions ready for use: deltas read from the store, K/V weights composed of them, K and V of prompts under them.
+
+All are kept while in use.
+"""
 
 import threading
 from collections.abc import Collection, Sequence
@@ -7,6 +10,7 @@ from app.storage import BlobStore
 from cns.base_model import BaseModel
 from cns.compose import Version, compose
 from cns.delta import Delta
+from worker.prompts import PromptCache
 from worker.recent import Recent
 
 MOST_DELTA_BYTES = 1_000_000_000
@@ -14,10 +18,14 @@ MOST_VERSION_BYTES = 1_000_000_000  # composed weights lie in the device's memor
 
 
 class Versions:
-    """Deltas by digest, and versions by the digests of their deltas in order."""
+    """Deltas by digest, and versions by the digests of their deltas in order.
 
-    def __init__(self, base: BaseModel, store: BlobStore):
+    prompts: K and V of prompts, of which at most `prompt_bytes` are kept.
+    """
+
+    def __init__(self, base: BaseModel, store: BlobStore, prompt_bytes: int = 0):
         self._base, self._store = base, store
+        self.prompts = PromptCache(base, prompt_bytes)
         self._deltas: Recent[str, Delta] = Recent(MOST_DELTA_BYTES, _delta_bytes)
         self._composed: Recent[tuple[str, ...], Version] = Recent(MOST_VERSION_BYTES, self._own_bytes)
         self._reading = threading.Lock()
@@ -40,12 +48,13 @@ class Versions:
         return self._composed[key]
 
     def drop(self, digests: Collection[str]) -> None:
-        """Keep nothing of those deltas any more, nor of versions made of them; on the engine's thread."""
+        """Keep nothing of those deltas any more, nor of what was made of them; on the engine's thread."""
         with self._reading:
             for digest in digests:
                 self._deltas.pop(digest, None)
         for key in [key for key in self._composed if not set(key).isdisjoint(digests)]:
             del self._composed[key]
+        self.prompts.drop(digests)
 
     def _own_bytes(self, version: Version) -> int:
         """What a version holds beyond the base's own weights."""

@@ -18,6 +18,7 @@ from app.histories.models import History
 from app.histories.service import get_history, known_names
 from app.idempotency import Once, commit_once
 from app.jobs.claims import open_jobs_of
+from app.jobs.estimates import note_estimate
 from app.jobs.models import OPEN, Job, JobKind
 from app.jobs.queueing import queue_job
 from app.pictures import CheckedPicture
@@ -81,7 +82,7 @@ def queue_learning(
     uow: UnitOfWork, limits: Settings, owner_id: UUID, concept: Concept, settings: dict[str, Any]
 ) -> Job:
     """The job that learns a concept whose pictures are there. To be committed by the caller."""
-    return queue_job(
+    job = queue_job(
         uow,
         Job(
             owner_id=owner_id,
@@ -92,6 +93,8 @@ def queue_learning(
             max_attempts=limits.max_attempts,
         ),
     )
+    note_estimate(uow.session, job)
+    return job
 
 
 def _check_words(name: str, class_noun: str) -> None:

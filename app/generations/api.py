@@ -33,6 +33,7 @@ from app.state import State
 router = APIRouter(tags=["generations"])
 
 LONGEST_WAIT_S = 60
+LONGEST_DEADLINE_S = 7 * 24 * 3600
 
 PROMPT_EXAMPLE = "a photo of a <rex> dog next to a <momo> cat on the grass"
 REGIONS_EXAMPLE: list[Any] = [
@@ -99,6 +100,13 @@ class NewGeneration(BaseModel):
     sampler: str | None = None
     width_px: int | None = Field(None, ge=1)
     height_px: int | None = Field(None, ge=1)
+    deadline_s: float | None = Field(
+        None,
+        gt=0,
+        le=LONGEST_DEADLINE_S,
+        description="Seconds from now by when it is wanted: it goes before other pictures of its user, and before "
+        "nobody else's. One that has passed ends nothing.",
+    )
     regions: list[RegionOfPicture] = Field(
         default_factory=list,
         max_length=MOST_REGIONS,

@@ -4,7 +4,7 @@ import re
 import secrets
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -22,6 +22,7 @@ from app.generations.regions import Region, checked_regions
 from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import LARGEST_NUMBER, get_history, get_version, known_names
 from app.idempotency import Once, commit_once
+from app.jobs.estimates import note_estimate
 from app.jobs.models import Job, JobKind
 from app.jobs.queueing import queue_job
 from app.jobs.service import LARGEST_SEQUENCE
@@ -52,10 +53,13 @@ def ask(
     width_px: int | None = None,
     height_px: int | None = None,
     regions: Sequence[Region] = (),
+    deadline_s: float | None = None,
     once: Once | None = None,
 ) -> tuple[Generation, Job]:
     """Queue pictures of `prompt`. version_number: None for the head, 0 for the bare base; what is None is the base's
-    own default, and a seed is drawn. Invalid for whatever the base or the version cannot do, in a sentence.
+    own default, and a seed is drawn. deadline_s: seconds from now; it then goes before others of its owner.
+
+    Invalid for whatever the base or the version cannot do, in a sentence.
     """
     prompt = written(prompt, "prompt", LONGEST_PROMPT, "A prompt")
     negative_prompt = written(negative_prompt, "negative_prompt", LONGEST_PROMPT, "A negative prompt")
@@ -88,6 +92,7 @@ def ask(
                 history_id=history.id,
                 kind=JobKind.GENERATE.value,
                 max_attempts=limits.max_attempts,
+                deadline_at=None if deadline_s is None else datetime.now(UTC) + timedelta(seconds=deadline_s),
             ),
         )
         generation = Generation(
@@ -106,6 +111,7 @@ def ask(
             regions=kept_regions,
         )
         session.add(generation)
+        note_estimate(session, job)
         job_id = commit_once(uow, once, job.id)
         return generation_of(session, job_id), session.get_one(Job, job_id, populate_existing=True)
 

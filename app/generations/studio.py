@@ -14,6 +14,7 @@ from app.generations.regions import MOST_REGIONS, fields_of
 from app.generations.service import images_of, list_generations
 from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import Step, line_to, steps_of
+from app.jobs.estimates import estimates_of
 from app.jobs.models import OPEN, Job
 from app.jobs.service import last_event_ids, queue_place
 
@@ -47,6 +48,7 @@ class Asked:
     job: Job
     version: int
     place: int | None  # in the queue
+    left: float | None = None  # seconds until one that waits is done
     images: Sequence[Image] = ()
     told: int = 0  # the newest event that this already shows
 
@@ -123,6 +125,7 @@ def _with_images(session: Session, rows: Sequence[tuple[Generation, Job]]) -> li
     # Once more, after their newest events were asked for: an end between the two would never be told.
     still_open = [job.id for _, job in rows if job.state in OPEN]
     session.scalars(select(Job).where(Job.id.in_(still_open)), execution_options={"populate_existing": True}).all()
+    left = estimates_of(session, [job for _, job in rows])
     images: dict[UUID, list[Image]] = {}
     for image in images_of(session, [generation.id for generation, _ in rows]):
         images.setdefault(image.generation_id, []).append(image)
@@ -134,6 +137,7 @@ def _with_images(session: Session, rows: Sequence[tuple[Generation, Job]]) -> li
             job,
             numbers.get(generation.version_id, 0) if generation.version_id else 0,
             queue_place(session, job),
+            left.get(job.id),
             images.get(generation.id, []),
             told.get(job.id, 0),
         )

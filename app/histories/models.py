@@ -25,7 +25,8 @@ class BaseModelRow(Base):
     """A base model that a worker has loaded. id: SHA-256 of its weights, as the method computes it.
 
     facts: what pages and REST need to know without loading it: {"name", "native_px", "size_step_px", "samplers": [..],
-    "steps", "guidance", "sampler", "pixelated", "learning": {defaults of LearningSettings}, "seconds_per_step": {..}}.
+    "steps", "guidance", "sampler", "pixelated", "learning": {defaults of LearningSettings}, "seconds_per_step": {..},
+    "row_seconds": {rows of a step: seconds of each, for pictures of the base's own size}, "learning_share"}.
     """
 
     __tablename__ = "base_models"

@@ -18,7 +18,7 @@ from app.generations.models import Generation, Image
 from app.generations.studio import known_of
 from app.histories import service
 from app.histories.models import Version
-from app.jobs.service import list_workers
+from app.jobs.workers import list_workers
 from app.shelf import shelf_of
 from app.templating import address_of_site, render
 

@@ -234,9 +234,10 @@ def ready(
 
 
 def whose_turn(session: Session, kind: JobKind, bases: Collection[str]) -> UUID | None:
-    """The job of that kind to be claimed next: of whoever has the fewest in hand now, the one asked for first.
+    """The job of that kind to be claimed next: of whoever has the fewest in hand now, then of whoever waits longest.
 
-    So that one who asked for two hundred does not make everybody else wait for all of them.
+    So that one who asked for two hundred does not make everybody else wait for all of them. Of one owner's it is the
+    one with the nearest deadline, else the one asked for first: a deadline takes nobody else's turn.
     """
     in_hand = (
         select(Job.owner_id, func.count().label("jobs"))
@@ -254,7 +255,12 @@ def whose_turn(session: Session, kind: JobKind, bases: Collection[str]) -> UUID 
             History.base_id.in_(bases),
             ~_waits_for_another(),
         )
-        .order_by(func.coalesce(in_hand.c.jobs, 0), Job.sequence)
+        .order_by(
+            func.coalesce(in_hand.c.jobs, 0),
+            func.min(Job.sequence).over(partition_by=Job.owner_id),
+            Job.deadline_at.asc().nulls_last(),
+            Job.sequence,
+        )
         .limit(1)
     )
 

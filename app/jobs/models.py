@@ -89,6 +89,8 @@ class Job(Base):
     steps_total: Mapped[int] = mapped_column(default=0)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)  # {"losses": [[step, loss]..], "seconds_left": s}
     error: Mapped[str | None] = mapped_column(Text)  # a sentence, when failed
+    deadline_at: Mapped[datetime | None]  # by when its owner wants it: it goes before their other jobs of its kind
+    estimated_s: Mapped[float | None]  # how long it was said to take when it was asked for
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]

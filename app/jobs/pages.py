@@ -19,6 +19,7 @@ from app.generations.service import generation_of
 from app.jobs import service
 from app.jobs.models import OPEN, JobKind, WorkerRow
 from app.jobs.views import Learning, Listed, learning_of, list_view
+from app.jobs.workers import list_workers
 from app.paging import make_cursor, number_after, paging
 from app.templating import address, address_of_site, is_fragment, render
 
@@ -49,7 +50,7 @@ def show_jobs(
         named = select(User.id, User.name).where(User.id.in_({row.owner_id for row in rows}))
         owners = dict(session.execute(named).all())
     listed = list_view(session, rows, caller.id, owners)
-    workers = service.list_workers(session) if caller.is_admin else []
+    workers = list_workers(session) if caller.is_admin else []
     digest = _digest_of(listed, workers)
     if is_fragment(request) and seen == digest:
         return Response(status_code=204)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.generations.models import Generation
 from app.histories.models import Version
+from app.jobs.estimates import estimates_of
 from app.jobs.models import Job, JobKind, JobState
 from app.jobs.service import queue_place
 
@@ -30,6 +31,7 @@ JOB_EXAMPLE: dict[str, Any] = {
     "place": None,
     "attempt": 1,
     "cancel_requested": False,
+    "deadline_at": None,
     "error": None,
     "created_at": "2026-11-23T10:00:00Z",
     "started_at": "2026-11-23T10:00:01Z",
@@ -70,12 +72,15 @@ class JobShown(BaseModel):
     )
     step: int
     steps_total: int
-    seconds_left: float | None
+    seconds_left: float | None = Field(
+        description="Until it is done; of one that waits, estimated from what steps took lately and what else waits."
+    )
     place: int | None = Field(
         description="Open jobs of its kind that were asked for before it; null once it has begun."
     )
     attempt: int = Field(description="How often a worker has begun it.")
     cancel_requested: bool
+    deadline_at: datetime | None = Field(description="By when its user wants it, where they said so.")
     error: str | None = Field(description="Why it failed, in a sentence.")
     created_at: datetime
     started_at: datetime | None
@@ -96,6 +101,7 @@ def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
     held_back = {row.job_id: [one["sentence"] for one in row.held_back] for row in published}
     asked = session.execute(select(Generation.job_id, Generation.id).where(Generation.job_id.in_(ids)))
     generation_of = dict(asked.all())
+    left = estimates_of(session, jobs)
     return [
         JobShown(
             id=job.id,
@@ -109,10 +115,11 @@ def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
             stage=job.stage,
             step=job.step,
             steps_total=job.steps_total,
-            seconds_left=job.progress.get("seconds_left") if job.state == JobState.RUNNING else None,
+            seconds_left=job.progress.get("seconds_left") if job.state == JobState.RUNNING else left.get(job.id),
             place=queue_place(session, job),
             attempt=job.attempt,
             cancel_requested=job.cancel_requested,
+            deadline_at=job.deadline_at,
             error=job.error,
             created_at=job.created_at,
             started_at=job.started_at,

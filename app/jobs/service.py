@@ -13,10 +13,9 @@ from app.db import UnitOfWork
 from app.errors import Conflict, NotFound
 from app.histories.service import get_history
 from app.idempotency import Once, commit_once
-from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobSample, JobState, WorkerRow
+from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobSample, JobState
 from app.queue import TASK_OF
 
-WORKER_GONE = timedelta(seconds=60)
 PROGRESS_KEPT = timedelta(days=1)
 LARGEST_SEQUENCE = 2**63 - 1  # as its column holds it; a cursor may say anything
 
@@ -104,6 +103,7 @@ def retry(uow: UnitOfWork, owner_id: UUID, job_id: UUID, once: Once | None = Non
         uow.session.execute(delete(JobEvent).where(JobEvent.job_id == job.id))
         job.state, job.error, job.started_at, job.finished_at = JobState.QUEUED.value, None, None, None
         job.cancel_requested, job.times_lost = False, 0
+        job.estimated_s = None  # what was said of the first try is no estimate of this one
         job.stage, job.step, job.steps_total, job.progress, job.checkpoint_sha256 = "", 0, 0, {}, None
         _tell(uow, job)
         uow.after_commit(TASK_OF[job.kind], job_id=str(job.id))
@@ -172,10 +172,3 @@ def captions_of(session: Session, job_id: UUID) -> list[str]:
         .limit(1)
     )
     return list(told["captions"]) if told else []
-
-
-def list_workers(session: Session) -> Sequence[WorkerRow]:
-    """Workers that reported within the last minute."""
-    return session.scalars(
-        select(WorkerRow).where(WorkerRow.seen_at > func.now() - WORKER_GONE).order_by(WorkerRow.started_at)
-    ).all()

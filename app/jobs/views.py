@@ -13,6 +13,7 @@ from app.forgettings.models import Forgetting
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import lineage
+from app.jobs.estimates import estimates_of
 from app.jobs.models import Job, JobSample, JobState
 from app.jobs.service import captions_of, last_event_ids, queue_place, samples_of
 
@@ -55,6 +56,7 @@ class Learning:
     version: Version | None
     place: int | None
     pixelated: bool
+    left: float | None = None  # seconds until one that waits is done
     captions: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     told: int = 0  # the newest event that this already shows
@@ -96,6 +98,7 @@ class Listed:
     about: str | None
     history: str | None
     place: int | None
+    left: float | None
     owner: str
     generation_id: UUID | None
 
@@ -125,6 +128,7 @@ def learning_of(session: Session, job: Job) -> Learning:
         version=version,
         place=queue_place(session, job),
         pixelated=bool(facts.get("pixelated")),
+        left=estimates_of(session, [job]).get(job.id),
         captions=list(version.report.get("captions", [])) if version else captions_of(session, job.id),
         settings=job.settings,
         told=told,
@@ -193,6 +197,7 @@ def list_view(session: Session, jobs: Sequence[Job], viewer_id: UUID, owners: Ma
     histories = dict(
         session.execute(select(History.id, History.name).where(History.id.in_({job.history_id for job in mine}))).all()
     )
+    left = estimates_of(session, jobs)
     listed = []
     for job in jobs:
         prompt, generation_id = prompts.get(job.id, (None, None))
@@ -200,5 +205,5 @@ def list_view(session: Session, jobs: Sequence[Job], viewer_id: UUID, owners: Ma
         about = f"<{name}>" if name else prompt
         place = queue_place(session, job)
         owner = owners.get(job.owner_id, "")
-        listed.append(Listed(job, about, histories.get(job.history_id), place, owner, generation_id))
+        listed.append(Listed(job, about, histories.get(job.history_id), place, left.get(job.id), owner, generation_id))
     return listed

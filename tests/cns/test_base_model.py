@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from cns import loading
 from cns.base_model import BaseModel, load_base
 from cns.errors import BaseModelError, PickleRefused, UnknownToken
+from cns.layout import lay_out
 from tests import tiny
 
 FOLDERS = ["sd1_folder", "sd2_folder", "sdxl_folder"]
@@ -23,6 +24,17 @@ def _stock(folder: Path, kind: type) -> StableDiffusionPipeline | StableDiffusio
     pipeline = kind.from_pretrained(folder, low_cpu_mem_usage=False, local_files_only=True, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def test_the_order_of_weights_in_memory_changes_neither_the_checksum_nor_the_answer(sd1_folder: Path) -> None:
+    """As on a GPU; the tensors themselves may lie anywhere."""
+    base = load_base(sd1_folder)
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    checksum, picture = base.checksum(), base.decode_latents(latents)
+    lay_out(base.vae, torch.device("cuda"))
+    assert base.vae.decoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert base.checksum() == checksum
+    torch.testing.assert_close(base.decode_latents(latents), picture, atol=1e-5, rtol=0)
 
 
 # --- text features ---------------------------------------------------------------------------------------------------

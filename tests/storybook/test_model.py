@@ -2,16 +2,19 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
+from torch.nn.functional import avg_pool2d
 
 from cns.base_model import BaseModel, load_base
 from cns.compose import compose
 from cns.denoise import GenerationRequest, generate
 from cns.judge import load_judge
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
+from cns.preview import fit_preview
 from storybook import MODEL_FOLDER, SAMPLES_FOLDER
 from storybook.clip_stage import build_clip
 from storybook.evaluate import BARS, describe_training
@@ -19,7 +22,7 @@ from storybook.individuals import SAMPLES, find_individual
 from storybook.likeness import find_likeness
 from storybook.unet_stage import build_unet
 from storybook.vae_stage import build_vae
-from storybook.world import BACKGROUNDS
+from storybook.world import BACKGROUNDS, draw, random_scene
 from tests.cns.test_compose import make_delta
 
 
@@ -46,6 +49,17 @@ def test_the_clip_s_text_tower_is_the_text_encoder(base: BaseModel) -> None:
     tower = dict(load_judge(MODEL_FOLDER / "clip").model.text_model.named_parameters())
     for name, parameter in base.text_encoders[0].named_parameters():
         assert torch.equal(parameter, tower[name])
+
+
+def test_a_look_at_latents_has_the_colours_of_the_decoded_picture(base: BaseModel) -> None:
+    """It leaves less than a fifth of what differs between their positions."""
+    rng = np.random.default_rng(5)
+    pictures = torch.stack([torch.tensor(draw(random_scene(rng))).permute(2, 0, 1) / 127.5 - 1 for _ in range(6)])
+    latents = base.encode_images(pictures)
+    wanted = avg_pool2d(base.decode_latents(latents), base.vae_scale)
+    seen = avg_pool2d(fit_preview(base)(latents), base.vae_scale)
+    spread = (wanted - wanted.mean(dim=(0, 2, 3), keepdim=True)).square().sum()
+    assert (seen - wanted).square().sum() < 0.2 * spread
 
 
 def test_a_picture_of_two_versions_equals_the_stock_pipelines(base: BaseModel) -> None:

@@ -18,6 +18,7 @@ from tests.worker.library import learn_alone
 from worker.engine import Engine, EngineStopped
 from worker.equipment import Equipment
 from worker.orders import Order
+from worker.painting import DECODED_AT_ONCE
 from worker.shares import Lane
 
 PATIENCE_S = 60
@@ -126,6 +127,24 @@ def test_a_batch_is_never_larger_than_allowed_and_nobody_waits_for_all_of_anothe
     assert max(rows) == 4
 
 
+def test_a_batch_grows_from_step_to_step_as_long_as_rows_cost_the_same(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(base, batch_rows=16)
+    note = engine.painter.capacity.note
+    monkeypatch.setattr(
+        engine.painter.capacity, "note", lambda size, rows, _seconds, peak: note(size, rows, rows * 1.0, peak)
+    )
+    many = [order(compose(base), request(seed=seed, steps=6)) for seed in range(8)]
+    for one in many:
+        engine.ask(one)
+    with rows_of_calls(base) as rows:
+        engine.start()
+        finish(*many)
+    engine.stop(10)
+    assert rows == [8] * 3 + [16] * 3 + [8] * 3  # the last ones are those that had to wait for the batch to grow
+
+
 def test_an_order_that_cannot_be_begun_fails_alone(engine: Engine, base: BaseModel) -> None:
     engine.start()
     wrong = order(compose(base), request("a photo of a <nobody>"))
@@ -173,7 +192,8 @@ def test_too_little_memory_makes_smaller_batches(engine: Engine, base: BaseModel
         made = finish(all_of_them)[0]
     finally:
         handle.remove()
-    assert engine.painter.room == {(None, None): 2}  # rows, of this size alone
+    assert engine.painter.capacity.rows((None, None)) == 2
+    assert engine.painter.capacity.rows((32, 32)) > 2
     assert_close(made, generate(base, compose(base), asked))
 
 
@@ -228,25 +248,47 @@ def test_a_picture_that_cannot_be_decoded_fails_alone(
     assert_close(pictures, generate(base, compose(base), [request(seed=1)]))
 
 
-def test_a_look_that_cannot_be_had_costs_no_picture(
-    engine: Engine, base: BaseModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_look_that_cannot_be_had_costs_no_picture(base: BaseModel) -> None:
+    def look(_: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("no memory")
+
+    engine = Engine(base, preview=look)  # type: ignore[arg-type]
     one = order(compose(base), request(steps=3))
     one.preview_wanted = True
-    original, calls = type(base).decode_latents, []
-
-    def decode(self: BaseModel, latents: Tensor) -> Tensor:
-        calls.append(len(latents))
-        if len(calls) == 1:
-            raise torch.OutOfMemoryError("no memory")
-        return original(self, latents)
-
-    monkeypatch.setattr(type(base), "decode_latents", decode)
     engine.ask(one)
     engine.start()
     assert len(finish(one)[0]) == 1
     assert one.take_preview() is None
-    assert calls == [1, 1]
+    engine.stop(10)
+
+
+def test_pictures_that_become_finished_together_are_decoded_a_few_between_two_steps(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who still waits for steps is not held up by all the others' pictures at once."""
+    engine, version = Engine(base, batch_rows=64), compose(base)
+    short = [order(version, request(steps=2, seed=seed, guidance=1.0)) for seed in range(DECODED_AT_ONCE + 3)]
+    long = order(version, request(steps=6, guidance=1.0))
+    original, happened = type(base).decode_latents, []
+
+    def decode(self: BaseModel, latents: Tensor) -> Tensor:
+        happened.append(f"{len(latents)} decoded")
+        return original(self, latents)
+
+    monkeypatch.setattr(type(base), "decode_latents", decode)
+    monkeypatch.setattr(engine.painter.capacity, "rows", lambda *_: 64)
+    handle = base.unet.register_forward_pre_hook(lambda *_: happened.append("step"))
+    for one in (*short, long):
+        engine.ask(one)
+    engine.start()
+    made = finish(*short, long)
+    engine.stop(10)
+    handle.remove()
+    monkeypatch.undo()
+    decoded = [happened.index(f"{count} decoded") for count in (DECODED_AT_ONCE, 3)]
+    assert "step" in happened[decoded[0] : decoded[1]]
+    assert len(made) == len(short) + 1
+    assert_close(made[-1], generate(base, version, [request(steps=6, guidance=1.0)]))
 
 
 def test_a_picture_too_large_for_the_memory_fails_with_a_sentence(engine: Engine, base: BaseModel) -> None:
@@ -369,6 +411,7 @@ def test_a_preview_shows_a_picture_on_its_way_and_changes_nothing(engine: Engine
     look = one.take_preview()
     assert look is not None
     assert (look[0].shape, look[1]) == ((3, 16, 16), 1)
+    assert 0 <= look[0].min() <= look[0].max() <= 1
     assert one.take_preview() is None
     assert_close(pictures, generate(base, compose(base), [request(steps=3, sampler="euler")]))
 

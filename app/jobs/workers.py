@@ -1,0 +1,18 @@
+"""The workers that are there."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.jobs.models import WorkerRow
+
+WORKER_GONE = timedelta(seconds=60)
+
+
+def list_workers(session: Session) -> Sequence[WorkerRow]:
+    """Workers that reported within the last minute."""
+    return session.scalars(
+        select(WorkerRow).where(WorkerRow.seen_at > func.now() - WORKER_GONE).order_by(WorkerRow.started_at)
+    ).all()

@@ -1,0 +1,43 @@
+"""What one prompt brings to the UNet under one version: all that its rows of a batch need of the text."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cns.base_model import BaseModel
+from cns.compose import Version
+from cns.kv import LayerKV, keys_and_values
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """Constant over all steps and pictures of a prompt under a version, so it may be kept and shared; never written.
+
+    kv: K and V of every cross-attention layer, (1, tokens, out) each, in the base's dtype and on its device.
+    pooled: (1, width), SDXL's pooled text; None for the others.
+    """
+
+    kv: LayerKV
+    pooled: Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        tensors = [tensor for pair in self.kv.values() for tensor in pair]
+        return sum(tensor.nbytes for tensor in tensors) + (self.pooled.nbytes if self.pooled is not None else 0)
+
+
+Encode = Callable[[Version, str], EncodedPrompt]
+"""How a run comes by the features of its prompts: computed, or taken from whatever the caller keeps."""
+
+
+@torch.no_grad()
+def encode_prompt(base: BaseModel, version: Version, prompt: str) -> EncodedPrompt:
+    """K and V, and pooled text, of `prompt` under `version`. Raises UnknownToken.
+
+    Each prompt goes through the encoder by itself: in a batch its last bits would depend on whoever shares it, and a
+    prompt that is kept would not be to the bit the one that is computed anew.
+    """
+    features = base.text_features([prompt], version.tokens)
+    return EncodedPrompt(keys_and_values(version.weights, features.hidden), features.pooled)
