@@ -71,7 +71,7 @@ class UnitOfWork:
         wake: Callable[[UUID], None] | None = None,
     ):
         self._sessions, self._send, self._on_lost, self._wake = sessions, send, on_lost, wake
-        self._outbox: list[tuple[str, dict[str, str]]] = []
+        self._outbox: list[tuple[str, str, dict[str, str]]] = []
         self._changed: list[UUID] = []
 
     def __enter__(self) -> "UnitOfWork":
@@ -84,9 +84,9 @@ class UnitOfWork:
     ) -> None:
         self.session.close()
 
-    def after_commit(self, task: str, **kwargs: str) -> None:
-        """Send `task` with `kwargs` (ids only) when this unit has committed."""
-        self._outbox.append((task, kwargs))
+    def after_commit(self, task: str, queue: str, **kwargs: str) -> None:
+        """Send `task` with `kwargs` (ids only) to `queue` when this unit has committed."""
+        self._outbox.append((task, queue, kwargs))
 
     def wake_after_commit(self, job_id: UUID) -> None:
         """Tell whoever watches this job that there is more to read."""
@@ -100,9 +100,9 @@ class UnitOfWork:
             raise
         outbox, self._outbox = self._outbox, []
         changed, self._changed = self._changed, []
-        for task, kwargs in outbox:
+        for task, queue, kwargs in outbox:
             try:
-                self._send(task, kwargs=kwargs)
+                self._send(task, kwargs=kwargs, queue=queue)
             except Exception as error:  # the broker may be away; whatever it raises, the sweep rings again
                 if self._on_lost:
                     self._on_lost(task, kwargs, error)

@@ -24,7 +24,7 @@ from app.limiting import make_limiter
 from app.logs import set_up_logs
 from app.middleware import Surroundings
 from app.state import State
-from app.storage import BlobStore
+from app.stores import open_store
 
 DESCRIPTION = """Teach one text-to-image model concept after concept, make pictures with them, go back to any version.
 
@@ -38,7 +38,7 @@ def make_state(config: Settings, send: Send | None = None) -> State:
     return State(
         settings=config,
         sessions=make_sessions(make_engine(config.database_url)),
-        store=BlobStore(config.blob_folder),
+        store=open_store(config),
         redis=redis.Redis.from_url(config.redis_url, socket_timeout=2, socket_connect_timeout=1),
         send=send or make_sender(config.redis_url),
         limiter=make_limiter(config.redis_url),

@@ -1,6 +1,5 @@
 """How the server is: what /readyz, /metrics and the administrator's page tell of it."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +67,6 @@ def _ask_database(state: State) -> None:
 
 def _free_bytes(state: State) -> int | None:
     try:
-        return shutil.disk_usage(state.store.folder).free
+        return state.store.blobs.free_bytes()
     except OSError:
         return None

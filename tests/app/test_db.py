@@ -11,7 +11,8 @@ NO_HASH = "-"  # nothing opens it
 
 
 class Sent(list[tuple[str, dict[str, str]]]):
-    def __call__(self, task: str, *, kwargs: dict[str, str]) -> None:
+    def __call__(self, task: str, *, kwargs: dict[str, str], queue: str) -> None:
+        assert queue == "everybody"
         self.append((task, kwargs))
 
 
@@ -22,7 +23,7 @@ def names(sessions: Sessions) -> list[str]:
 
 def add(uow: UnitOfWork, name: str) -> None:
     uow.session.add(User(name=name, password_hash=NO_HASH))
-    uow.after_commit("tell", name=name)
+    uow.after_commit("tell", "everybody", name=name)
 
 
 def test_a_message_leaves_after_the_commit_and_not_before(sessions: Sessions) -> None:
@@ -65,7 +66,7 @@ def test_a_commit_that_fails_sends_nothing(sessions: Sessions) -> None:
 def test_a_message_that_cannot_be_sent_undoes_nothing(sessions: Sessions) -> None:
     lost: list[tuple[str, dict[str, str], str]] = []
 
-    def away(_task: str, *, kwargs: dict[str, str]) -> None:
+    def away(_task: str, *, kwargs: dict[str, str], queue: str) -> None:
         raise ConnectionError("The broker is away.")
 
     uow = UnitOfWork(sessions, away, lambda task, kwargs, error: lost.append((task, kwargs, str(error))))
