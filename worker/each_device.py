@@ -49,7 +49,8 @@ def run(chosen: Sequence[Mapping[str, str]], told: Told, command: Sequence[str] 
         for worker in workers:
             worker.start()
         while not told.wait(LOOK_EVERY_S):
-            if not all([worker.revive() for worker in workers]):  # every one of them, whatever the first says
+            alive = [worker.revive() for worker in workers]
+            if not all(alive):
                 say(US, "Stopping the rest.")
                 return 1
     finally:

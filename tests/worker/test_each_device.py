@@ -7,10 +7,11 @@ import pytest
 from app.up import Told
 from worker.each_device import VISIBLE, places, run
 
-NAMES = (
-    "-c",
-    "import os, time; print('on', os.environ['CUDA_VISIBLE_DEVICES'], os.environ['DEVICE']); time.sleep(600)",
-)
+TELLS = """
+import os, time
+print("on", os.environ["CUDA_VISIBLE_DEVICES"], os.environ["DEVICE"])
+time.sleep(99)
+"""
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_without_a_gpu_there_is_one_worker_where_the_settings_say(visible: str |
 def test_they_start_together_and_stop_when_told(capfd: pytest.CaptureFixture[str]) -> None:
     told = Told()
     done: list[int] = []
-    running = threading.Thread(target=lambda: done.append(run(places({}, 2), told, NAMES)))
+    running = threading.Thread(target=lambda: done.append(run(places({}, 2), told, ("-c", TELLS))))
     running.start()
     heard = ""
     while heard.count("| on") < 2:

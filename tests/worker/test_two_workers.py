@@ -19,8 +19,8 @@ from worker.equipment import Equipment
 
 @pytest.fixture
 def pair(settings: Settings, plain_folder: Path, tmp_path: Path) -> Iterator[list[WorkerProcess]]:
-    """With few hands each, so that neither could take everything; the sweep is so rare that messages do the work."""
-    changes = {"base_model": str(plain_folder), "worker_threads": 2, "sweep_s": 30.0, "lease_s": 3.0}
+    """With few hands each, so that neither could take everything."""
+    changes = {"base_model": str(plain_folder), "worker_threads": 2, "sweep_s": 2.0, "lease_s": 3.0}
     made = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
