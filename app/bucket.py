@@ -27,6 +27,7 @@ CONNECT_WITHIN, ANSWER_WITHIN = timedelta(seconds=3), timedelta(seconds=60)
 TRY_FOR = timedelta(seconds=20)  # with growing pauses, when the store is away or overloaded
 LOOK_WITHIN = timedelta(seconds=3)  # of a readiness check, which must not wait for retries
 LISTED_AT_ONCE = 1000
+LOOKING = ("get", "head")
 
 
 class BucketAway(OSError):
@@ -66,8 +67,9 @@ class Bucket:
         options: ClientConfig = {
             "connect_timeout": CONNECT_WITHIN,
             "timeout": ANSWER_WITHIN,
-            "allow_http": access.endpoint.startswith("http://"),
         }
+        if access.endpoint.startswith("http://"):
+            options["allow_http"] = True
         patient: RetryConfig = {"retry_timeout": TRY_FOR}
         at_once: RetryConfig = {"max_retries": 0, "retry_timeout": LOOK_WITHIN}
         config = access.config()
@@ -122,8 +124,14 @@ class Bucket:
 
 @contextmanager
 def _spoken(what: str) -> Iterator[None]:
-    """Errors of obstore as OSError, which is what a folder raises too. FileNotFoundError stays what it is."""
+    """Errors of obstore as OSError, which is what a folder raises too. FileNotFoundError stays what it is where a file
+    was asked for; anywhere else it means that there is no such bucket.
+    """
     try:
         yield
+    except FileNotFoundError as error:
+        if what in LOOKING:
+            raise
+        raise BucketAway(what, error) from None
     except BaseError as error:
         raise BucketAway(what, error) from None

@@ -25,7 +25,14 @@ def state_of(request: Request) -> State:
     return state
 
 
-AppState = Annotated[State, Depends(state_of)]
+async def _state(request: Request) -> State:
+    """Waits for nothing, and is `async` all the same: FastAPI sends whatever is not through a thread of its pool, and a
+    request has enough of those turns to wait for.
+    """
+    return state_of(request)
+
+
+AppState = Annotated[State, Depends(_state)]
 
 
 def reading(state: AppState) -> Iterator[Session]:
@@ -37,7 +44,7 @@ def reading(state: AppState) -> Iterator[Session]:
 Reading = Annotated[Session, Depends(reading)]
 
 
-def unit_of_work(state: AppState) -> UnitOfWork:
+async def unit_of_work(state: AppState) -> UnitOfWork:
     """The service that gets it enters it and commits: nothing is written after the answer has left."""
     return state.unit_of_work()
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 import redis
 from celery import Celery
-from sqlalchemy import func, text, update
+from sqlalchemy import func, update
 
 from app.db import UnitOfWork
 from app.jobs.claims import KEPT_FOR, claim, kept_from, whose_turn
@@ -137,8 +137,7 @@ def test_a_worker_that_has_gone_leaves_no_messages_behind(worker: Worker, world:
             report(world, one)
             broker.lpush(own_queue_of(one), "a message")
         with world.sessions.begin() as session:
-            session.execute(
-                text("UPDATE workers SET seen_at = now() - interval '2 hours' WHERE id = :id"), {"id": OTHER}
-            )
+            silent = {"seen_at": func.now() - timedelta(hours=2)}
+            session.execute(update(WorkerRow).where(WorkerRow.id == OTHER).values(**silent))
         worker.sweep.once()
         assert [broker.exists(own_queue_of(one)) for one in (OTHER, "alive:1:1")] == [0, 1]
