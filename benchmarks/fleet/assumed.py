@@ -17,7 +17,7 @@ class Demand:
     learnings_a_day: float = 0.2
     pictures: int = 4
     steps: int = 25
-    learning_steps: int = 400
+    learning_steps: int = 260
     peak: float = 4.0
 
     def generations_per_s(self, users: float) -> float:
@@ -68,7 +68,7 @@ class Failures:
 
 @dataclass(frozen=True)
 class Costs:
-    """What jobs and people cost the shared parts. Transactions and messages are counted in the code; bytes are given.
+    """What jobs and people cost the shared parts. Transactions and messages are estimates from reading the code.
 
     A worker: heartbeat and two reports every 5 s, a look for cancellations every second, a sweep of three every 5 s.
     """

@@ -143,7 +143,7 @@ def _capacity(capacity: Mapping[str, float]) -> str:
         f"{capacity['connections']:,.0f} connections, {capacity['messages_per_s']:,.0f} messages per s and "
         f"{capacity['store_bytes'] / 1e12:,.0f} TB. These four are assumptions, to be replaced by your own in "
         "`benchmarks/fleet/assumed.py`, where all the others stand. Bytes of pictures and versions are those of the "
-        "shape of Stable Diffusion 1.5 at 512 px; transactions and messages were counted in the code."
+        "shape of Stable Diffusion 1.5 at 512 px; transactions and messages are estimates from reading the code."
     )
 
 

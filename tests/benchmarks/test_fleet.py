@@ -103,7 +103,7 @@ def test_the_fleet_found_is_enough_and_one_device_fewer_is_not() -> None:
 
 
 def test_a_fleet_that_never_suffices_is_said_to_be_none() -> None:
-    slow = replace(SPEED, fixed_s=0.0, picture_s=0.0, learning_step_s=0.1, learnings=0)  # no learning ever begins
+    slow = replace(SPEED, learnings=0)  # no learning ever begins
     with pytest.raises(RuntimeError, match="serves 20 people well enough"):
         devices_needed(replace(WORLD, speed=slow, jobs=20), 20)
 

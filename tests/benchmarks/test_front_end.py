@@ -104,7 +104,7 @@ def test_errors_are_counted_by_what_they_were() -> None:
 def test_a_bar_is_missed_by_what_it_is_about_and_by_nothing_else(
     seconds: float, status: int, share: float, held: list[bool]
 ) -> None:
-    rate = figures_at(ASKED_PER_S, 1.0, answers_of([seconds] * 100, status), share)
+    rate = figures_at(ASKED_PER_S, 10.0, answers_of([seconds] * 10 * ASKED_PER_S, status), share)
     assert [bar.holds for bar in bars_of([rate])] == held
 
 
