@@ -17,12 +17,13 @@ from typing import Any
 
 from benchmarks.fleet.assumed import Demand, Speed, speed_of, steps_of_mixed_tenants
 from benchmarks.fleet.page import write_page
-from benchmarks.fleet.sizing import World, size
+from benchmarks.fleet.sizing import World, devices_needed, size, strain
 from benchmarks.kept import rounded
 from cns.history_folder import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 USERS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+STRAINED, STRAINS = 1_000, (0.5, 0.75, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 
 def read_points(words: str) -> list[tuple[int, float]]:
@@ -72,6 +73,7 @@ def main() -> None:
             "is_measured": is_measured,
             "world": asdict(world),
             "sizes": sizes,
+            "strain": strain(world, STRAINED, devices_needed(world, STRAINED)[0], STRAINS),
         }
         write_atomically(options.results, (json.dumps(rounded(content), indent=1, allow_nan=False) + "\n").encode())
     write_page(json.loads(options.results.read_text(encoding="utf-8")), options.page)

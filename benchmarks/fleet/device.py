@@ -70,6 +70,9 @@ class Device:
         return done
 
     def _steps_per_s(self) -> float:
+        """Of each; 0 without any."""
+        if not self.generations:
+            return 0.0
         share = 1.0 - self.speed.share if self.learnings else 1.0
         return share / self.speed.step_s(self.pictures)
 

@@ -75,6 +75,11 @@ def words_of(results: Mapping[str, Any], charts: str) -> str:
         "size side by side, which one queue for all is never worse than. *Busy*: share of the time that a device "
         "works. *Warm*: share of requests that are begun where their user was served last, whose version is at hand "
         "there.",
+        "## More people than it was made for",
+        f"The fleet for {results['strain'][0]['users'] / results['strain'][0]['times']:,.0f} people, when others come. "
+        "A queue that grows for an hour says that the devices have become too few; until then requests share batches "
+        "and take longer, but begin at once.",
+        _strain_table(results["strain"]),
         "## Where it breaks first",
         _first(sizes),
         f"![Load of the shared parts]({charts}/{USE})",
@@ -117,6 +122,21 @@ def _device_table(sizes: Sequence[Mapping[str, Any]]) -> str:
             *(f"{one[name]:.2f}" for name in SECONDS),
         )
         for one in sizes
+    ]
+    return make_table(heads, rows)
+
+
+def _strain_table(strain: Sequence[Mapping[str, Any]]) -> str:
+    heads = ("people", "devices", "busy", "still waiting at the end", *(f"{said} s" for said in SECONDS.values()))
+    rows = [
+        (
+            f"{one['users']:,}",
+            one["devices"],
+            f"{one['busy']:.2f}",
+            f"{one['in_queue']:,}",
+            *(f"{one[name]:.2f}" for name in SECONDS),
+        )
+        for one in strain
     ]
     return make_table(heads, rows)
 

@@ -1,6 +1,7 @@
 """How many devices are enough, and what so many people do to the parts that everybody shares."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,7 +37,7 @@ class World:
     costs: Costs = field(default_factory=Costs)
     capacity: Capacity = field(default_factory=Capacity)
     goals: Goals = field(default_factory=Goals)
-    cell: int = 2_000
+    cell: int = 10_000
     jobs: int = 3_000
     seed: int = 1
 
@@ -92,6 +93,18 @@ def size(world: World, users: int) -> dict[str, Any]:
         "used": used,
         "first": max(used, key=lambda name: used[name]),
     }
+
+
+def strain(world: World, users: int, devices: int, times: Sequence[float]) -> list[dict[str, Any]]:
+    """How a fleet does when so many times as many people come as it was made for."""
+    found = []
+    for factor in times:
+        more = round(users * factor)
+        outcome = simulate(
+            more, devices, world.demand, world.speed, world.failures, hours=world.hours(users), seed=world.seed
+        )
+        found.append({"times": factor, "users": more, "devices": devices, **asdict(outcome)})
+    return found
 
 
 def loads_of(world: World, users: int, devices: int, outcome: Outcome) -> dict[str, float]:

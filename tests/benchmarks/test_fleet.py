@@ -11,7 +11,7 @@ from benchmarks.fleet.assumed import Capacity, Demand, Failures, Speed, speed_of
 from benchmarks.fleet.device import Device, Job
 from benchmarks.fleet.page import write_page
 from benchmarks.fleet.simulate import at_share, simulate
-from benchmarks.fleet.sizing import World, devices_needed, first_to_break, loads_of, size, use_of
+from benchmarks.fleet.sizing import World, devices_needed, first_to_break, loads_of, size, strain, use_of
 
 SPEED = Speed(fixed_s=0.01, picture_s=0.01, learning_step_s=0.1, cold_s=0.0)
 NEVER = Failures(days_between=1e9)
@@ -115,6 +115,13 @@ def test_more_people_than_are_simulated_take_as_many_devices_for_each() -> None:
     assert large["loads"]["messages_per_s"] == pytest.approx(10 * small["loads"]["messages_per_s"])
 
 
+def test_a_fleet_that_is_strained_makes_people_wait_longer() -> None:
+    devices = devices_needed(WORLD, 300)[0]
+    well, badly = strain(WORLD, 300, devices, (1.0, 20.0))
+    assert (well["users"], badly["users"]) == (300, 6000)
+    assert well["wait_p95_s"] <= WORLD.goals.wait_s < badly["wait_p95_s"]
+
+
 def test_the_shared_parts_loads_are_what_the_rates_make_them() -> None:
     world = replace(WORLD, demand=QUIET)
     outcome = simulate(300, 2, QUIET, SPEED, NEVER, hours=1, seed=1)
@@ -169,6 +176,7 @@ def test_the_page_says_what_was_given_and_what_breaks(tmp_path: Path) -> None:
         "is_measured": False,
         "world": asdict(WORLD),
         "sizes": json.loads(json.dumps(sizes)),
+        "strain": strain(WORLD, 300, sizes[0]["devices"], (1.0, 2.0)),
     }
     write_page(results, tmp_path / "fleet.md")
     page = (tmp_path / "fleet.md").read_text(encoding="utf-8")
