@@ -24,7 +24,7 @@ class Paging(BaseModel):
     after: str | None
 
 
-async def paging(
+def paging(
     limit: Annotated[int, Query(ge=1, le=MOST, description="Rows on a page.")] = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=400)] = None,
 ) -> Paging:

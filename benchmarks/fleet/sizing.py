@@ -9,7 +9,7 @@ from benchmarks.fleet.assumed import DAY_S, Capacity, Costs, Demand, Failures, S
 from benchmarks.fleet.simulate import Outcome, simulate
 
 CONNECTIONS_A_WORKER = 30  # pool and overflow of app/db.py, at most
-MOST_TRIES = 40
+MOST_TRIES = 20
 
 
 @dataclass(frozen=True)

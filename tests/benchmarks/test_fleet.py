@@ -104,8 +104,8 @@ def test_the_fleet_found_is_enough_and_one_device_fewer_is_not() -> None:
 
 def test_a_fleet_that_never_suffices_is_said_to_be_none() -> None:
     slow = replace(SPEED, learnings=0)  # no learning ever begins
-    with pytest.raises(RuntimeError, match="serves 20 people well enough"):
-        devices_needed(replace(WORLD, speed=slow, jobs=20), 20)
+    with pytest.raises(RuntimeError, match="serves 300 people well enough"):
+        devices_needed(replace(WORLD, speed=slow), 300)
 
 
 def test_more_people_than_are_simulated_take_as_many_devices_for_each() -> None:
