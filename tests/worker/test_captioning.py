@@ -45,7 +45,7 @@ def ask(world: World, history_id: UUID, name: str = "ada") -> tuple[dict[UUID, s
     rung: list[dict[str, str]] = []
 
     def send(task: str, *, kwargs: dict[str, str], queue: str) -> None:
-        assert (task, queue) == (CAPTION, queue_of(CAPTION, world.base_id))
+        assert (task, queue) == (CAPTION, queue_of(CAPTION, kwargs["base_id"]))
         rung.append(kwargs)
 
     return captions_for(UnitOfWork(world.sessions, send), world.user(name), history_id), rung
