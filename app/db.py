@@ -54,6 +54,14 @@ def make_sessions(engine: Engine) -> Sessions:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+def make_readers(engine: Engine) -> Sessions:
+    """Sessions that are only read with. Each statement stands by itself: to begin and end a transaction around them
+    would be two more journeys to the database, of which a request makes few others, and in a transaction too every
+    statement sees the newest rows (READ COMMITTED).
+    """
+    return make_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
+
+
 class UnitOfWork:
     """One transaction, and what to send once it has committed: messages to workers, wakes to those who watch a job.
 

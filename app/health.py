@@ -33,7 +33,7 @@ def show_metrics(state: AppState) -> Response:
     asked = CollectorRegistry()
     jobs = Gauge("palimpsest_jobs", "Jobs by kind and state.", ["kind", "state"], registry=asked)
     workers = Gauge("palimpsest_workers", "Workers that reported within the last minute.", registry=asked)
-    with state.sessions() as session:
+    with state.readers() as session:
         for kind, job_state, count in session.execute(
             select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state)
         ):

@@ -30,7 +30,7 @@ class Standing:
 
 def standing_of(state: State) -> Standing:
     """For a page. It needs the database, as every page of somebody logged in does."""
-    with state.sessions() as session:
+    with state.readers() as session:
         counted = session.execute(select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state))
         return Standing(
             parts=parts_of(state),
@@ -61,7 +61,7 @@ def parts_of(state: State) -> dict[str, str]:
 
 
 def _ask_database(state: State) -> None:
-    with state.sessions() as session:
+    with state.readers() as session:
         session.execute(text("SELECT 1"))
 
 

@@ -14,10 +14,11 @@ from app.storage import BlobStore
 
 @dataclass(frozen=True)
 class State:
-    """sessions: of the database. send: rings the worker. limiter: counts requests in Redis."""
+    """sessions: to write with; readers: to read with. send: rings the worker. limiter: counts requests in Redis."""
 
     settings: Settings
     sessions: Sessions
+    readers: Sessions
     store: BlobStore
     redis: redis.Redis
     send: Send

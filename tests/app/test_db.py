@@ -1,11 +1,11 @@
 """One unit of work: what is written and what is sent belong together."""
 
 import pytest
-from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, select
+from sqlalchemy import Engine, PrimaryKeyConstraint, UniqueConstraint, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from app.accounts.models import User
-from app.db import Base, Sessions, UnitOfWork
+from app.db import Base, Sessions, UnitOfWork, make_readers
 
 NO_HASH = "-"  # nothing opens it
 
@@ -97,3 +97,19 @@ def test_every_constraint_has_a_name_and_every_foreign_key_an_index() -> None:
                 assert key.parent.name in led, (
                     f"{table.name}.{key.parent.name} is searched row by row when its target goes"
                 )
+
+
+def test_who_only_reads_leaves_no_transaction_open_and_sees_the_newest_rows(engine: Engine, sessions: Sessions) -> None:
+    with make_readers(engine)() as reader, sessions() as other:
+        pid = reader.scalar(select(func.pg_backend_pid()))
+        assert reader.scalars(select(User.name)).all() == []
+        asked = text("SELECT state FROM pg_stat_activity WHERE pid = :pid")
+        assert other.scalar(asked, {"pid": pid}) == "idle"
+        other.add(User(name="ada", password_hash=NO_HASH))
+        other.commit()
+        assert reader.scalars(select(User.name)).all() == ["ada"]
+    with sessions() as writer:  # the same connections, for whom a transaction is one again
+        writer.add(User(name="bob", password_hash=NO_HASH))
+        writer.flush()
+        writer.rollback()
+    assert names(sessions) == ["ada"]
