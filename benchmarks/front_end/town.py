@@ -16,7 +16,7 @@ from demo.rest import Program, Refused
 
 PROMPTS = ("a photo of a dog on the beach", "a photo of a mug on the table", "a drawing of a cat at night")
 BUSY_AT_ONCE = 2  # generations that wait or run at any time; with one alone, the worker would rest between two
-LONG = 100_000  # steps: a learning that does not end while we measure
+LONG = 20_000  # steps, as many as may be asked for: a learning that does not end while we measure
 SESSION = "palimpsest_session"
 
 
