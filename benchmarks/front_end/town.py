@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from benchmarks.front_end.load import Visit
-from demo.rest import Program, Refused
+from demo.rest import OPEN_STATES, Program, Refused
 
 PROMPTS = ("a photo of a dog on the beach", "a photo of a mug on the table", "a drawing of a cat at night")
 BUSY_AT_ONCE = 2  # generations that wait or run at any time; with one alone, the worker would rest between two
@@ -80,26 +80,32 @@ def log_in(address: str, name: str, password: str) -> str:
 @contextmanager
 def busy_worker(programs: Sequence[Program], history: str, pictures: Sequence[Path]) -> Iterator[None]:
     """One learning that goes on, and generations without end, one after another by each program."""
-    learning = programs[0].teach(history, "busy", "dog", pictures, {"steps": LONG})
+    programs[0].teach(history, "busy", "dog", pictures, {"steps": LONG})
     over = threading.Event()
 
     def make_pictures(program: Program, seed: int) -> None:
         while not over.is_set():
-            with suppress(Refused, httpx.HTTPError):  # the last one is broken off when the site ends
+            with suppress(Refused):  # the last one is cancelled
                 program.generate(history, prompt=PROMPTS[0], seed=seed, count=8, steps=50)
 
-    threads = [
-        threading.Thread(target=make_pictures, args=(program, seed), daemon=True)
-        for seed, program in enumerate(programs)
-    ]
+    threads = [threading.Thread(target=make_pictures, args=(program, seed)) for seed, program in enumerate(programs)]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
         over.set()
-        with suppress(Refused, httpx.HTTPError):
-            programs[0].post(f"/jobs/{learning['id']}/cancel", {})
+        for thread in threads:
+            while thread.is_alive():
+                _cancel_all(programs[0])
+                thread.join(1)
+
+
+def _cancel_all(program: Program) -> None:
+    for job in program.get("/jobs")["items"]:
+        if job["state"] in OPEN_STATES:
+            with suppress(Refused):  # it has just ended
+                program.post(f"/jobs/{job['id']}/cancel", {})
 
 
 def keep_on_core(pid: int, core: int) -> None:
