@@ -10,6 +10,8 @@ from sqlalchemy import DateTime, Engine, MetaData, Uuid, create_engine
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from app.pings import ping_rested
+
 Send = Callable[..., object]
 """Celery's `send_task`; tests hand in a recorder."""
 Sessions = sessionmaker[Session]
@@ -39,14 +41,16 @@ def make_engine(url: str) -> Engine:
     """A pool of connections that notices when the database was started anew. Its errors, which are logged, do not tell
     the values that were sent: prompts, and hashes of passwords.
     """
-    return create_engine(
+    engine = create_engine(
         url,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # so that a few are in use all the time, and need not be asked whether they work
         pool_size=10,
         max_overflow=20,
         hide_parameters=True,
         connect_args={"connect_timeout": 5},
     )
+    ping_rested(engine)
+    return engine
 
 
 def make_sessions(engine: Engine) -> Sessions:

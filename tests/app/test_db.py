@@ -1,11 +1,15 @@
 """One unit of work: what is written and what is sent belong together."""
 
+from collections.abc import Sequence
+
 import pytest
-from sqlalchemy import Engine, PrimaryKeyConstraint, UniqueConstraint, func, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, PrimaryKeyConstraint, UniqueConstraint, create_engine, func, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.accounts.models import User
 from app.db import Base, Sessions, UnitOfWork, make_readers
+from app.pings import ping_rested
+from app.servers import Servers
 
 NO_HASH = "-"  # nothing opens it
 
@@ -113,3 +117,28 @@ def test_who_only_reads_leaves_no_transaction_open_and_sees_the_newest_rows(engi
         writer.flush()
         writer.rollback()
     assert names(sessions) == ["ada"]
+
+
+def end_connections(sessions: Sessions, pids: Sequence[int]) -> None:
+    with sessions() as session:
+        for pid in pids:
+            session.execute(select(func.pg_terminate_backend(pid, 5000)))
+
+
+@pytest.mark.parametrize("rested_s", [0.0, 3600.0])
+def test_a_connection_that_broke_while_it_rested_is_replaced_before_anybody_notices(
+    servers: Servers, sessions: Sessions, rested_s: float
+) -> None:
+    """One that was used a moment ago is not asked: whoever meets it learns that it has gone, and nobody after that."""
+    engine = create_engine(servers.database_url)
+    ping_rested(engine, rested_s)
+    with engine.connect() as one, engine.connect() as two:
+        pids = [connection.scalar(select(func.pg_backend_pid())) for connection in (one, two)]
+    end_connections(sessions, pids)
+    if rested_s:
+        with engine.connect() as connection, pytest.raises(OperationalError):
+            connection.scalar(select(1))
+    with engine.connect() as one, engine.connect() as two:
+        after = [connection.scalar(select(func.pg_backend_pid())) for connection in (one, two)]
+    assert not set(after) & set(pids)
+    engine.dispose()
