@@ -52,11 +52,11 @@ def measure(base: Path, plan: Plan, log: Path) -> dict[str, Any]:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the worker, which inherits it: a second would wait for the core
     with private_site(base, log) as site, ExitStack() as stack:
         password = secrets.token_urlsafe(20)
-        if site.instance.first_run is None or site.instance.worker.pid is None:
+        web, worker = site.instance.web.pid, site.instance.worker.pid
+        if site.instance.first_run is None or web is None or worker is None:
             raise SystemExit("The private instance is not as new as it should be.")
         key = become_administrator(site.instance.first_run, "demo", password, "load")
         site.instance.wait_for_worker()
-        worker = site.instance.worker.pid
         keep_on_core(worker, min(os.sched_getaffinity(0)))
         programs = [stack.enter_context(Program(site.api, key)) for _ in range(BUSY_AT_ONCE)]
         town = furnish(programs[0], plan.rounds)
@@ -68,10 +68,10 @@ def measure(base: Path, plan: Plan, log: Path) -> dict[str, Any]:
         rates = []
         for number, rate in enumerate(plan.rates):
             schedule = make_schedule(visits, rate, plan.seconds, plan.seed + number)
-            with watch_cpu(worker) as used:
+            with watch_cpu(worker) as used, watch_cpu(web) as web_used:
                 answers = send_all(host, port, schedule, plan.connections)
             site.check()
-            rates.append(figures_at(rate, plan.seconds, answers, used[0]))
+            rates.append(figures_at(rate, plan.seconds, answers, used[0], web_used[0]))
             _say(f"{rate:g} per s: p95 {rates[-1]['p95_ms']} ms, errors {rates[-1]['errors']}")
         return {"rates": rates}
 

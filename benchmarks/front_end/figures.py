@@ -34,8 +34,12 @@ def summarise(answers: Sequence[Answer]) -> dict[str, Any]:
     }
 
 
-def figures_at(per_second: float, seconds: float, answers: Sequence[Answer], worker_share: float) -> dict[str, Any]:
-    """Of one rate. served_per_s: answers until the last one came. worker_share: of its core that the worker used."""
+def figures_at(
+    per_second: float, seconds: float, answers: Sequence[Answer], worker_share: float, web_share: float
+) -> dict[str, Any]:
+    """Of one rate. served_per_s: answers until the last one came. Shares: cores that the worker and the web process
+    used on average until then.
+    """
     until = max(answer.due_s + answer.seconds for answer in answers)
     names = sorted({answer.name for answer in answers})
     return {
@@ -44,6 +48,8 @@ def figures_at(per_second: float, seconds: float, answers: Sequence[Answer], wor
         "served_per_s": round(len(answers) / max(until, seconds), 2),
         "due_per_s": round(len(answers) / seconds, 2),
         "worker_share": round(worker_share, 3),
+        "web_share": round(web_share, 3),
+        "web_ms_a_request": round(1000 * web_share * max(until, seconds) / len(answers), 3),
         **summarise(answers),
         "by_name": {name: summarise([one for one in answers if one.name == name]) for name in names},
     }
@@ -70,7 +76,7 @@ def sentences_of(rates: Sequence[Mapping[str, Any]]) -> list[str]:
         "Pages, thumbnails, files and REST of one private instance are asked for over loopback at a given rate, as by "
         "people who know nothing of each other (a Poisson process), while its worker learns and makes pictures without "
         "a break on one core. A latency counts from when the request was due. Web, database, broker and the load "
-        "generator itself share what is left.",
+        "generator itself share what is left. *Web ms*: what a request costs the web process, in ms of a core.",
         *(
             f"At {rate['asked_per_s']:g} per second the slowest kinds, by p95, were "
             + ", ".join(f"{name} ({kind['p95_ms']:.0f} ms)" for name, kind in _slowest(rate))
@@ -94,6 +100,7 @@ def markdown(results: Mapping[str, Any]) -> str:
             *(rate[name] for name in ("p50_ms", "p95_ms", "p99_ms", "worst_ms")),
             sum(rate["errors"].values()),
             rate["worker_share"],
+            rate["web_ms_a_request"],
         )
         for rate in results["figures"]["rates"]
     ]
@@ -106,5 +113,6 @@ def markdown(results: Mapping[str, Any]) -> str:
         "worst ms",
         "errors",
         "worker's cores",
+        "web ms",
     )
     return "\n\n".join([" ".join(results["says"]), make_table(heads, rows), bar_table(results["bars"])]) + "\n"

@@ -104,17 +104,23 @@ def test_errors_are_counted_by_what_they_were() -> None:
 def test_a_bar_is_missed_by_what_it_is_about_and_by_nothing_else(
     seconds: float, status: int, share: float, held: list[bool]
 ) -> None:
-    rate = figures_at(ASKED_PER_S, 10.0, answers_of([seconds] * 10 * ASKED_PER_S, status), share)
+    rate = figures_at(ASKED_PER_S, 10.0, answers_of([seconds] * 10 * ASKED_PER_S, status), share, 0.5)
     assert [bar.holds for bar in bars_of([rate])] == held
 
 
 def test_a_rate_that_was_not_measured_holds_nothing() -> None:
-    (bar,) = bars_of([figures_at(50, 1.0, answers_of([0.01] * 50), 0.99)])
+    (bar,) = bars_of([figures_at(50, 1.0, answers_of([0.01] * 50), 0.99, 0.5)])
     assert (bar.value, bar.holds) == (None, False)
 
 
+def test_what_a_request_costs_the_web_process_is_told() -> None:
+    assert figures_at(100, 10.0, answers_of([0.01] * 1000), 0.97, 0.4)["web_ms_a_request"] == pytest.approx(
+        4.0, rel=0.01
+    )
+
+
 def test_the_section_has_a_line_for_each_rate() -> None:
-    rates = [figures_at(rate, 1.0, answers_of([0.01] * rate), 0.97) for rate in (50, ASKED_PER_S)]
+    rates = [figures_at(rate, 1.0, answers_of([0.01] * rate), 0.97, 0.5) for rate in (50, ASKED_PER_S)]
     told = {"figures": {"rates": rates}, "says": sentences_of(rates), "bars": [vars(bar) for bar in bars_of(rates)]}
     text = markdown(told)
     assert "| 50 | 50.000 | 10.000 |" in text
