@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from celery import Celery
+from kombu import Exchange, Queue
 
-from app.queue import QUEUE_OF
 from app.servers import broker_url
 
 
 def make_sender(redis_url: str) -> Callable[..., object]:
-    """Celery's `send_task`, with the queue of each task; gives up within a second or two when the broker is away.
+    """Celery's `send_task`, to the queue that it is told; gives up within a second or two when the broker is away.
 
     The web process must not hang on it: a message that is not sent costs one sweep.
     """
@@ -21,7 +21,14 @@ def make_sender(redis_url: str) -> Callable[..., object]:
         task_publish_retry=False,
     )
 
-    def send(task: str, *, kwargs: dict[str, str]) -> object:
-        return celery.send_task(task, kwargs=kwargs, queue=QUEUE_OF[task], retry=False)
+    def send(task: str, *, kwargs: dict[str, str], queue: str) -> object:
+        return celery.send_task(task, kwargs=kwargs, queue=named_queue(queue), retry=False)
 
     return send
+
+
+def named_queue(name: str) -> Queue:
+    """A queue that is reached by its name alone. An exchange would leave a binding in the broker for each worker that
+    ever was.
+    """
+    return Queue(name, Exchange(""), routing_key=name)

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -29,8 +29,9 @@ from app.db import Sessions, make_engine, make_sessions
 from app.idempotency import IdempotencyKey
 from app.servers import FolderInUse, ServerNotStarted, servers_for
 from app.storage import BlobStore
+from app.stores import open_store
 from app.tables import Base
-from app.thumbnails import SIZES_PX, thumbnail_folder, thumbnail_path
+from app.thumbnails import SIZES_PX, thumbnail_name
 
 YOUNG = timedelta(hours=1)
 KEYS_KEPT = timedelta(days=1)
@@ -66,10 +67,11 @@ def collect(sessions: Sessions, store: BlobStore, young: timedelta = YOUNG) -> C
     sizes = [_remove_with_row(sessions, store, digest, young) for digest in unused]
     with sessions() as session:
         known = set(session.scalars(select(Blob.sha256)))
-    for digest, stored_at in list(store.digests()):
+    stored = dict(store.digests())
+    for digest, stored_at in stored.items():
         if digest not in known and _is_old(stored_at, young):
             sizes.append(_remove_without_row(sessions, store, digest, young))
-    _sweep_floor(store, young)
+    _sweep_floor(store, stored.keys(), young)
     removed = [size for size in sizes if size is not None]
     return Collected(len(removed), sum(removed))
 
@@ -109,36 +111,33 @@ def _remove_without_row(sessions: Sessions, store: BlobStore, digest: str, young
     """Its transaction was undone. A row of ours, never committed, keeps others from storing it again meanwhile."""
     with sessions() as session:
         mine = insert(Blob).values(sha256=digest, size_bytes=0, media_type="").on_conflict_do_nothing()
-        if session.scalar(mine.returning(Blob.sha256)) is None or not _is_old(_stored_at(store.path(digest)), young):
+        if session.scalar(mine.returning(Blob.sha256)) is None or not _file_is_old(store, digest, young):
             return None
         return _remove_files(store, digest)
 
 
 def _remove_files(store: BlobStore, digest: str) -> int:
-    path = store.path(digest)
-    size = path.stat().st_size if path.exists() else 0
+    found = store.stat(digest)
     store.remove(digest)
     for size_px in SIZES_PX:
-        thumbnail_path(store, digest, size_px).unlink(missing_ok=True)
-    return size
+        store.thumbnails.remove(thumbnail_name(digest, size_px))
+    return found.size_bytes if found else 0
 
 
-def _sweep_floor(store: BlobStore, young: timedelta) -> None:
-    """Files of writers that were killed, and thumbnails whose picture has gone."""
-    for path in store.folder.glob("??/.*.part"):
-        if _is_old(_stored_at(path), young):
-            path.unlink(missing_ok=True)
-    for path in thumbnail_folder(store).glob("*/??/*"):
-        orphan = path.suffix != ".webp" or not store.has(path.stem)
-        if orphan and _is_old(_stored_at(path), young):
-            path.unlink(missing_ok=True)
+def _sweep_floor(store: BlobStore, stored: Collection[str], young: timedelta) -> None:
+    """Files of writers that were killed, and thumbnails whose picture has gone. stored: digests that were there."""
+    for file in store.blobs.all():
+        if file.name.endswith(".part") and _is_old(file.stored_at, young):
+            store.blobs.remove(file.name)
+    for file in store.thumbnails.all():
+        digest, _, kind = file.name.rpartition("/")[2].partition(".")
+        if (kind != "webp" or digest not in stored) and _is_old(file.stored_at, young):
+            store.thumbnails.remove(file.name)
 
 
-def _stored_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return time.time()
+def _file_is_old(store: BlobStore, digest: str, young: timedelta) -> bool:
+    found = store.stat(digest)
+    return found is not None and _is_old(found.stored_at, young)
 
 
 def _is_old(stored_at: float, young: timedelta) -> bool:
@@ -150,7 +149,7 @@ def keep_collecting(
 ) -> None:
     """Collect every `every_s` seconds until `stop` is set; says so when there was something."""
     engine = make_engine(config.database_url)
-    sessions, store = make_sessions(engine), BlobStore(config.blob_folder)
+    sessions, store = make_sessions(engine), open_store(config)
     wait_s = 0.0 if at_once else every_s
     while not stop.wait(wait_s):
         wait_s = every_s
@@ -177,7 +176,7 @@ def main() -> None:
     try:
         with servers_for(config, Path("var"), join=True) as servers:
             engine = make_engine(servers.database_url)
-            _write(str(collect(make_sessions(engine), BlobStore(config.blob_folder))))
+            _write(str(collect(make_sessions(engine), open_store(config))))
             engine.dispose()
     except (FolderInUse, ServerNotStarted) as error:
         sys.exit(str(error))

@@ -15,6 +15,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 
+from app.bucket_address import read_bucket_url
+
 MEGABYTE = 1_000_000
 
 
@@ -32,6 +34,23 @@ class Settings(BaseSettings):
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Where Redis or Valkey is.", repr=False)
     blob_folder: Path = Field(
         Path("var/blobs"), description="Folder of pictures, learned weights and checkpoints; all processes share it."
+    )
+    blob_url: str = Field(
+        "",
+        description="A bucket of an S3-compatible store in the place of that folder: `s3://bucket/prefix`. It exists "
+        "already and keeps no versions, or what is erased would stay.",
+    )
+    blob_endpoint: str = Field(
+        "", description="Where that store is, such as `http://minio:9000`; empty takes Amazon's, or `AWS_ENDPOINT_URL`."
+    )
+    blob_region: str = Field("", description="Its region; empty takes `AWS_REGION`.")
+    blob_access_key: str = Field(
+        "", description="Who asks it; empty takes `AWS_ACCESS_KEY_ID`, or the role of this machine.", repr=False
+    )
+    blob_secret_key: str = Field(
+        "",
+        description="The secret of that key; meant to come from a file; empty takes `AWS_SECRET_ACCESS_KEY`.",
+        repr=False,
     )
     base_model: str = Field(
         "storybook", description="`storybook`, a diffusers folder, a hub id, or one .safetensors file."
@@ -124,6 +143,13 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError(f"{rate!r} is no rate; one is written 10/minute or 600/hour") from None
         return rate
+
+    @field_validator("blob_url")
+    @classmethod
+    def _check_bucket(cls, url: str) -> str:
+        if url:
+            read_bucket_url(url)
+        return url
 
     @model_validator(mode="after")
     def _check_beats(self) -> "Settings":

@@ -10,6 +10,8 @@ from sqlalchemy import DateTime, Engine, MetaData, Uuid, create_engine
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from app.pings import ping_rested
+
 Send = Callable[..., object]
 """Celery's `send_task`; tests hand in a recorder."""
 Sessions = sessionmaker[Session]
@@ -39,19 +41,29 @@ def make_engine(url: str) -> Engine:
     """A pool of connections that notices when the database was started anew. Its errors, which are logged, do not tell
     the values that were sent: prompts, and hashes of passwords.
     """
-    return create_engine(
+    engine = create_engine(
         url,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # so that a few are in use all the time, and need not be asked whether they work
         pool_size=10,
         max_overflow=20,
         hide_parameters=True,
         connect_args={"connect_timeout": 5},
     )
+    ping_rested(engine)
+    return engine
 
 
 def make_sessions(engine: Engine) -> Sessions:
     """Rows stay readable after the commit, so that an answer can be made from them."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def make_readers(engine: Engine) -> Sessions:
+    """Sessions that are only read with. Each statement stands by itself: to begin and end a transaction around them
+    would be two more journeys to the database, of which a request makes few others, and in a transaction too every
+    statement sees the newest rows (READ COMMITTED).
+    """
+    return make_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 class UnitOfWork:
@@ -71,7 +83,7 @@ class UnitOfWork:
         wake: Callable[[UUID], None] | None = None,
     ):
         self._sessions, self._send, self._on_lost, self._wake = sessions, send, on_lost, wake
-        self._outbox: list[tuple[str, dict[str, str]]] = []
+        self._outbox: list[tuple[str, str, dict[str, str]]] = []
         self._changed: list[UUID] = []
 
     def __enter__(self) -> "UnitOfWork":
@@ -84,9 +96,9 @@ class UnitOfWork:
     ) -> None:
         self.session.close()
 
-    def after_commit(self, task: str, **kwargs: str) -> None:
-        """Send `task` with `kwargs` (ids only) when this unit has committed."""
-        self._outbox.append((task, kwargs))
+    def after_commit(self, task: str, queue: str, **kwargs: str) -> None:
+        """Send `task` with `kwargs` (ids only) to `queue` when this unit has committed."""
+        self._outbox.append((task, queue, kwargs))
 
     def wake_after_commit(self, job_id: UUID) -> None:
         """Tell whoever watches this job that there is more to read."""
@@ -100,9 +112,9 @@ class UnitOfWork:
             raise
         outbox, self._outbox = self._outbox, []
         changed, self._changed = self._changed, []
-        for task, kwargs in outbox:
+        for task, queue, kwargs in outbox:
             try:
-                self._send(task, kwargs=kwargs)
+                self._send(task, kwargs=kwargs, queue=queue)
             except Exception as error:  # the broker may be away; whatever it raises, the sweep rings again
                 if self._on_lost:
                     self._on_lost(task, kwargs, error)

@@ -1,6 +1,6 @@
 """What routes ask for: the caller, a session to read with, a unit of work to change with."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -25,19 +25,26 @@ def state_of(request: Request) -> State:
     return state
 
 
-AppState = Annotated[State, Depends(state_of)]
+async def _state(request: Request) -> State:
+    """Waits for nothing, and is `async` all the same: FastAPI sends whatever is not through a thread of its pool, and a
+    request has enough of those turns to wait for.
+    """
+    return state_of(request)
 
 
-def reading(state: AppState) -> Iterator[Session]:
-    """A session that is only read with. Nobody commits it."""
-    with state.sessions() as session:
+AppState = Annotated[State, Depends(_state)]
+
+
+async def reading(state: AppState) -> AsyncIterator[Session]:
+    """A session that is only read with. Nobody commits it. To open and close it sends nothing and needs no thread."""
+    with state.readers() as session:
         yield session
 
 
 Reading = Annotated[Session, Depends(reading)]
 
 
-def unit_of_work(state: AppState) -> UnitOfWork:
+async def unit_of_work(state: AppState) -> UnitOfWork:
     """The service that gets it enters it and commits: nothing is written after the answer has left."""
     return state.unit_of_work()
 
@@ -61,7 +68,7 @@ async def sent_csrf_token(request: Request) -> str:
 def caller_if_any(request: Request, state: AppState) -> Caller | None:
     """The caller by API key or by session cookie; None when there is neither, or it is not valid any more."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    with state.sessions() as session:
+    with state.readers() as session:
         if key and scheme.lower() == "bearer":
             return find_by_api_key(session, key.strip())
         if token := request.cookies.get(SESSION_COOKIE):
@@ -72,10 +79,9 @@ def caller_if_any(request: Request, state: AppState) -> Caller | None:
 MaybeCaller = Annotated[Caller | None, Depends(caller_if_any)]
 
 
-def logged_in(
-    request: Request, state: AppState, found: MaybeCaller, csrf_token: Annotated[str, Depends(sent_csrf_token)]
-) -> Caller:
+def logged_in(request: Request, state: AppState, csrf_token: Annotated[str, Depends(sent_csrf_token)]) -> Caller:
     """A known caller, whose changes carry the token of their session's forms, and who does not ask too often."""
+    found = caller_if_any(request, state)  # not as a dependency, which would be another turn through a thread
     if found is None:
         raise Unauthorized("Log in first, or send an API key as `Authorization: Bearer pk_...`.")
     if request.method not in SAFE_METHODS and found.session_id is not None:
@@ -107,7 +113,7 @@ AdminUser = Annotated[Caller, Depends(administrator)]
 def check_may_start(state: State, caller: Caller) -> None:
     """Learnings and generations are counted by themselves, and started only while their user may keep more."""
     spend(state, state.settings.start_rate, "start", str(caller.id))
-    with state.sessions() as session:
+    with state.readers() as session:
         check_room(session, caller.id, state.settings.user_quota_bytes)
 
 

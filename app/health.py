@@ -29,6 +29,6 @@ def is_ready(state: AppState) -> JSONResponse:
 @router.get("/metrics")
 def show_metrics(state: AppState) -> Response:
     """Prometheus' text format: requests of this process, and jobs and workers as the database has them."""
-    with state.sessions() as session:
+    with state.readers() as session:
         asked = figures_of(session)
     return Response(generate_latest(REGISTRY) + generate_latest(asked), media_type=CONTENT_TYPE_LATEST)

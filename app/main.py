@@ -14,7 +14,7 @@ from app.celery_sender import make_sender
 from app.concepts import again_api as again
 from app.concepts import api as concepts
 from app.config import Settings, settings
-from app.db import Send, make_engine, make_sessions
+from app.db import Send, make_engine, make_readers, make_sessions
 from app.forgettings import api as forgettings
 from app.generations import api as generations
 from app.histories import api as histories
@@ -24,7 +24,7 @@ from app.limiting import make_limiter
 from app.logs import set_up_logs
 from app.middleware import Surroundings
 from app.state import State
-from app.storage import BlobStore
+from app.stores import open_store
 
 DESCRIPTION = """Teach one text-to-image model concept after concept, make pictures with them, go back to any version.
 
@@ -35,10 +35,12 @@ is a sentence. Lists come by pages: ask again with `cursor` set to `next`."""
 
 def make_state(config: Settings, send: Send | None = None) -> State:
     """Connections are opened when they are first used, so that the service starts while the others still do."""
+    engine = make_engine(config.database_url)
     return State(
         settings=config,
-        sessions=make_sessions(make_engine(config.database_url)),
-        store=BlobStore(config.blob_folder),
+        sessions=make_sessions(engine),
+        readers=make_readers(engine),
+        store=open_store(config),
         redis=redis.Redis.from_url(config.redis_url, socket_timeout=2, socket_connect_timeout=1),
         send=send or make_sender(config.redis_url),
         limiter=make_limiter(config.redis_url),

@@ -1,6 +1,5 @@
 """How the server is: what /readyz, /metrics and the administrator's page tell of it."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +30,7 @@ class Standing:
 
 def standing_of(state: State) -> Standing:
     """For a page. It needs the database, as every page of somebody logged in does."""
-    with state.sessions() as session:
+    with state.readers() as session:
         counted = session.execute(select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state))
         return Standing(
             parts=parts_of(state),
@@ -62,12 +61,12 @@ def parts_of(state: State) -> dict[str, str]:
 
 
 def _ask_database(state: State) -> None:
-    with state.sessions() as session:
+    with state.readers() as session:
         session.execute(text("SELECT 1"))
 
 
 def _free_bytes(state: State) -> int | None:
     try:
-        return shutil.disk_usage(state.store.folder).free
+        return state.store.blobs.free_bytes()
     except OSError:
         return None

@@ -14,10 +14,11 @@ from app.storage import BlobStore
 
 @dataclass(frozen=True)
 class State:
-    """sessions: of the database. send: rings the worker. limiter: counts requests in Redis."""
+    """sessions: to write with; readers: to read with. send: rings the worker. limiter: counts requests in Redis."""
 
     settings: Settings
     sessions: Sessions
+    readers: Sessions
     store: BlobStore
     redis: redis.Redis
     send: Send
@@ -32,7 +33,7 @@ class State:
             lambda job_id: wake(self.redis, job_id),
         )
 
-    def _ring(self, task: str, *, kwargs: dict[str, str]) -> None:
+    def _ring(self, task: str, *, kwargs: dict[str, str], queue: str) -> None:
         """Ring the worker, and write down which request its job came of."""
-        self.send(task, kwargs=kwargs)
-        log.info("rang", task=task, **kwargs)
+        self.send(task, kwargs=kwargs, queue=queue)
+        log.info("rang", task=task, queue=queue, **kwargs)

@@ -1,14 +1,10 @@
-"""Bytes by their SHA-256, in a local folder that all processes share.
-
-A file is written under a temporary name, synced, then renamed: a reader, or a power cut, finds all of it or none.
-"""
+"""Bytes by their SHA-256, kept where all processes find them: in a folder (`folder.py`) or a bucket (`bucket.py`)."""
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Protocol
 
 from app.errors import NotFound
 
@@ -19,38 +15,61 @@ class DamagedBlob(Exception):
     """A stored file no longer has the bytes that were stored."""
 
 
-class BlobStore:
-    """FOLDER/ab/abcdef... for the content whose SHA-256 begins with "ab"."""
+@dataclass(frozen=True)
+class StoredFile:
+    """name: with slashes, below the place where it is kept. stored_at: seconds since 1970."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    name: str
+    stored_at: float
+    size_bytes: int
+
+
+class Files(Protocol):
+    """Files by their names, in one place. A reader finds all of a file or none. Everything may raise OSError."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Two files of one name have the same bytes, so one that is there already only becomes young again."""
+
+    def read(self, name: str) -> bytes:
+        """FileNotFoundError when it is not there."""
+
+    def stat(self, name: str) -> StoredFile | None:
+        """None when it is not there."""
+
+    def remove(self, name: str) -> None:
+        """No error when it is not there."""
+
+    def all(self) -> Iterator[StoredFile]:
+        """Every file, unfinished ones too, whose names end in .part."""
+
+    def check_writable(self) -> None:
+        """Raise OSError unless a file can be written and removed here."""
+
+    def free_bytes(self) -> int | None:
+        """Room that is left; None where there is no telling."""
+
+
+class BlobStore:
+    """Blobs, and the thumbnails that are made of them, each in a place of its own.
+
+    The blob whose SHA-256 begins with "ab" is the file "ab/abcdef...".
+    """
+
+    def __init__(self, blobs: Files, thumbnails: Files):
+        self.blobs, self.thumbnails = blobs, thumbnails
 
     def put(self, data: bytes) -> str:
-        """Store `data`; returns its SHA-256. Content that is there already is not written again."""
+        """Store `data`; returns its SHA-256. Content that is there already is young again, so that the collector
+        leaves it for its new owner.
+        """
         digest = hashlib.sha256(data).hexdigest()
-        path = self.path(digest)
-        if path.exists():
-            os.utime(path)  # young again, so that the collector leaves it for its new owner
-            return digest
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sync_folder(self.folder)  # or a power cut takes the new folder along, with the file in it
-        temporary = path.with_name(f".{digest}.{secrets.token_hex(8)}.part")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        self.blobs.write(blob_name(digest), data)
         return digest
 
     def get(self, digest: str) -> bytes:
         """The bytes of that digest. NotFound when they are not there, DamagedBlob when they have changed."""
         try:
-            data = self.path(digest).read_bytes()
+            data = self.blobs.read(blob_name(digest))
         except FileNotFoundError:
             raise NotFound(f"The stored file {digest[:12]} is missing.") from None
         if hashlib.sha256(data).hexdigest() != digest:
@@ -58,36 +77,28 @@ class BlobStore:
         return data
 
     def has(self, digest: str) -> bool:
-        return self.path(digest).exists()
+        return self.stat(digest) is not None
 
-    def path(self, digest: str) -> Path:
-        if not _DIGEST.fullmatch(digest):
-            raise ValueError(f"{digest!r} is not a SHA-256 in hex.")
-        return self.folder / digest[:2] / digest
+    def stat(self, digest: str) -> StoredFile | None:
+        """None when it is not there."""
+        return self.blobs.stat(blob_name(digest))
 
     def digests(self) -> Iterator[tuple[str, float]]:
         """Every stored digest with the time its file was last stored, in seconds since 1970."""
-        for path in self.folder.glob("??/*"):
-            if _DIGEST.fullmatch(path.name):
-                try:
-                    yield path.name, path.stat().st_mtime
-                except FileNotFoundError:
-                    continue  # collected by another process meanwhile
+        for file in self.blobs.all():
+            digest = file.name.rpartition("/")[2]
+            if _DIGEST.fullmatch(digest) and file.name == blob_name(digest):
+                yield digest, file.stored_at
 
     def remove(self, digest: str) -> None:
-        self.path(digest).unlink(missing_ok=True)
+        self.blobs.remove(blob_name(digest))
 
     def check_writable(self) -> None:
         """Raise OSError unless a file can be written and removed here."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        probe = self.folder / f".probe.{secrets.token_hex(8)}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        self.blobs.check_writable()
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def blob_name(digest: str) -> str:
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"{digest!r} is not a SHA-256 in hex.")
+    return f"{digest[:2]}/{digest}"

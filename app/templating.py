@@ -100,7 +100,7 @@ def address_of_site(request: Request) -> str:
 def _shelf(request: Request, caller: Caller | None) -> Shelf | None:
     if caller is None or is_fragment(request):
         return None
-    with state_of(request).sessions() as session:
+    with state_of(request).readers() as session:
         return shelf_of(session, caller.id, request.path_params.get("history_id"))
 
 

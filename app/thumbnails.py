@@ -1,8 +1,6 @@
 """Small versions of stored pictures, made when they are first asked for, and again whenever they are missing."""
 
-import secrets
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image
 
@@ -16,24 +14,17 @@ def thumbnail(store: BlobStore, digest: str, size_px: int) -> bytes:
 
     NotFound when the original is not there.
     """
-    path = thumbnail_path(store, digest, size_px)
+    name = thumbnail_name(digest, size_px)
     try:
-        return path.read_bytes()
+        return store.thumbnails.read(name)
     except FileNotFoundError:
         made = make_thumbnail(store.get(digest), size_px)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    temporary.write_bytes(made)
-    temporary.replace(path)  # nobody reads half of it
+    store.thumbnails.write(name, made)
     return made
 
 
-def thumbnail_path(store: BlobStore, digest: str, size_px: int) -> Path:
-    return thumbnail_folder(store) / str(size_px) / digest[:2] / f"{digest}.webp"
-
-
-def thumbnail_folder(store: BlobStore) -> Path:
-    return store.folder.parent / "thumbnails"
+def thumbnail_name(digest: str, size_px: int) -> str:
+    return f"{size_px}/{digest[:2]}/{digest}.webp"
 
 
 def make_thumbnail(picture: bytes, size_px: int) -> bytes:

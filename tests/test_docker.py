@@ -168,7 +168,25 @@ def test_every_setting_that_the_compose_file_sets_exists() -> None:
         assert variables <= known, name
 
 
-def test_a_client_that_is_at_hand_takes_both_compose_files() -> None:
+def test_a_bucket_is_for_all_who_keep_files_and_its_key_comes_from_a_file() -> None:
+    from app.config import Settings
+
+    whole, files = compose("docker-compose.s3.yml"), ["database_password", "blob_secret_key"]
+    assert set(whole["services"]) == {
+        name
+        for name, service in compose()["services"].items()
+        if any("files:" in one for one in service.get("volumes", []))
+    }
+    for name, service in whole["services"].items():
+        assert service["secrets"] == files, name
+        assert service["environment"]["BLOB_SECRET_KEY_FILE"].startswith("/run/secrets/")
+        assert "outside" in service["networks"]  # where the bucket is
+        known = {setting.upper() for setting in Settings.model_fields}
+        assert {variable.removesuffix("_FILE") for variable in service["environment"]} <= known
+    assert whole["secrets"]["blob_secret_key"]["file"].endswith("./secrets/blob_secret_key}")
+
+
+def test_a_client_that_is_at_hand_takes_the_compose_files() -> None:
     """The plugin needs no engine for that. What it makes of them shows how it has put them together."""
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
@@ -176,10 +194,15 @@ def test_a_client_that_is_at_hand_takes_both_compose_files() -> None:
     for names, reserves_a_gpu in (
         (["docker-compose.yml"], True),
         (["docker-compose.yml", "docker-compose.cpu.yml"], False),
+        (["docker-compose.yml", "docker-compose.s3.yml"], True),
     ):
         files = [word for name in names for word in ("-f", name)]
         done = subprocess.run(
-            [docker, "compose", *files, "config", "--format", "json"], cwd=ROOT, capture_output=True, text=True
+            [docker, "compose", *files, "config", "--format", "json"],
+            cwd=ROOT,
+            env={**os.environ, "BLOB_URL": "s3://bucket"},
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         worker = json.loads(done.stdout)["services"]["worker"]

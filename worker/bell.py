@@ -49,5 +49,12 @@ class Bell:
             log.debug("Redis is away: %s", error)
             return False
 
+    def drop_queue(self, name: str) -> None:
+        """Throw away the messages that wait for a worker that will not come for them; others have their jobs."""
+        try:
+            self._redis.delete(name)
+        except (RedisError, OSError) as error:
+            log.debug("Redis is away: %s", error)
+
     def close(self) -> None:
         self._redis.close()

@@ -16,12 +16,10 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.platforms import signals as process_signals
-from kombu import Queue
 from sqlalchemy.exc import OperationalError
 
 from app.config import Settings, settings
 from app.logs import set_up_logs
-from app.queue import QUEUE_OF
 from app.servers import broker_url
 
 # Celery warns whoever is root, for the sake of pickles, which are not accepted here, and whoever lets tasks outlive a
@@ -37,9 +35,7 @@ MESSAGE_LOST_S = 3600  # when a message that was handed out but never acknowledg
 def make_celery(chosen: Settings) -> Celery:
     made = Celery("palimpsest", broker=broker_url(chosen.redis_url), include=["worker.tasks"])
     made.conf.update(
-        task_queues=[Queue(queue) for queue in QUEUE_OF.values()],
-        task_routes={task: {"queue": queue} for task, queue in QUEUE_OF.items()},
-        task_create_missing_queues=False,
+        task_create_missing_queues=False,  # worker/queues.py says which there are, once the base is known
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -85,10 +81,13 @@ def _load(**_: Any) -> None:
     """Load the model before the first message is read; a worker without one is of no use."""
     from cns.errors import CnsError
     from worker import current
+    from worker.queues import read_queues
 
     _set_up_logging()
     try:
-        current.start(settings(), celery.send_task)
+        worker = current.load(settings(), celery.send_task)
+        read_queues(celery, worker.equipment.base.id, worker.id)
+        worker.start()
     except (CnsError, OperationalError) as error:
         log.critical("The worker cannot start: %s", error)
         raise SystemExit(1) from None

@@ -10,10 +10,10 @@ _worker: Worker | None = None
 closed = threading.Event()
 
 
-def start(settings: Settings, send: Send) -> Worker:
+def load(settings: Settings, send: Send) -> Worker:
+    """To be started by the caller."""
     global _worker
     _worker = Worker.load(settings, send)
-    _worker.start()
     return _worker
 
 

@@ -17,8 +17,8 @@ import app.tables  # noqa: F401 - a row can be written only where the tables tha
 from app.config import Settings
 from app.db import Send, Sessions, make_engine, make_sessions
 from app.jobs.models import LANE
-from app.queue import QUEUE_OF
-from app.storage import BlobStore
+from app.queue import own_queue_of, queue_of
+from app.stores import open_store
 from worker.bell import Bell
 from worker.engine import Engine
 from worker.equipment import Equipment, load_equipment
@@ -48,7 +48,7 @@ class Worker:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{int(time.time())}"
         self.database = make_engine(settings.database_url)
         self.sessions: Sessions = make_sessions(self.database)
-        self.store = BlobStore(settings.blob_folder)
+        self.store = open_store(settings)
         self.bell = Bell(settings.redis_url)
         self.hands = Hands(self.sessions, self.id, settings.lease, settings.heartbeat_s)
         self.versions = Versions(equipment.base, self.store, settings.prompt_cache_bytes)
@@ -105,13 +105,14 @@ class Worker:
         self.sweep.end()
         self.hands.end()
         forget_worker(self)
+        self.bell.drop_queue(own_queue_of(self.id))
         self.bell.close()
         self.database.dispose()
 
     def ring(self, task: str, job_id: UUID) -> bool:
         """Send the message for a job; whether it left. A broker that is away is no harm: the sweep rings again."""
         try:
-            self._send(task, kwargs={"job_id": str(job_id)}, queue=QUEUE_OF[task])
+            self._send(task, kwargs={"job_id": str(job_id)}, queue=queue_of(task, self.equipment.base.id))
         except Exception as error:  # whatever the client raises when the broker is away
             log.warning("The broker is away, so job %s waits for a sweep: %s", job_id, error)
             return False

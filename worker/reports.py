@@ -81,8 +81,10 @@ def forget_worker(worker: "Worker") -> None:
         return
 
 
-def forget_silent_workers(session: Session) -> None:
-    session.execute(delete(WorkerRow).where(WorkerRow.seen_at < func.now() - FORGOTTEN_AFTER))
+def forget_silent_workers(session: Session) -> list[str]:
+    """Returns their ids, of whom there may be more left than their rows."""
+    silent = delete(WorkerRow).where(WorkerRow.seen_at < func.now() - FORGOTTEN_AFTER).returning(WorkerRow.id)
+    return list(session.scalars(silent))
 
 
 def bases_to_serve(worker: "Worker", session: Session) -> set[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.jobs.claims import ready, take_back_expired
 from app.jobs.models import LANE, JobKind
-from app.queue import TASK_OF
+from app.queue import TASK_OF, own_queue_of
 from worker.reports import bases_to_serve, forget_silent_workers
 from worker.transactions import AWAY, transact
 
@@ -64,7 +64,8 @@ class Sweep:
     def once(self, older_than: timedelta = timedelta(0)) -> None:
         if time.monotonic() >= self._patient_until:
             transact(self._worker.sessions, take_back_expired, patience_s=0)
-        transact(self._worker.sessions, forget_silent_workers, patience_s=0)
+        for gone in transact(self._worker.sessions, forget_silent_workers, patience_s=0):
+            self._worker.bell.drop_queue(own_queue_of(gone))
         self.ring(older_than)
 
     def ring(self, older_than: timedelta = timedelta(0), kinds: Collection[JobKind] = tuple(JobKind)) -> None:

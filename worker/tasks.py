@@ -7,7 +7,7 @@ job done, but people take turns, however many of the messages in the queue are t
 from collections.abc import Callable
 from uuid import UUID
 
-from app.jobs.claims import whose_turn
+from app.jobs.claims import kept_from, whose_turn
 from app.jobs.models import LANE, JobKind
 from app.queue import CAPTION, FORGET, GENERATE, LEARN
 from worker import current
@@ -59,12 +59,21 @@ def do_in_lane(kind: JobKind, job_id: str, do: Callable[[Worker, UUID], bool]) -
 
 def do_next(worker: Worker, kind: JobKind, job_id: UUID, do: Callable[[Worker, UUID], bool]) -> bool:
     """Do the job whose turn it is; returns whether there was one. job_id: the one that the message is about."""
+    has_waited = False
     for _ in range(worker.settings.worker_threads):  # other hands may take the same one in the same moment
+        kept_s = None
         try:
             with worker.sessions() as session:
-                chosen = whose_turn(session, kind, bases_to_serve(worker, session))
+                bases = bases_to_serve(worker, session)
+                chosen = whose_turn(session, kind, bases, worker.id)
+                if chosen is None and not has_waited:
+                    kept_s = kept_from(session, kind, bases, worker.id)
         except AWAY:
             break  # the attempt says so
+        if kept_s is not None:  # its message may have come to us, so we stand by in case its own worker does not come
+            worker.hands.stopping.wait(kept_s)
+            has_waited = True
+            continue
         if chosen is None or worker.hands.stopping.is_set():
             return False
         if do(worker, chosen):

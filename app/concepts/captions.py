@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.concepts.models import Upload, UploadCaption
 from app.db import UnitOfWork
 from app.histories.service import get_history
-from app.queue import CAPTION
+from app.queue import CAPTION, queue_of
 
 SLOT = "{noun}"
 """Where the class noun goes in a caption that is kept: people may still change their mind about it."""
@@ -58,7 +58,7 @@ def captions_for(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> dict[UUID
         ringing = [*ringing, *session.scalars(made.returning(UploadCaption.upload_id))]
         written = written_captions(session, base_id, uploads)
         if ringing:
-            uow.after_commit(CAPTION, base_id=base_id)
+            uow.after_commit(CAPTION, queue_of(CAPTION, base_id), base_id=base_id)
         uow.commit()
         return written
 

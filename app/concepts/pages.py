@@ -89,7 +89,7 @@ def _start(
     check_may_start(state, caller)
     lost = wanted - {upload.id for upload in chosen}
     ids = [upload.id for upload in chosen]
-    with state.sessions() as session:
+    with state.readers() as session:
         base_id = get_history(session, caller.id, history_id).base_id
         shown = offers(ids, written_captions(session, base_id, ids), form.values)
     once = form.once(caller.id, "teach", history_id, sorted(str(one) for one in wanted))
@@ -121,7 +121,7 @@ def _keep_files(uow: UnitOfWork, state: State, caller: Caller, files: Sequence[U
 
 def _keep(uow: UnitOfWork, state: State, caller: Caller, file: UploadFile) -> Upload:
     limits = state.settings
-    with state.sessions() as session:
+    with state.readers() as session:
         if len(waiting_uploads(session, caller.id)) >= limits.max_files:
             raise TooLarge(
                 f"{shown_name(file.filename or '')}: {limits.max_files} pictures are the most that one concept takes."

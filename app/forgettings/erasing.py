@@ -26,7 +26,6 @@ from app.generations.models import Generation, Image
 from app.histories.models import Version
 from app.jobs.models import LEARNED_ON, OPEN, Job, JobKind, JobSample
 from app.storage import BlobStore
-from app.thumbnails import thumbnail_folder
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")  # in the name of a file
 
@@ -136,8 +135,7 @@ def prove(session: Session, store: BlobStore, doomed: Sequence[Doomed], versions
     still_used = set(session.scalars(select(Blob.sha256).where(Blob.sha256.in_(what), is_used)))
     removed = sorted(what.keys() - still_used)
     rows = session.scalar(select(func.count()).select_from(Blob).where(Blob.sha256.in_(removed)))
-    folders = (store.folder, thumbnail_folder(store))
-    names = [path.name for folder in folders for path in folder.rglob("*") if path.is_file()]
+    names = [file.name for files in (store.blobs, store.thumbnails) for file in files.all()]
     left = {digest for name in names for digest in _DIGEST.findall(name)}.intersection(removed)
     if left or rows:
         count = len(left) or rows

@@ -283,7 +283,7 @@ async def ask(
 
 
 def _look(state: State, generation_id: UUID) -> GenerationShown:
-    with state.sessions() as session:
+    with state.readers() as session:
         generation = session.get(Generation, generation_id)
         if generation is None:
             raise NotFound("The history of these pictures was deleted while they were waited for.")

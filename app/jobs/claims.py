@@ -18,6 +18,8 @@ from app.histories.models import History
 from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobState
 from app.queue import TASK_OF
 
+# A worker with a free hand takes what is kept for it within milliseconds. One that is busy or dead costs this much.
+KEPT_FOR = timedelta(seconds=0.5)
 GIVEN_UP = "The worker was lost %s times while it ran this job. Try again; if it happens again, tell an administrator."
 
 
@@ -233,11 +235,12 @@ def ready(
     return [(job_id, TASK_OF[kind]) for job_id, kind in rows]
 
 
-def whose_turn(session: Session, kind: JobKind, bases: Collection[str]) -> UUID | None:
+def whose_turn(session: Session, kind: JobKind, bases: Collection[str], worker: str) -> UUID | None:
     """The job of that kind to be claimed next: of whoever has the fewest in hand now, then of whoever waits longest.
 
     So that one who asked for two hundred does not make everybody else wait for all of them. Of one owner's it is the
-    one with the nearest deadline, else the one asked for first: a deadline takes nobody else's turn.
+    one with the nearest deadline, else the one asked for first: a deadline takes nobody else's turn. What is kept for
+    another worker than this one is left to it, for as long as KEPT_FOR.
     """
     in_hand = (
         select(Job.owner_id, func.count().label("jobs"))
@@ -254,6 +257,7 @@ def whose_turn(session: Session, kind: JobKind, bases: Collection[str]) -> UUID 
             Job.kind == kind.value,
             History.base_id.in_(bases),
             ~_waits_for_another(),
+            ~_is_kept_from(worker),
         )
         .order_by(
             func.coalesce(in_hand.c.jobs, 0),
@@ -263,6 +267,27 @@ def whose_turn(session: Session, kind: JobKind, bases: Collection[str]) -> UUID 
         )
         .limit(1)
     )
+
+
+def kept_from(session: Session, kind: JobKind, bases: Collection[str], worker: str) -> float | None:
+    """Seconds until the first job that is kept for another worker may be claimed by this one too; None without any."""
+    freed = func.extract("epoch", func.min(Job.created_at) + KEPT_FOR - func.now())
+    seconds = session.scalar(
+        select(freed)
+        .join(History, Job.history_id == History.id)
+        .where(
+            Job.state == JobState.QUEUED.value,
+            Job.kind == kind.value,
+            History.base_id.in_(bases),
+            _is_kept_from(worker),
+        )
+    )
+    return None if seconds is None else max(0.0, float(seconds))
+
+
+def _is_kept_from(worker: str) -> Any:
+    """By the database's clock, as workers' clocks differ. Later tries of a job are old by then, and anybody's."""
+    return and_(Job.kept_for.is_not(None), Job.kept_for != worker, Job.created_at > func.now() - KEPT_FOR)
 
 
 def open_jobs_of(session: Session, owner_id: UUID) -> int:

@@ -78,6 +78,7 @@ class Job(Base):
     times_lost: Mapped[int] = mapped_column(default=0)  # leases that ran out; at `max_attempts` the job fails
     max_attempts: Mapped[int] = mapped_column(default=3)
     worker: Mapped[str | None] = mapped_column(String(120))
+    kept_for: Mapped[str | None] = mapped_column(String(120))  # a worker that may claim it before the others
     lease_until: Mapped[datetime | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     checkpoint_sha256: Mapped[str | None] = mapped_column(ForeignKey("blobs.sha256", ondelete="RESTRICT"))

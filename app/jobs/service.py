@@ -14,7 +14,7 @@ from app.errors import Conflict, NotFound
 from app.histories.service import get_history
 from app.idempotency import Once, commit_once
 from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobSample, JobState
-from app.queue import TASK_OF
+from app.jobs.queueing import ring_for
 
 PROGRESS_KEPT = timedelta(days=1)
 LARGEST_SEQUENCE = 2**63 - 1  # as its column holds it; a cursor may say anything
@@ -81,7 +81,7 @@ def _ring_for_the_next(uow: UnitOfWork, cancelled: Job) -> None:
         Job.id != cancelled.id,
     )
     if following := uow.session.scalar(asked.order_by(Job.sequence).limit(1)):
-        uow.after_commit(TASK_OF[following.kind], job_id=str(following.id))
+        ring_for(uow, following)
 
 
 def retry(uow: UnitOfWork, owner_id: UUID, job_id: UUID, once: Once | None = None) -> Job:
@@ -106,7 +106,7 @@ def retry(uow: UnitOfWork, owner_id: UUID, job_id: UUID, once: Once | None = Non
         job.estimated_s = None  # what was said of the first try is no estimate of this one
         job.stage, job.step, job.steps_total, job.progress, job.checkpoint_sha256 = "", 0, 0, {}, None
         _tell(uow, job)
-        uow.after_commit(TASK_OF[job.kind], job_id=str(job.id))
+        ring_for(uow, job)
         commit_once(uow, once, job.id)
         return job
 

@@ -76,7 +76,7 @@ async def wait_until_ended(state: State, job_id: UUID, seconds: float) -> None:
 
 def _look(state: State, told: Mapping[UUID, int]) -> tuple[list[JobEvent], set[UUID]]:
     """New events, and the jobs of which there may be more. Asked in that order, a job's last event is always seen."""
-    with state.sessions() as session:
+    with state.readers() as session:
         still_open = open_among(session, list(told))
         return list(events_after(session, told)), still_open
 

@@ -14,8 +14,10 @@ from app.main import create_app
 from app.migrate import migrate
 from app.servers import Servers, private_servers
 from app.storage import BlobStore
+from app.stores import folder_store
 from app.tables import Base
 from tests.app.person import Person, make_person
+from tests.app.s3 import OldBucket, make_bucket, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +53,27 @@ def redis_url(servers: Servers) -> str:
     return servers.redis_url
 
 
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 server."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def each_kind(request: pytest.FixtureRequest) -> str:
+    """A test that uses it is run with a store of each kind."""
+    return str(request.param)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "blobs")
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    """An empty store: in a folder, but for tests that are run with each kind."""
+    kind = request.getfixturevalue("each_kind") if "each_kind" in request.fixturenames else "folder"
+    if kind == "folder":
+        return folder_store(tmp_path / "blobs")
+    access = make_bucket(request.getfixturevalue("s3"))
+    return BlobStore(OldBucket(access, "ours/blobs"), OldBucket(access, "ours/thumbnails"))
 
 
 @pytest.fixture
@@ -64,14 +84,16 @@ def sent() -> list[tuple[str, dict[str, str]]]:
 
 @pytest.fixture
 def config(servers: Servers, redis_url: str, store: BlobStore) -> Settings:
-    return Settings(database_url=servers.database_url, redis_url=redis_url, blob_folder=store.folder, log_level="ERROR")
+    return Settings(
+        database_url=servers.database_url, redis_url=redis_url, blob_folder=store.blobs.folder, log_level="ERROR"
+    )
 
 
 @pytest.fixture
 def client(config: Settings, sessions: Sessions, sent: list[tuple[str, dict[str, str]]]) -> Iterator[TestClient]:
     """A client of the whole service, logged in as nobody; the worker is not rung but written down in `sent`."""
 
-    def send(task: str, *, kwargs: dict[str, str]) -> None:
+    def send(task: str, *, kwargs: dict[str, str], queue: str) -> None:
         sent.append((task, kwargs))
 
     with TestClient(create_app(config, send), raise_server_exceptions=False) as made:

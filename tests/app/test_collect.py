@@ -1,9 +1,8 @@
 """Collecting throws away what nobody refers to, and nothing else."""
 
-import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -15,11 +14,15 @@ from app.collect import collect, keep_collecting, references
 from app.concepts.models import ConceptPicture, Upload
 from app.config import Settings
 from app.db import Sessions
+from app.forgettings.erasing import Doomed, NotErased, erase_files, prove
 from app.idempotency import IdempotencyKey
 from app.storage import BlobStore
-from app.thumbnails import thumbnail, thumbnail_path
+from app.thumbnails import thumbnail, thumbnail_name
 from tests.app import make
 from tests.app.person import png
+from tests.app.s3 import make_old
+
+pytestmark = pytest.mark.usefixtures("each_kind")
 
 
 def age(sessions: Sessions, store: BlobStore) -> None:
@@ -27,9 +30,7 @@ def age(sessions: Sessions, store: BlobStore) -> None:
     with sessions() as session:
         session.execute(text("UPDATE blobs SET created_at = now() - interval '2 hours'"))
         session.commit()
-    for path in store.folder.parent.rglob("*"):
-        if path.is_file():
-            os.utime(path, (time.time() - 7200,) * 2)
+    make_old(store)
 
 
 def store_alone(sessions: Sessions, store: BlobStore, data: bytes) -> str:
@@ -95,24 +96,39 @@ def test_a_picture_takes_its_thumbnails_along(sessions: Sessions, store: BlobSto
         thumbnail(store, one, 96)
     age(sessions, store)
     collect(sessions, store)
-    assert not thumbnail_path(store, digest, 96).exists()
-    assert thumbnail_path(store, kept, 96).exists()
+    assert [file.name for file in store.thumbnails.all()] == [thumbnail_name(kept, 96)]
 
 
 def test_what_killed_writers_left_on_the_floor_goes_when_it_is_old(sessions: Sessions, store: BlobStore) -> None:
     digest = store_alone(sessions, store, png(seed=1))
-    half = store.path(digest).parent / f".{digest}.0011.part"
-    half.write_bytes(b"half")
-    orphan = thumbnail_path(store, "ab" * 32, 96)
-    orphan.parent.mkdir(parents=True)
-    orphan.write_bytes(b"of nothing")
+    half, orphan = f"{digest[:2]}/.{digest}.0011.part", thumbnail_name("ab" * 32, 96)
+    store.blobs.write(half, b"half")
+    store.thumbnails.write(orphan, b"of nothing")
     collect(sessions, store)
-    assert half.exists()
-    assert orphan.exists()
+    assert store.blobs.stat(half)
+    assert store.thumbnails.stat(orphan)
     age(sessions, store)
     collect(sessions, store)
-    assert not half.exists()
-    assert not orphan.exists()
+    assert list(store.blobs.all()) == []
+    assert list(store.thumbnails.all()) == []
+
+
+def test_what_was_erased_is_proved_to_be_gone_and_what_is_still_there_is_no_proof(
+    sessions: Sessions, store: BlobStore
+) -> None:
+    digest = store_alone(sessions, store, png(seed=1))
+    thumbnail(store, digest, 96)
+    doomed = [Doomed(digest, "a picture it was taught with")]
+    with sessions() as session, pytest.raises(NotErased, match="1 of the erased files is still there"):
+        prove(session, store, doomed, [1])
+    erase_files(sessions, store, doomed)
+    assert (list(store.blobs.all()), list(store.thumbnails.all())) == ([], [])
+    with sessions() as session:
+        assert prove(session, store, doomed, [1])["removed"] == [{"sha256": digest, "what": doomed[0].what}]
+        left = f"{digest[:2]}/.{digest}.left.part"
+        store.blobs.write(left, b"half of it")
+        with pytest.raises(NotErased):
+            prove(session, store, doomed, [1])
 
 
 def test_what_has_expired_goes(sessions: Sessions, store: BlobStore) -> None:
@@ -187,7 +203,7 @@ def test_a_blob_that_is_being_stored_again_is_waited_for(sessions: Sessions, sto
     age(sessions, store)
     with ThreadPoolExecutor(1) as pool, sessions() as session:
         blobs.keep(session, store, png(seed=1), "image/png")
-        os.utime(store.path(digest), (1, 1))  # even then
+        make_old(store)  # even then
         collecting = pool.submit(collect, sessions, store)
         session.add(upload(digest, owner))
         with pytest.raises(TimeoutError):
@@ -197,14 +213,14 @@ def test_a_blob_that_is_being_stored_again_is_waited_for(sessions: Sessions, sto
     assert store.get(digest) == png(seed=1)
 
 
-def test_collecting_over_and_over_outlives_a_database_that_is_away(store: BlobStore) -> None:
+def test_collecting_over_and_over_outlives_a_database_that_is_away(tmp_path: Path) -> None:
     stop, said = threading.Event(), []
 
     def say(name: str, line: str) -> None:
         said.append((name, line))
         stop.set()
 
-    nowhere = Settings(database_url="postgresql+psycopg://nobody@/none?host=/nowhere", blob_folder=store.folder)
+    nowhere = Settings(database_url="postgresql+psycopg://nobody@/none?host=/nowhere", blob_folder=tmp_path)
     keep_collecting(nowhere, stop, 0.01, say, at_once=True)
     assert said[0][0] == "collect"
     assert said[0][1].startswith("Nothing was collected this time: ")

@@ -26,7 +26,7 @@ from app.main import create_app
 from app.pictures import CheckedPicture, check_picture
 from app.queue import LEARN
 from app.storage import BlobStore
-from app.thumbnails import make_thumbnail, thumbnail_path
+from app.thumbnails import make_thumbnail, thumbnail_name
 from tests.app import make
 from tests.app.person import Person, make_person, png
 from tests.app.test_pictures import animated, bomb
@@ -44,7 +44,7 @@ class Teacher:
     def __init__(self, person: Person, sessions: Sessions, store: BlobStore):
         self.person, self.store, self.sessions = person, store, sessions
         self.sent: list[tuple[str, dict[str, str]]] = []
-        self.uow = UnitOfWork(sessions, lambda task, *, kwargs: self.sent.append((task, kwargs)))
+        self.uow = UnitOfWork(sessions, lambda task, *, kwargs, queue: self.sent.append((task, kwargs)))
 
     def teach(self, name: str = "rex", class_noun: str = "dog", **given: Any) -> Job:
         given = {"pictures": checked()} | given if "upload_ids" not in given else given
@@ -311,7 +311,7 @@ def test_a_thumbnail_is_made_again_when_it_is_missing_and_not_sent_to_whoever_ha
     first = ada.ask("GET", path, params={"size": 96})
     with sessions() as session:
         digest = session.get_one(ConceptPicture, UUID(picture["id"])).blob_sha256
-    file = thumbnail_path(store, digest, 96)
+    file = store.thumbnails.path(thumbnail_name(digest, 96))
     file.unlink()
     assert ada.ask("GET", path, params={"size": 96}).content == first.content
     assert file.exists()

@@ -1,17 +1,22 @@
 """One unit of work: what is written and what is sent belong together."""
 
+from collections.abc import Sequence
+
 import pytest
-from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, PrimaryKeyConstraint, UniqueConstraint, create_engine, func, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.accounts.models import User
-from app.db import Base, Sessions, UnitOfWork
+from app.db import Base, Sessions, UnitOfWork, make_readers
+from app.pings import ping_rested
+from app.servers import Servers
 
 NO_HASH = "-"  # nothing opens it
 
 
 class Sent(list[tuple[str, dict[str, str]]]):
-    def __call__(self, task: str, *, kwargs: dict[str, str]) -> None:
+    def __call__(self, task: str, *, kwargs: dict[str, str], queue: str) -> None:
+        assert queue == "everybody"
         self.append((task, kwargs))
 
 
@@ -22,7 +27,7 @@ def names(sessions: Sessions) -> list[str]:
 
 def add(uow: UnitOfWork, name: str) -> None:
     uow.session.add(User(name=name, password_hash=NO_HASH))
-    uow.after_commit("tell", name=name)
+    uow.after_commit("tell", "everybody", name=name)
 
 
 def test_a_message_leaves_after_the_commit_and_not_before(sessions: Sessions) -> None:
@@ -65,7 +70,7 @@ def test_a_commit_that_fails_sends_nothing(sessions: Sessions) -> None:
 def test_a_message_that_cannot_be_sent_undoes_nothing(sessions: Sessions) -> None:
     lost: list[tuple[str, dict[str, str], str]] = []
 
-    def away(_task: str, *, kwargs: dict[str, str]) -> None:
+    def away(_task: str, *, kwargs: dict[str, str], queue: str) -> None:
         raise ConnectionError("The broker is away.")
 
     uow = UnitOfWork(sessions, away, lambda task, kwargs, error: lost.append((task, kwargs, str(error))))
@@ -96,3 +101,44 @@ def test_every_constraint_has_a_name_and_every_foreign_key_an_index() -> None:
                 assert key.parent.name in led, (
                     f"{table.name}.{key.parent.name} is searched row by row when its target goes"
                 )
+
+
+def test_who_only_reads_leaves_no_transaction_open_and_sees_the_newest_rows(engine: Engine, sessions: Sessions) -> None:
+    with make_readers(engine)() as reader, sessions() as other:
+        pid = reader.scalar(select(func.pg_backend_pid()))
+        assert reader.scalars(select(User.name)).all() == []
+        asked = text("SELECT state FROM pg_stat_activity WHERE pid = :pid")
+        assert other.scalar(asked, {"pid": pid}) == "idle"
+        other.add(User(name="ada", password_hash=NO_HASH))
+        other.commit()
+        assert reader.scalars(select(User.name)).all() == ["ada"]
+    with sessions() as writer:  # the same connections, for whom a transaction is one again
+        writer.add(User(name="bob", password_hash=NO_HASH))
+        writer.flush()
+        writer.rollback()
+    assert names(sessions) == ["ada"]
+
+
+def end_connections(sessions: Sessions, pids: Sequence[int]) -> None:
+    with sessions() as session:
+        for pid in pids:
+            session.execute(select(func.pg_terminate_backend(pid, 5000)))
+
+
+@pytest.mark.parametrize("rested_s", [0.0, 3600.0])
+def test_a_connection_that_broke_while_it_rested_is_replaced_before_anybody_notices(
+    servers: Servers, sessions: Sessions, rested_s: float
+) -> None:
+    """One that was used a moment ago is not asked: whoever meets it learns that it has gone, and nobody after that."""
+    engine = create_engine(servers.database_url)
+    ping_rested(engine, rested_s)
+    with engine.connect() as one, engine.connect() as two:
+        pids = [connection.scalar(select(func.pg_backend_pid())) for connection in (one, two)]
+    end_connections(sessions, pids)
+    if rested_s:
+        with engine.connect() as connection, pytest.raises(OperationalError):
+            connection.scalar(select(1))
+    with engine.connect() as one, engine.connect() as two:
+        after = [connection.scalar(select(func.pg_backend_pid())) for connection in (one, two)]
+    assert not set(after) & set(pids)
+    engine.dispose()

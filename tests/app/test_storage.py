@@ -1,14 +1,18 @@
-"""Bytes by their digest: all of a file or none, and never other bytes than were stored."""
+"""Bytes by their digest, in a folder and in a bucket alike: all of a file or none, and never other bytes than were
+stored.
+"""
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from app.errors import NotFound
-from app.storage import BlobStore, DamagedBlob
+from app.storage import BlobStore, DamagedBlob, blob_name
+from app.thumbnails import thumbnail, thumbnail_name
+from tests.app.person import png
+
+pytestmark = pytest.mark.usefixtures("each_kind")
 
 
 def test_what_is_stored_comes_back_under_its_sha256(store: BlobStore) -> None:
@@ -16,20 +20,20 @@ def test_what_is_stored_comes_back_under_its_sha256(store: BlobStore) -> None:
     assert digest == hashlib.sha256(b"a picture").hexdigest()
     assert store.get(digest) == b"a picture"
     assert store.has(digest)
-    assert store.path(digest).relative_to(store.folder).as_posix() == f"{digest[:2]}/{digest}"
+    assert [file.name for file in store.blobs.all()] == [f"{digest[:2]}/{digest}"]
 
 
 def test_nothing_at_all_can_be_stored_too(store: BlobStore) -> None:
     assert store.get(store.put(b"")) == b""
 
 
-def test_the_same_bytes_are_one_file_that_is_young_again(store: BlobStore) -> None:
-    digest = store.put(b"twice")
-    os.utime(store.path(digest), (1, 1))
-    number = store.path(digest).stat().st_ino
-    assert store.put(b"twice") == digest
-    assert store.path(digest).stat().st_ino == number
-    assert store.path(digest).stat().st_mtime > 1
+def test_a_file_larger_than_an_object_store_likes_to_take_at_once_is_stored_whole(store: BlobStore) -> None:
+    data = bytes(range(256)) * (6 * 1024 * 1024 // 256)
+    digest = store.put(data)
+    assert store.get(digest) == data
+    found = store.stat(digest)
+    assert found is not None
+    assert found.size_bytes == len(data)
 
 
 def test_a_missing_file_is_not_found(store: BlobStore) -> None:
@@ -40,7 +44,8 @@ def test_a_missing_file_is_not_found(store: BlobStore) -> None:
 
 def test_changed_bytes_are_never_handed_out(store: BlobStore) -> None:
     digest = store.put(b"as it was")
-    store.path(digest).write_bytes(b"as it is!")
+    store.remove(digest)
+    store.blobs.write(blob_name(digest), b"as it is!")
     with pytest.raises(DamagedBlob, match="its bytes have changed"):
         store.get(digest)
 
@@ -48,45 +53,20 @@ def test_changed_bytes_are_never_handed_out(store: BlobStore) -> None:
 @pytest.mark.parametrize("digest", ["", "a" * 63, "A" * 64, "../" * 21 + "a", "a" * 64 + "\n", "g" * 64])
 def test_only_a_digest_leads_to_a_file(store: BlobStore, digest: str) -> None:
     with pytest.raises(ValueError, match="is not a SHA-256"):
-        store.path(digest)
-
-
-def test_a_write_that_fails_leaves_nothing(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_handle: int) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        store.put(b"too much")
-    assert [path for path in store.folder.rglob("*") if path.is_file()] == []
-
-
-def test_a_file_has_its_name_only_when_all_of_it_is_on_the_disk(
-    store: BlobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[bool] = []
-    real = os.fsync
-    digest = hashlib.sha256(b"whole").hexdigest()
-
-    def look(handle: int) -> None:
-        synced.append(store.has(digest))
-        real(handle)
-
-    monkeypatch.setattr(os, "fsync", look)
-    store.put(b"whole")
-    assert synced == [False, False, True]  # the new folder, the file before its name, then the name
+        store.has(digest)
 
 
 def test_many_may_store_the_same_at_once(store: BlobStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: store.put(b"x" * 100_000), range(32)))) == 1
-    assert len(list(store.folder.rglob("*"))) == 2  # a folder, a file
+    assert len(list(store.blobs.all())) == 1
 
 
 def test_only_whole_files_are_listed(store: BlobStore) -> None:
     digest = store.put(b"listed")
-    (store.path(digest).parent / f".{digest}.abc.part").write_bytes(b"half")
-    (store.path(digest).parent / "a note").write_bytes(b"")
+    store.blobs.write(f"{digest[:2]}/.{digest}.abc.part", b"half")
+    store.blobs.write(f"{digest[:2]}/a note", b"")
+    store.blobs.write(f"other/{digest}", b"in a place that is not its own")
     assert [name for name, _ in store.digests()] == [digest]
 
 
@@ -97,10 +77,16 @@ def test_removing_twice_is_no_error(store: BlobStore) -> None:
     assert not store.has(digest)
 
 
-def test_it_says_when_nothing_can_be_written(tmp_path: Path) -> None:
-    (tmp_path / "a file").write_bytes(b"")
-    with pytest.raises(OSError, match="a file"):
-        BlobStore(tmp_path / "a file" / "blobs").check_writable()
-    good = BlobStore(tmp_path / "made when needed")
-    good.check_writable()
-    assert list(good.folder.iterdir()) == []
+def test_a_thumbnail_is_kept_beside_the_blobs_and_made_again_when_it_is_missing(store: BlobStore) -> None:
+    digest = store.put(png(seed=1))
+    small = thumbnail(store, digest, 96)
+    assert [file.name for file in store.thumbnails.all()] == [thumbnail_name(digest, 96)]
+    assert [name for name, _ in store.digests()] == [digest]
+    store.thumbnails.remove(thumbnail_name(digest, 96))
+    assert thumbnail(store, digest, 96) == small
+    assert store.thumbnails.read(thumbnail_name(digest, 96)) == small
+
+
+def test_looking_whether_it_can_be_written_leaves_nothing(store: BlobStore) -> None:
+    store.check_writable()
+    assert list(store.blobs.all()) == []

@@ -12,7 +12,7 @@ from app.db import make_engine, make_sessions
 from app.main import create_app
 from app.migrate import migrate
 from app.servers import private_servers
-from app.storage import BlobStore
+from app.stores import folder_store
 from tests import tiny
 from tests.e2e.site import Site, find_chromium, served
 from tests.worker.processes import WorkerProcess
@@ -59,7 +59,7 @@ def service(browser: Browser, pictures: Path, tmp_path_factory: pytest.TempPathF
         )
         engine = make_engine(servers.database_url)
         with served(create_app(settings)) as url:
-            yield Site(url, settings, make_sessions(engine), BlobStore(settings.blob_folder), browser, pictures)
+            yield Site(url, settings, make_sessions(engine), folder_store(settings.blob_folder), browser, pictures)
         engine.dispose()
 
 

@@ -23,7 +23,7 @@ from app.accounts.service import make_api_key
 from app.concepts.sample_concepts import EMBEDDED, sample_concepts
 from app.db import UnitOfWork, make_engine, make_sessions
 from app.instance import running
-from app.storage import BlobStore
+from app.stores import folder_store
 from tests.e2e.site import Site, find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def main() -> None:
         sessions = make_sessions(make_engine(instance.servers.database_url))
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            store = BlobStore(instance.settings.blob_folder)
+            store = folder_store(instance.settings.blob_folder)
             site = Site(instance.address, instance.settings, sessions, store, browser, options.all or STUDIO.parent)
             user_id = user_called(site, NAME)
             history = Teller(site, user_id).tell(options.steps)

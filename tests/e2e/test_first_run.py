@@ -11,7 +11,7 @@ from app.accounts.service import make_setup_link
 from app.db import UnitOfWork, make_engine, make_sessions
 from app.main import create_app
 from app.migrate import migrate
-from app.storage import BlobStore
+from app.stores import folder_store
 from tests.app import make
 from tests.e2e.site import Site, served
 
@@ -38,7 +38,7 @@ def test_the_printed_link_makes_the_administrator_who_begins_with_a_sample(site:
         session.commit()
     link = make_setup_link(UnitOfWork(sessions, lambda *_args, **_kwargs: None))
     with served(create_app(settings, lambda *_args, **_kwargs: None)) as url:
-        fresh = Site(url, settings, sessions, BlobStore(settings.blob_folder), site.browser, site.pictures)
+        fresh = Site(url, settings, sessions, folder_store(settings.blob_folder), site.browser, site.pictures)
         visitor = fresh.visit()
         page = visitor.go(f"/first-run?token={link}")
         page.get_by_label("Name").fill("ada")

@@ -43,7 +43,7 @@ def settings(servers: Servers, redis_url: str, store: BlobStore, base_folder: Pa
     return Settings(
         database_url=servers.database_url,
         redis_url=redis_url,
-        blob_folder=store.folder,
+        blob_folder=store.blobs.folder,
         base_model=str(base_folder),
         device="cpu",
         lease_s=10,

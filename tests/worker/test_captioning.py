@@ -15,7 +15,7 @@ from app.concepts.models import Upload, UploadCaption
 from app.db import UnitOfWork
 from app.histories.models import BaseModelRow
 from app.jobs.models import JobState
-from app.queue import CAPTION
+from app.queue import CAPTION, queue_of
 from tests.tiny_clip import random_pictures
 from tests.worker.world import World, png_of
 from worker import current
@@ -44,8 +44,8 @@ def ask(world: World, history_id: UUID, name: str = "ada") -> tuple[dict[UUID, s
     """What the page of a history is told, and the messages that it sent."""
     rung: list[dict[str, str]] = []
 
-    def send(task: str, *, kwargs: dict[str, str]) -> None:
-        assert task == CAPTION
+    def send(task: str, *, kwargs: dict[str, str], queue: str) -> None:
+        assert (task, queue) == (CAPTION, queue_of(CAPTION, kwargs["base_id"]))
         rung.append(kwargs)
 
     return captions_for(UnitOfWork(world.sessions, send), world.user(name), history_id), rung

@@ -120,7 +120,7 @@ def tree(world: World, history_id: UUID) -> list[tuple[int, int, str]]:
 
 def stored(world: World) -> dict[str, str]:
     """Path -> SHA-256 of every file of the storage and its thumbnails, by their bytes."""
-    folder = world.store.folder.parent
+    folder = world.store.blobs.folder.parent
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -426,7 +426,7 @@ def test_a_file_that_does_not_go_is_no_proof(
 ) -> None:
     history = learned("momo")
     job = ask(world, history, "rex", erase=True)
-    stray = world.store.folder / f".{world.version(history, 1).delta_sha256}.left.part"
+    stray = world.store.blobs.folder / f".{world.version(history, 1).delta_sha256}.left.part"
     stray.write_bytes(b"half of it")
     forget(worker, job)
     assert world.job(job).state == JobState.FAILED

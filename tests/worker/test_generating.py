@@ -161,7 +161,7 @@ def test_a_damaged_delta_fails_with_a_sentence(worker: Worker, world: World) -> 
     history = world.history()
     learn(worker, world.learning(history))
     worker.versions = Versions(worker.equipment.base, world.store)  # as after a restart
-    world.store.path(world.version(history, 1).delta_sha256).write_bytes(b"rubbish")
+    world.spoil(world.version(history, 1).delta_sha256)
     job = world.generation(history, "a <rex> dog", version=1)
     generate(worker, job)
     assert "damaged" in (world.job(job).error or "")

@@ -250,7 +250,7 @@ def test_a_damaged_checkpoint_is_left_aside(worker: Worker, world: World, monkey
     worker.hands.stopping.clear()
     checkpoint = world.job(job).checkpoint_sha256
     assert checkpoint is not None
-    world.store.path(checkpoint).write_bytes(b"rubbish")
+    world.spoil(checkpoint)
     learn(worker, job)
     assert world.version(history, 1).delta_sha256 == digest_of(worker, "rex", "dog")
 

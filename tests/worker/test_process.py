@@ -12,7 +12,7 @@ from app.celery_sender import make_sender
 from app.config import Settings
 from app.db import Sessions
 from app.jobs.models import JobState, WorkerRow
-from app.queue import GENERATE, LEARN
+from app.queue import GENERATE, LEARN, queue_of
 from app.servers import Valkey
 from app.storage import BlobStore
 from tests.worker.library import learn_alone
@@ -81,7 +81,7 @@ def test_a_message_is_enough_and_none_is_too(program: WorkerProcess, world: Worl
     program.start()
     history = world.history()
     learned = world.learning(history)
-    send(LEARN, kwargs={"job_id": str(learned)})
+    send(LEARN, kwargs={"job_id": str(learned)}, queue=queue_of(LEARN, world.base_id))
     wait_until(is_done(world, learned), "the learning is done")
     forgotten = world.generation(history, "a photo of a <rex> dog", version=1)
     wait_until(is_done(world, forgotten), "the sweep has rung for the generation")
@@ -142,7 +142,7 @@ def test_a_broker_that_is_killed_and_comes_back_costs_a_delay_and_nothing_else(
     broker.start()
     wait_until(is_done(world, waiting), "the worker takes jobs again")
     told = world.generation(history, "a photo of the <rex> dog", version=1)
-    send(GENERATE, kwargs={"job_id": str(told)})
+    send(GENERATE, kwargs={"job_id": str(told)}, queue=queue_of(GENERATE, world.base_id))
     wait_until(is_done(world, told), "a message is heard again")
     assert program.alive
     assert world.job(job).attempt == 1

@@ -77,5 +77,5 @@ def test_where_nothing_waits_a_message_is_nothing(worker: Worker, world: World) 
     generate_pictures(str(job))
     assert world.job(job).attempt == 1
     with world.sessions() as session:
-        assert whose_turn(session, JobKind.GENERATE, [world.base_id]) is None
-        assert whose_turn(session, JobKind.LEARN, [world.base_id]) is None
+        assert whose_turn(session, JobKind.GENERATE, [world.base_id], worker.id) is None
+        assert whose_turn(session, JobKind.LEARN, [world.base_id], worker.id) is None

@@ -16,7 +16,7 @@ from app.db import Sessions
 from app.generations.models import Generation, Image
 from app.histories.models import BaseModelRow, History, Version
 from app.jobs.models import Job, JobEvent, JobKind, JobSample
-from app.storage import BlobStore
+from app.storage import BlobStore, blob_name
 from cns.recipe import read_recipe
 from tests.tiny import PICTURE_PX
 from tests.tiny_clip import random_pictures
@@ -122,6 +122,10 @@ class World:
                 )
             )
             return job.id
+
+    def spoil(self, digest: str) -> None:
+        """The disk has lost the bytes of that file, but not its name."""
+        self.store.blobs.path(blob_name(digest)).write_bytes(b"rubbish")
 
     # --- looking -------------------------------------------------------------------------------------------------
 

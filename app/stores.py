@@ -1,0 +1,34 @@
+"""The store that the settings name: a folder of this machine or one that is mounted, or a bucket."""
+
+from pathlib import Path
+
+from app.bucket_address import read_bucket_url
+from app.config import Settings
+from app.folder import Folder
+from app.storage import BlobStore
+
+
+def open_store(settings: Settings) -> BlobStore:
+    """Nothing is asked of it yet, so that a service starts while its storage still does."""
+    return bucket_store(settings) if settings.blob_url else folder_store(settings.blob_folder)
+
+
+def folder_store(folder: Path) -> BlobStore:
+    """Blobs in `folder`, thumbnails beside it."""
+    return BlobStore(Folder(folder), Folder(folder.parent / "thumbnails", durable=False))
+
+
+def bucket_store(settings: Settings) -> BlobStore:
+    """Blobs and thumbnails under two prefixes of one bucket."""
+    from app.bucket import Access, Bucket  # here: a megabyte of client that a folder does not need
+
+    bucket, prefix = read_bucket_url(settings.blob_url)
+    access = Access(
+        bucket=bucket,
+        endpoint=settings.blob_endpoint,
+        region=settings.blob_region,
+        access_key=settings.blob_access_key,
+        secret_key=settings.blob_secret_key,
+    )
+    below = f"{prefix}/" if prefix else ""
+    return BlobStore(Bucket(access, f"{below}blobs"), Bucket(access, f"{below}thumbnails"))

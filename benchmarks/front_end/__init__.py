@@ -1,0 +1,1 @@
+"""How quickly pages and REST answer while the worker is busy."""

@@ -1,0 +1,69 @@
+"""One worker for each GPU of this machine: `python -m worker.each_device`. Ctrl-C stops all of them in order.
+
+A worker is one process with one model on one device; what shares out the work between several is the queue. So each is
+started with a single GPU in CUDA_VISIBLE_DEVICES and finds it as its only one. Where that variable is set already, as
+by a scheduler, the GPUs that it names are taken; without a GPU there is one worker, on the device of the settings.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from app.children import US, Child, stop_all
+from app.instance import WORKER_STOPS_S
+from app.up import LOOK_EVERY_S, Told, say
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+WORKER = ("-m", "worker")
+
+
+def places(environment: Mapping[str, str], gpus: int) -> list[dict[str, str]]:
+    """What is different in the environment of each worker. gpus: how many there are, where none are named."""
+    named = environment.get(VISIBLE)
+    numbers = [str(number) for number in range(gpus)] if named is None else named.split(",")
+    found = [number.strip() for number in numbers if number.strip() not in ("", "-1")]
+    return [{VISIBLE: number, "DEVICE": "cuda"} for number in found] or [{}]
+
+
+def count_gpus() -> int:
+    """Asked in a process of its own, so that this one, which only watches, does without torch."""
+    ask = "import torch; print(torch.cuda.device_count())"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    return int(done.stdout)
+
+
+def run(chosen: Sequence[Mapping[str, str]], told: Told, command: Sequence[str] = WORKER) -> int:
+    """Start a worker in each place and start again what dies, until told to stop. Returns the exit status."""
+    workers = [
+        Child(
+            f"worker {place.get(VISIBLE, '')}".strip(),
+            command,
+            {**os.environ, "PYTHONUNBUFFERED": "1", **place},
+            say,
+            stop_s=WORKER_STOPS_S,
+        )
+        for place in chosen
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        while not told.wait(LOOK_EVERY_S):
+            alive = [worker.revive() for worker in workers]
+            if not all(alive):
+                say(US, "Stopping the rest.")
+                return 1
+    finally:
+        stop_all(workers)
+    return 0
+
+
+def main() -> None:
+    told = Told()
+    told.listen()
+    gpus = 0 if VISIBLE in os.environ else count_gpus()
+    sys.exit(run(places(os.environ, gpus), told))
+
+
+if __name__ == "__main__":
+    main()
