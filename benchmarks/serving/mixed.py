@@ -1,0 +1,170 @@
+"""Mixed tenants: as many requests as tenants, each for a version of its own, beside one version and beside adapters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from benchmarks.bars import Bar, at_least
+from benchmarks.markdown import make_table
+from benchmarks.performance.record import Told
+from benchmarks.serving.ours import paint, rows_of
+from benchmarks.serving.peers import CopiedKeysAndValues, HotSwappedLora, LoadedKeysAndValues, LoraTenants, draw_plain
+from benchmarks.serving.tenants import PROMPT, each_tenant, random_delta, random_lora, random_weights
+from benchmarks.timing import alternate, medians
+from cns.base_model import BaseModel
+from cns.compose import Version, compose
+from cns.denoise import GenerationRequest
+
+OURS, ONE, ANEW = "many versions", "one version", "many versions, composed anew"
+PEERS = {
+    "set_adapters": "(b) diffusers, LoRA by `set_adapters`",
+    "load_attn_procs": "(c) diffusers, Custom Diffusion loaded by `load_attn_procs`",
+    "copied": "(c) the same weights copied into the UNet",
+    "hotswap": "(d) diffusers, LoRA hot-swapped",
+    "hotswap, compiled": "(d) the same with `torch.compile`",
+    "base alone": "diffusers, the base alone: no tenant at all",
+}
+AT_LEAST_OF_ONE = 0.95
+AT_LEAST_OF_PEERS = {"cpu": 2.0, "cuda": 5.0}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """limits: pictures that may share a UNet call. compiled: whether (d) is measured with torch.compile as well."""
+
+    tenants: int = 16
+    limits: tuple[int, ...] = (1, 4, 8, 16)
+    steps: int = 25
+    guidance: float = 4.0
+    rounds: int = 5
+    compiled: bool = True
+
+
+QUICK = Plan(steps=4, rounds=1, compiled=False)
+
+
+def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds that each way takes for one request of every tenant, in every round."""
+    deltas = [random_delta(base, f"tenant{number}", number) for number in range(plan.tenants)]
+    versions = [compose(base, [delta]) for delta in deltas]
+    ours = _our_ways(base, plan, versions)
+    peers = _open_peers(base, plan)
+    say("warming up")
+    for way in (*ours.values(), *peers.values()):
+        way(replace(_asked(plan), steps=1))
+    say(f"{plan.rounds} rounds of {len(ours) + len(peers)} ways")
+    ways = {name: partial(way, _asked(plan)) for name, way in {**ours, **peers}.items()}
+    return {"device": base.device.type, "side_px": base.native_px, "seconds": alternate(ways, plan.rounds, base.device)}
+
+
+Way = Callable[[GenerationRequest], object]
+
+
+def _asked(plan: Plan) -> GenerationRequest:
+    return GenerationRequest(PROMPT, steps=plan.steps, guidance=plan.guidance)
+
+
+def _our_ways(base: BaseModel, plan: Plan, versions: Sequence[Version]) -> dict[str, Way]:
+    """Every version composed before, one version for all, and at the largest limit every one composed for its request.
+
+    A tenant's prompt has their own token, a peer's has none: that leaves the peers' tokenizers alone.
+    """
+
+    def serve(chosen: Sequence[Callable[[], Version]], words: Sequence[str], limit: int, asked: Any) -> object:
+        requests = [
+            replace(one, prompt=one.prompt.replace("a dog", f"a {word} dog"))
+            for one, word in zip(each_tenant(plan.tenants, asked), words, strict=True)
+        ]
+        return paint(base, chosen, requests, limit * rows_of(asked))
+
+    tokens = [version.deltas[-1].token for version in versions]
+    kept = [lambda version=version: version for version in versions]
+    anew = [lambda version=version: compose(base, version.deltas) for version in versions]
+    first = ([kept[0]] * plan.tenants, [tokens[0]] * plan.tenants)
+    ways: dict[str, Way] = {}
+    for limit in plan.limits:
+        ways[f"{OURS}, at most {limit}"] = partial(serve, kept, tokens, limit)
+        ways[f"{ONE}, at most {limit}"] = partial(serve, *first, limit)
+    ways[ANEW] = partial(serve, anew, tokens, max(plan.limits))
+    return ways
+
+
+def _open_peers(base: BaseModel, plan: Plan) -> dict[str, Way]:
+    loras = [random_lora(base, number) for number in range(plan.tenants)]
+    weights = [random_weights(base, number) for number in range(plan.tenants)]
+    draws = {
+        "set_adapters": LoraTenants(base, loras).draw,
+        "load_attn_procs": LoadedKeysAndValues(base, weights).draw,
+        "copied": CopiedKeysAndValues(base, weights).draw,
+        "hotswap": HotSwappedLora(base, loras).draw,
+        "base alone": draw_plain(base),
+    }
+    if plan.compiled:
+        draws["hotswap, compiled"] = HotSwappedLora(base, loras, compiled=True).draw
+
+    def serve(draw: Callable[[int, GenerationRequest], object], asked: GenerationRequest) -> None:
+        for tenant, request in enumerate(each_tenant(plan.tenants, asked)):
+            draw(tenant, request)
+
+    return {name: partial(serve, draw) for name, draw in draws.items()}
+
+
+# --- in words -------------------------------------------------------------------------------------------------------
+
+
+def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
+    """What mixing tenants costs, and how far the peers are behind."""
+    seconds, limit = medians(figures["seconds"]), max(plan["limits"])
+    best = seconds[f"{OURS}, at most {limit}"]
+    pictures = plan["tenants"]
+    sentences = [
+        f"{pictures} requests of {pictures} versions take {best:.2f} s when {limit} may share a step, "
+        f"{1000 * best / pictures / plan['steps']:.1f} ms for each step of a request; the same of one version take "
+        f"{seconds[f'{ONE}, at most {limit}']:.2f} s, and composing every version anew for its request "
+        f"{seconds[ANEW]:.2f} s. diffusers takes {seconds['base alone']:.2f} s for as many pictures of the bare base, "
+        "with no tenant's weights put in: what it loses beyond that goes into adapters.",
+    ]
+    if "hotswap, compiled" in seconds:
+        pays = seconds["hotswap"] / seconds["hotswap, compiled"]
+        sentences.append(f"torch.compile makes the hot-swapped LoRA {pays:.2f} times as fast, after its warm-up.")
+    return Told(tuple(sentences), (_our_table(seconds, plan), _peer_table(seconds, plan)), tuple(_bars(figures, plan)))
+
+
+def _bars(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> list[Bar]:
+    seconds, limit = medians(figures["seconds"]), max(plan["limits"])
+    goal = AT_LEAST_OF_PEERS.get(figures["device"], 1.0)
+    bars = [
+        at_least(
+            f"speed of many versions as a share of one version's, at most {limit} together",
+            seconds[f"{ONE}, at most {limit}"] / seconds[f"{OURS}, at most {limit}"],
+            AT_LEAST_OF_ONE,
+        )
+        for limit in plan["limits"]
+    ]
+    bars += [
+        at_least(f"times as fast as {PEERS[name]}", seconds[name] / seconds[f"{OURS}, at most {limit}"], goal)
+        for name in PEERS
+        if name in seconds and name != "base alone"
+    ]
+    return bars
+
+
+def _our_table(seconds: Mapping[str, float], plan: Mapping[str, Any]) -> str:
+    steps = plan["tenants"] * plan["steps"]
+    rows = []
+    for limit in plan["limits"]:
+        many, one = seconds[f"{OURS}, at most {limit}"], seconds[f"{ONE}, at most {limit}"]
+        rows.append((str(limit), many, one, one / many, 1000 * many / steps))
+    heads = ("requests together at most", "many versions, s", "one version, s", "share", "ms a step of a request")
+    return make_table(heads, rows)
+
+
+def _peer_table(seconds: Mapping[str, float], plan: Mapping[str, Any]) -> str:
+    ours, anew = seconds[f"{OURS}, at most {max(plan['limits'])}"], seconds[ANEW]
+    rows = [
+        (said, seconds[name], seconds[name] / ours, seconds[name] / anew)
+        for name, said in PEERS.items()
+        if name in seconds
+    ]
+    return make_table(("one request after another", "s", "times ours", "times ours, composed anew"), rows)
