@@ -1,4 +1,4 @@
-"""Measuring several ways of doing the same thing in one process: in turns, so that a slow minute falls on all of them."""
+"""Measuring several ways of doing the same thing in one process: in turns, so that a slow minute falls on all."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,13 +1,15 @@
 """Measure, keep the figures, and write docs/performance.md:
 
-    python -m benchmarks.performance NAME [--base storybook|sd15-shape|sdxl-shape|FOLDER] [--device cuda] [--quick]
-    python -m benchmarks.performance all       # those whose figures are not there yet; stopped, it goes on
-    python -m benchmarks.performance page
+python -m benchmarks.performance NAME [--base storybook|sd15-shape|sdxl-shape|FOLDER] [--device cuda] [--quick]
+python -m benchmarks.performance all       # those whose figures are not there yet; stopped, it goes on
+python -m benchmarks.performance page
 """
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -48,10 +50,12 @@ def say(words: str) -> None:
     sys.stdout.flush()
 
 
-def change_plan(plan: Any, changes: dict[str, int | None]) -> Any:
-    """The plan with the numbers that were given, as far as it has them."""
+def change_plan(plan: Any, changes: Sequence[str]) -> Any:
+    """The plan with `NAME=VALUE`s, values in JSON; those that it does not have are left to other plans."""
     known = {field.name for field in fields(plan)}
-    return replace(plan, **{name: value for name, value in changes.items() if value is not None and name in known})
+    given = {name: json.loads(value) for name, _, value in (change.partition("=") for change in changes)}
+    as_kept = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return replace(plan, **{name: value for name, value in as_kept.items() if name in known})
 
 
 def main() -> None:
@@ -60,8 +64,7 @@ def main() -> None:
     parser.add_argument("--base", default=STORYBOOK, help="storybook, sd15-shape, sdxl-shape, or what can be loaded")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="float16 on a GPU, else float32")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--steps", type=int, help="of a picture")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="NAME=VALUE", help="of the plan")
     parser.add_argument("--quick", action="store_true", help="to see that it runs: few steps, one round")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
@@ -71,9 +74,8 @@ def main() -> None:
         return
     dtype = options.dtype or ("float32" if options.device == "cpu" else "float16")
     base = open_base(options.base, options.device, getattr(torch, dtype))
-    changes = {"rounds": options.rounds, "steps": options.steps}
     for name in BENCHMARKS if options.name == "all" else [options.name]:
-        plan = change_plan(BENCHMARKS[name].quick if options.quick else BENCHMARKS[name].full, changes)
+        plan = change_plan(BENCHMARKS[name].quick if options.quick else BENCHMARKS[name].full, options.changes)
         run(name, options.base, base, plan, options.results, again=options.name != "all")
 
 

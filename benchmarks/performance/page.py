@@ -10,9 +10,9 @@ from benchmarks.performance.registry import BENCHMARKS, ELSEWHERE
 
 HEAD = """# Performance
 
-Written by `python -m benchmarks.performance page` from `benchmarks/results/`; not to be edited. `make performance` measures
-what is not there yet, and writes this page. Ours and the peers run in one process, in turns; figures are medians over the
-rounds. Where a base is named, its weights are random: what is measured is size and speed.
+Written by `python -m benchmarks.performance page` from `benchmarks/results/`; not to be edited. `make performance`
+measures what is not there yet, and writes this page. Ours and the peers run in one process, in turns; figures are
+medians over the rounds. Where a shape is named, its weights are random: what is measured is size and speed.
 """
 
 

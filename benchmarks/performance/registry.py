@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from benchmarks.learning_step import measure as learning_step
 from benchmarks.performance.record import Told
-from benchmarks.serving import mixed
+from benchmarks.serving import beside, growth, limit, mixed, sizes, switching
 from cns.base_model import BaseModel
 
 Say = Callable[[str], None]
@@ -26,9 +27,19 @@ class Benchmark:
     quick: Any
 
 
+def _benchmark(title: str, module: Any) -> Benchmark:
+    return Benchmark(title, module.measure, module.report, module.Plan(), module.QUICK)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
     {
-        "mixed-tenants": Benchmark("Mixed tenants", mixed.measure, mixed.report, mixed.Plan(), mixed.QUICK),
+        "mixed-tenants": _benchmark("Mixed tenants", mixed),
+        "switching": _benchmark("Switching", switching),
+        "learning-beside-generating": _benchmark("Learning beside generating", beside),
+        "learning-step": _benchmark("A learning step", learning_step),
+        "bytes-per-version": _benchmark("Bytes per version", sizes),
+        "growth": _benchmark("Growth", growth),
+        "distance-to-limit": _benchmark("Distance to the limit", limit),
     }
 )
 ELSEWHERE: Mapping[str, str] = MappingProxyType({})

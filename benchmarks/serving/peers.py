@@ -1,7 +1,7 @@
 """The other way of serving: diffusers' own pipeline, one call a request, with the tenant's weights put in before it.
 
-Every peer has a UNet of its own, a copy of the base's, since they write into it; the rest of the base is shared. Progress
-bars are off, adapters are in memory already, and the pipeline has the base's noise schedule and the sampler asked for.
+Every peer has a UNet of its own, a copy of the base's, since they write into it; the rest of the base is shared.
+Progress bars are off, adapters are in memory, and the pipeline has the base's noise schedule and the sampler asked for.
 """
 
 import copy
@@ -80,15 +80,21 @@ class LoraTenants:
     def __init__(self, base: BaseModel, loras: Sequence[Mapping[str, Tensor]] = ()):
         need_peft()
         self.base, self.pipeline = base, open_pipeline(base)
-        self.count = 0
+        self._count = 0
         for lora in loras:
             self.add(lora)
 
     def add(self, lora: Mapping[str, Tensor]) -> None:
         """Load one tenant more."""
+        self.load(self._count, lora)
+        self._count += 1
+
+    def load(self, tenant: int, lora: Mapping[str, Tensor]) -> None:
         with only_what_matters():
-            self.pipeline.load_lora_weights(dict(lora), adapter_name=f"tenant{self.count}")
-        self.count += 1
+            self.pipeline.load_lora_weights(dict(lora), adapter_name=f"tenant{tenant}")
+
+    def remove(self, tenant: int) -> None:
+        self.pipeline.delete_adapters(f"tenant{tenant}")
 
     def switch(self, tenant: int) -> None:
         self.pipeline.set_adapters(f"tenant{tenant}")
@@ -107,17 +113,20 @@ class HotSwappedLora:
     def __init__(self, base: BaseModel, loras: Sequence[Mapping[str, Tensor]], *, compiled: bool = False):
         need_peft()
         self.base, self.pipeline, self._loras = base, open_pipeline(base), loras
+        # Copies: peft takes the tensors as they are, and swapping would write into the first tenant's own.
+        first = {name: tensor.clone() for name, tensor in loras[0].items()}
         with only_what_matters():
-            self.pipeline.load_lora_weights(dict(loras[0]), adapter_name=HOT)
+            self.pipeline.load_lora_weights(first, adapter_name=HOT)
         if compiled:
             self.pipeline.unet = torch.compile(self.pipeline.unet)
 
-    def switch(self, tenant: int) -> None:
+    def swap(self, lora: Mapping[str, Tensor]) -> None:
+        """Write a LoRA's weights over those that are there."""
         with only_what_matters():
-            self.pipeline.load_lora_weights(dict(self._loras[tenant]), adapter_name=HOT, hotswap=True)
+            self.pipeline.load_lora_weights(dict(lora), adapter_name=HOT, hotswap=True)
 
     def draw(self, tenant: int, asked: GenerationRequest) -> Tensor:
-        self.switch(tenant)
+        self.swap(self._loras[tenant])
         return call_pipeline(self.pipeline, self.base, asked)
 
 
@@ -177,7 +186,7 @@ def need_peft() -> None:
 
 @contextmanager
 def only_what_matters() -> Iterator[None]:
-    """Loading an adapter beside others warns of just that; its warnings cost time too, which is not the peer's fault."""
+    """Loading an adapter beside others warns of just that; warnings cost time, which is not the peer's fault."""
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

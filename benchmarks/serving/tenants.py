@@ -71,5 +71,3 @@ def random_weights(base: BaseModel, seed: int) -> dict[str, Tensor]:
 def each_tenant(count: int, asked: GenerationRequest) -> list[GenerationRequest]:
     """The request of each tenant: the same, from a seed of their own."""
     return [replace(asked, seed=asked.seed + number) for number in range(count)]
-
-

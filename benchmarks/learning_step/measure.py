@@ -1,0 +1,140 @@
+"""Seconds and memory of one learning step, ours and the published examples', in turns."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.bars import Bar, at_most
+from benchmarks.learning_step.examples import custom_diffusion, dreambooth, dreambooth_lora
+from benchmarks.learning_step.lesson import make_lesson
+from benchmarks.learning_step.published import Precision, PublishedStep
+from benchmarks.machine import peak_memory
+from benchmarks.markdown import make_table
+from benchmarks.performance.record import Told
+from benchmarks.timing import alternate, medians
+from cns.base_model import BaseModel
+from cns.compose import compose
+from cns.learning import LearningRun
+from cns.settings import LearningSettings
+
+OURS, OURS_CHECKPOINTED = "ours", "ours, gradient checkpointing"
+WRITTEN_OUT = ", attention written out"
+MOST_OF_TIME, MOST_OF_MEMORY = 0.8, 0.7
+ENOUGH = 1_000_000  # steps that no measurement reaches
+
+
+@dataclass(frozen=True)
+class Plan:
+    """mixed: the UNet in bfloat16, ours and theirs. steps: of each way in each round."""
+
+    batch: int = 16
+    rounds: int = 5
+    steps: int = 3
+    mixed: bool = True
+
+
+QUICK = Plan(batch=4, rounds=1, steps=1)
+
+Step = Callable[[], float]
+
+
+def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
+    """Seconds of `plan.steps` steps of each way in every round, and the bytes that it held at most beyond its base.
+
+    Memory counts from when a way's own copy of the base is there, so that the base is nobody's; ours includes what is
+    prepared before the first step, theirs needs nothing prepared.
+    """
+    held: dict[str, int | None] = {}
+    steps: dict[str, Step] = {}
+    for name, open_way in _ways(base, plan).items():
+        say(f"memory of {name}")
+        opened = open_way()
+        with peak_memory(base.device) as peak:
+            step = opened()
+            for _ in range(2):  # the second one has the optimiser's state already
+                step()
+        held[name], steps[name] = peak.extra_bytes, step
+    say(f"{plan.rounds} rounds")
+
+    def repeat(step: Step) -> None:
+        for _ in range(plan.steps):
+            step()
+
+    seconds = alternate({name: partial(repeat, step) for name, step in steps.items()}, plan.rounds, base.device)
+    return {"side_px": base.native_px, "seconds": seconds, "held_bytes": held}
+
+
+def _ways(base: BaseModel, plan: Plan) -> dict[str, Callable[[], Callable[[], Step]]]:
+    """Name -> opens it, which gives what prepares its step. Only the second is counted as memory."""
+    lesson = make_lesson(base)
+    precision = Precision(torch.bfloat16 if plan.mixed else base.dtype, plan.mixed)
+
+    def our(checkpointing: bool) -> Callable[[], Step]:
+        def begin() -> Step:
+            settings = LearningSettings(
+                steps=ENOUGH, batch=plan.batch, mixed_precision=plan.mixed, gradient_checkpointing=checkpointing
+            )
+            return LearningRun(base, compose(base), lesson.concept, settings).step
+
+        return begin
+
+    def published(make: Callable[..., PublishedStep], **options: bool) -> Callable[[], Step]:
+        loop = make(base, lesson, plan.batch, precision, **options)
+        return lambda: loop.step
+
+    ways: dict[str, Callable[[], Callable[[], Step]]] = {
+        OURS: partial(our, False),
+        OURS_CHECKPOINTED: partial(our, True),
+    }
+    for fused in (True,) if base.device.type == "cuda" else (True, False):
+        kind = "" if fused else WRITTEN_OUT
+        ways[f"dreambooth{kind}"] = partial(published, dreambooth, fused=fused)
+        ways[f"dreambooth_lora{kind}"] = partial(published, dreambooth_lora, fused=fused)
+        ways[f"dreambooth_lora, text ahead{kind}"] = partial(published, dreambooth_lora, fused=fused, text_ahead=True)
+        ways[f"custom_diffusion{kind}"] = partial(published, custom_diffusion, fused=fused)
+    return ways
+
+
+# --- in words -------------------------------------------------------------------------------------------------------
+
+
+def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
+    """How our step stands beside the fastest and the smallest of theirs."""
+    seconds = {name: value / plan["steps"] for name, value in medians(figures["seconds"]).items()}
+    held = figures["held_bytes"]
+    theirs = [name for name in seconds if name not in (OURS, OURS_CHECKPOINTED)]
+    fastest = min(theirs, key=seconds.__getitem__)
+    sentence = (
+        f"A step of {plan['batch']} pictures of {figures['side_px']} px takes {seconds[OURS]:.3f} s, and "
+        f"{seconds[fastest]:.3f} s as `{fastest}`, the fastest of the published examples"
+        f"{', all in bfloat16 where they allow it' if plan['mixed'] else ''}. Attention written out stands beside "
+        "diffusers' own choice because that is slow backwards on a CPU; text ahead is the example's option."
+        if any(name.endswith(WRITTEN_OUT) for name in theirs)
+        else f"A step takes {seconds[OURS]:.3f} s, and {seconds[fastest]:.3f} s as `{fastest}`, the fastest of theirs."
+    )
+    rows = [
+        (name, seconds[name], seconds[name] / seconds[OURS], _megabytes(held[name]))
+        for name in (OURS, OURS_CHECKPOINTED, *theirs)
+    ]
+    table = make_table(("a step", "s", "times ours", "MB above the base"), rows)
+    return Told((sentence,), (table,), tuple(_bars(seconds, held, fastest)))
+
+
+def _bars(seconds: Mapping[str, float], held: Mapping[str, int | None], fastest: str) -> list[Bar]:
+    time = at_most(
+        f"seconds of a learning step as a share of the fastest published one's, `{fastest}`",
+        seconds[OURS] / seconds[fastest],
+        MOST_OF_TIME,
+    )
+    name = f"memory of a learning step above the base as a share of that one's, `{fastest}`"
+    ours, theirs = held[OURS], held[fastest]
+    if ours is None or not theirs:
+        return [time, Bar(name, None, MOST_OF_MEMORY, holds=False)]
+    return [time, at_most(name, ours / theirs, MOST_OF_MEMORY)]
+
+
+def _megabytes(number: int | None) -> object:
+    return "not measured" if number is None else number / 1e6
