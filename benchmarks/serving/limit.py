@@ -40,7 +40,7 @@ def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str
     version = compose(base)
 
     def begin(count: int) -> list[GenerationRun]:
-        asked = GenerationRequest(PROMPT, steps=1000, guidance=plan.guidance)
+        asked = GenerationRequest(PROMPT, steps=500, guidance=plan.guidance)
         return [GenerationRun(base, version, one) for one in each_tenant(count, asked)]
 
     def step(runs: list[GenerationRun]) -> None:
@@ -94,8 +94,8 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
     sentence = (
         f"A product of two matrices of {figures['side']} x {figures['side']} reaches {limit / 1e9:.0f} GFLOP/s in the "
         f"same run; a step of {largest} pictures reaches {found[largest] / 1e9:.0f}, {found[largest] / limit:.0%} of "
-        "it. Only matrix products and convolutions are counted: norms and activations take time and count for nothing. No "
-        "number was asked for."
+        "it. Only matrix products and convolutions are counted: norms and activations take time and count for "
+        "nothing. No number was asked for."
     )
     rows = [
         (

@@ -94,7 +94,8 @@ class LoraTenants:
             self.pipeline.load_lora_weights(dict(lora), adapter_name=f"tenant{tenant}")
 
     def remove(self, tenant: int) -> None:
-        self.pipeline.delete_adapters(f"tenant{tenant}")
+        with only_what_matters():
+            self.pipeline.delete_adapters(f"tenant{tenant}")
 
     def switch(self, tenant: int) -> None:
         self.pipeline.set_adapters(f"tenant{tenant}")

@@ -1,7 +1,7 @@
 """Keys and values at the size of Stable Diffusion 1.5, without the rest of the model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -41,7 +41,7 @@ class _KeysAndValuesAlone:
 
     kv_weights: Mapping[str, Tensor]
     id: str = "0" * 64
-    device: str = "cpu"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 def base_of_kv(shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype = torch.float16) -> BaseModel:
