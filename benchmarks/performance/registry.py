@@ -42,5 +42,7 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
         "distance-to-limit": _benchmark("Distance to the limit", limit),
     }
 )
-ELSEWHERE: Mapping[str, str] = MappingProxyType({})
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {"learning-together": "Learning together", "front-end": "The front end under load"}
+)
 """Measurements of other programs whose results are told as well: name of the results -> title."""

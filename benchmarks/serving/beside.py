@@ -16,7 +16,7 @@ from benchmarks.bars import at_most
 from benchmarks.learning_step.lesson import make_lesson
 from benchmarks.markdown import make_table
 from benchmarks.performance.record import Told
-from benchmarks.serving.ours import paint, rows_of
+from benchmarks.serving.ours import Ours, rows_of
 from benchmarks.serving.tenants import PROMPT
 from benchmarks.timing import quantile
 from cns.base_model import BaseModel
@@ -53,16 +53,17 @@ QUICK = Plan(learnings=(0, 1), requests=2, steps=4, batch=4, job_steps=2, rounds
 def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     """Seconds of every picture by condition, ours and the queue's, and the steps a second of the learnings."""
     runs = _begin_learnings(base, plan, max(plan.learnings))
-    version = compose(base)
+    version, alone = compose(base), Ours(base, rows_of(_asked(plan)))
     for run in runs:
         run.step()
+    alone.paint([lambda: version], [_asked(plan)])
     found: dict[str, dict[str, list[float]]] = {"ours": {}, "queue": {}, "learning_alone": {}, "learning_beside": {}}
     for number in range(plan.rounds):
         say(f"round {number + 1} of {plan.rounds}")
         for count in plan.learnings:
             waits, pace = ask_engine(base, version, plan, runs[:count])
             found["ours"].setdefault(str(count), []).extend(waits)
-            found["queue"].setdefault(str(count), []).extend(ask_queue(base, version, plan, runs[:count]))
+            found["queue"].setdefault(str(count), []).append(ask_queue(alone, version, plan, runs[:count]))
             if count:
                 found["learning_beside"].setdefault(str(count), []).append(pace)
                 found["learning_alone"].setdefault(str(count), []).append(learn_alone(base, plan, runs[:count]))
@@ -114,14 +115,14 @@ def learn_alone(base: BaseModel, plan: Plan, runs: Sequence[LearningRun]) -> flo
         return (sum(run.steps_done for run in runs) - before) / (time.perf_counter() - begun)
 
 
-def ask_queue(base: BaseModel, version: Version, plan: Plan, runs: Sequence[LearningRun]) -> list[float]:
+def ask_queue(ours: Ours, version: Version, plan: Plan, runs: Sequence[LearningRun]) -> float:
     """Seconds of a picture that stands behind a learning of each of `runs`, which take their turns whole."""
     asked = time.perf_counter()
     for run in runs:
         for _ in range(plan.job_steps):
             run.step()
-    paint(base, [lambda: version], [_asked(plan)], rows_of(_asked(plan)))
-    return [time.perf_counter() - asked]
+    ours.paint([lambda: version], [_asked(plan)])
+    return time.perf_counter() - asked
 
 
 @contextmanager

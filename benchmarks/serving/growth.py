@@ -11,7 +11,7 @@ from benchmarks.learning_step.lesson import PLACES, make_lesson
 from benchmarks.machine import held_bytes
 from benchmarks.markdown import make_table
 from benchmarks.performance.record import Told
-from benchmarks.serving.ours import paint, rows_of
+from benchmarks.serving.ours import Ours, rows_of
 from benchmarks.serving.shapes import SD15, base_of_kv, kv_shapes, sd15_unet
 from benchmarks.serving.tenants import SHARE, scatter_values
 from benchmarks.svg import Line, line_chart
@@ -56,7 +56,7 @@ def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str
     lesson = make_lesson(base, count=3)
     settings = LearningSettings(steps=plan.learned, batch=plan.batch)
     asked = GenerationRequest("a photo of a dog on the grass", steps=plan.steps, guidance=plan.guidance)
-    deltas: list[Delta] = []
+    ours, deltas = Ours(base, rows_of(asked)), list[Delta]()
     curves: dict[str, list[float]] = {name: [] for name in CURVES}
     for number in range(plan.concepts):
         begun = time.perf_counter()
@@ -67,7 +67,7 @@ def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str
         named = GenerationRequest(
             asked.prompt.replace("dog", f"<c{number}> dog"), steps=plan.steps, guidance=plan.guidance
         )
-        whole = take_time(lambda: paint(base, [lambda: version], [named], rows_of(named)), base.device)  # noqa: B023
+        whole = take_time(lambda: ours.paint([lambda: version], [named]), base.device)  # noqa: B023
         curves["generation_s"].append(whole)
         curves["held_bytes"].append(held_bytes(base.device))
         curves["stored_bytes"].append(sum(len(delta.to_bytes()) for delta in deltas))

@@ -8,8 +8,15 @@ from typing import Any
 from benchmarks.bars import Bar, at_least
 from benchmarks.markdown import make_table
 from benchmarks.performance.record import Told
-from benchmarks.serving.ours import paint, rows_of
-from benchmarks.serving.peers import CopiedKeysAndValues, HotSwappedLora, LoadedKeysAndValues, LoraTenants, draw_plain
+from benchmarks.serving.ours import Ours, rows_of
+from benchmarks.serving.peers import (
+    CopiedKeysAndValues,
+    Draw,
+    HotSwappedLora,
+    LoadedKeysAndValues,
+    LoraTenants,
+    draw_plain,
+)
 from benchmarks.serving.tenants import PROMPT, each_tenant, random_delta, random_lora, random_weights
 from benchmarks.timing import alternate, medians
 from cns.base_model import BaseModel
@@ -51,11 +58,15 @@ def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str
     ours = _our_ways(base, plan, versions)
     peers = _open_peers(base, plan)
     say("warming up")
-    for way in (*ours.values(), *peers.values()):
+    for way in ours.values():
+        way(_asked(plan))  # as a whole: how many rows go together is learned from steps
+    for way in peers.values():
         way(replace(_asked(plan), steps=1))
+    problem = _compile(base, plan, peers, say) if plan.compiled else None
     say(f"{plan.rounds} rounds of {len(ours) + len(peers)} ways")
     ways = {name: partial(way, _asked(plan)) for name, way in {**ours, **peers}.items()}
-    return {"device": base.device.type, "side_px": base.native_px, "seconds": alternate(ways, plan.rounds, base.device)}
+    seconds = alternate(ways, plan.rounds, base.device)
+    return {"device": base.device.type, "side_px": base.native_px, "seconds": seconds, "not_compiled": problem}
 
 
 Way = Callable[[GenerationRequest], object]
@@ -71,12 +82,12 @@ def _our_ways(base: BaseModel, plan: Plan, versions: Sequence[Version]) -> dict[
     A tenant's prompt has their own token, a peer's has none: that leaves the peers' tokenizers alone.
     """
 
-    def serve(chosen: Sequence[Callable[[], Version]], words: Sequence[str], limit: int, asked: Any) -> object:
+    def serve(chosen: Sequence[Callable[[], Version]], words: Sequence[str], ours: Ours, asked: Any) -> object:
         requests = [
             replace(one, prompt=one.prompt.replace("a dog", f"a {word} dog"))
             for one, word in zip(each_tenant(plan.tenants, asked), words, strict=True)
         ]
-        return paint(base, chosen, requests, limit * rows_of(asked))
+        return ours.paint(chosen, requests)
 
     tokens = [version.deltas[-1].token for version in versions]
     kept = [lambda version=version: version for version in versions]
@@ -84,9 +95,10 @@ def _our_ways(base: BaseModel, plan: Plan, versions: Sequence[Version]) -> dict[
     first = ([kept[0]] * plan.tenants, [tokens[0]] * plan.tenants)
     ways: dict[str, Way] = {}
     for limit in plan.limits:
-        ways[f"{OURS}, at most {limit}"] = partial(serve, kept, tokens, limit)
-        ways[f"{ONE}, at most {limit}"] = partial(serve, *first, limit)
-    ways[ANEW] = partial(serve, anew, tokens, max(plan.limits))
+        ours = Ours(base, limit * rows_of(_asked(plan)))
+        ways[f"{OURS}, at most {limit}"] = partial(serve, kept, tokens, ours)
+        ways[f"{ONE}, at most {limit}"] = partial(serve, *first, ours)
+    ways[ANEW] = partial(serve, anew, tokens, Ours(base, max(plan.limits) * rows_of(_asked(plan))))
     return ways
 
 
@@ -100,14 +112,25 @@ def _open_peers(base: BaseModel, plan: Plan) -> dict[str, Way]:
         "hotswap": HotSwappedLora(base, loras).draw,
         "base alone": draw_plain(base),
     }
-    if plan.compiled:
-        draws["hotswap, compiled"] = HotSwappedLora(base, loras, compiled=True).draw
+    return {name: partial(_one_by_one, draw, plan.tenants) for name, draw in draws.items()}
 
-    def serve(draw: Callable[[int, GenerationRequest], object], asked: GenerationRequest) -> None:
-        for tenant, request in enumerate(each_tenant(plan.tenants, asked)):
-            draw(tenant, request)
 
-    return {name: partial(serve, draw) for name, draw in draws.items()}
+def _one_by_one(draw: Draw, tenants: int, asked: GenerationRequest) -> None:
+    for tenant, request in enumerate(each_tenant(tenants, asked)):
+        draw(tenant, request)
+
+
+def _compile(base: BaseModel, plan: Plan, peers: dict[str, Way], say: Callable[[str], None]) -> str | None:
+    """Add the compiled peer, warmed up; where this machine cannot compile, say why instead."""
+    say("compiling")
+    draw = HotSwappedLora(base, [random_lora(base, number) for number in range(plan.tenants)], compiled=True).draw
+    way = partial(_one_by_one, draw, plan.tenants)
+    try:
+        way(replace(_asked(plan), steps=1))
+    except Exception as error:  # whatever compilers raise; it is told on the page, and the others are measured
+        return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    peers["hotswap, compiled"] = way
+    return None
 
 
 # --- in words -------------------------------------------------------------------------------------------------------
@@ -128,6 +151,8 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
     if "hotswap, compiled" in seconds:
         pays = seconds["hotswap"] / seconds["hotswap, compiled"]
         sentences.append(f"torch.compile makes the hot-swapped LoRA {pays:.2f} times as fast, after its warm-up.")
+    if figures.get("not_compiled"):
+        sentences.append(f"torch.compile does not work on this machine ({figures['not_compiled']}).")
     return Told(tuple(sentences), (_our_table(seconds, plan), _peer_table(seconds, plan)), tuple(_bars(figures, plan)))
 
 

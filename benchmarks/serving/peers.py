@@ -108,7 +108,7 @@ class LoraTenants:
 class HotSwappedLora:
     """One LoRA is in the UNet, and before each request its weights become the tenant's: `hotswap=True`.
 
-    compiled: the UNet goes through torch.compile first, which swapping was made for.
+    compiled: the UNet goes through torch.compile, which swapping was made for; it is compiled by the first request.
     """
 
     def __init__(self, base: BaseModel, loras: Sequence[Mapping[str, Tensor]], *, compiled: bool = False):
@@ -117,6 +117,8 @@ class HotSwappedLora:
         # Copies: peft takes the tensors as they are, and swapping would write into the first tenant's own.
         first = {name: tensor.clone() for name, tensor in loras[0].items()}
         with only_what_matters():
+            if compiled:  # scales become tensors, so that swapping compiles nothing anew
+                self.pipeline.enable_lora_hotswap(target_rank=next(iter(first.values())).shape[0])
             self.pipeline.load_lora_weights(first, adapter_name=HOT)
         if compiled:
             self.pipeline.unet = torch.compile(self.pipeline.unet)

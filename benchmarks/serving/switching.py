@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.bars import Bar, at_least, at_most
 from benchmarks.markdown import make_table
 from benchmarks.performance.record import Told
-from benchmarks.serving.ours import paint, rows_of
+from benchmarks.serving.ours import Ours, rows_of
 from benchmarks.serving.peers import HotSwappedLora, LoraTenants
 from benchmarks.serving.tenants import PROMPT, random_delta, random_lora
 from benchmarks.serving.versions import Known
@@ -59,12 +59,10 @@ def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str
             rounds = [house.switch_all(count, plan.tries) for _ in range(plan.rounds)]
             seconds[str(count)] = {name: [s for one in rounds for s in one[name]] for name in rounds[0]}
     version = compose(base)
-    paint(base, [lambda: version], [asked], rows_of(asked))
+    ours = Ours(base, rows_of(asked))
+    ours.paint([lambda: version], [asked])
     anyhow = [take_time(lambda: GenerationRun(base, version, asked), base.device) for _ in range(plan.rounds * 5)]
-    whole = [
-        take_time(lambda: paint(base, [lambda: version], [asked], rows_of(asked)), base.device)
-        for _ in range(plan.rounds)
-    ]
+    whole = [take_time(lambda: ours.paint([lambda: version], [asked]), base.device) for _ in range(plan.rounds)]
     return {"switches": seconds, "text_and_kv": anyhow, "generation": whole}
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.serving import beside, growth, limit, mixed, sizes, switching
-from benchmarks.serving.ours import paint, rows_of
+from benchmarks.serving.ours import Ours, rows_of
 from benchmarks.serving.peers import (
     CopiedKeysAndValues,
     HotSwappedLora,
@@ -66,7 +66,8 @@ def test_a_lora_that_changes_nothing_draws_what_the_base_draws(sd1: BaseModel) -
 def test_many_versions_in_one_batch_are_drawn_as_each_alone(sd1: BaseModel) -> None:
     versions = [compose(sd1, [random_delta(sd1, f"t{number}", number)]) for number in range(3)]
     requests = [replace(ASKED, prompt=f"a <t{number}> dog", seed=number) for number in range(3)]
-    together = paint(sd1, [lambda version=version: version for version in versions], requests, 3 * rows_of(ASKED))
+    ours = Ours(sd1, 3 * rows_of(ASKED))
+    together = ours.paint([lambda version=version: version for version in versions], requests)
     for version, request, picture in zip(versions, requests, together, strict=True):
         assert (generate(sd1, version, [request])[0] - picture).abs().max() < NEAR
 
