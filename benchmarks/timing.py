@@ -40,6 +40,14 @@ def medians(taken: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {name: median(seconds) for name, seconds in taken.items()}
 
 
+def times_as_long(taken: Mapping[str, Sequence[float]], one: str, other: str) -> float:
+    """How many times as long `one` takes as `other`: the median of their ratios, round by round.
+
+    What makes a round slow makes both slow, so that their ratio varies less than their times do.
+    """
+    return median(first / second for first, second in zip(taken[one], taken[other], strict=True))
+
+
 def quantile(seconds: Sequence[float], share: float) -> float:
     """The value that `share` (0..1) of the given ones do not exceed: the nearest one, none is made up in between."""
     ordered = sorted(seconds)

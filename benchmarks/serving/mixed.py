@@ -17,8 +17,9 @@ from benchmarks.serving.peers import (
     LoraTenants,
     draw_plain,
 )
+from benchmarks.serving.peft_batch import MixedLoraBatch
 from benchmarks.serving.tenants import PROMPT, each_tenant, random_delta, random_lora, random_weights
-from benchmarks.timing import alternate, medians
+from benchmarks.timing import alternate, medians, times_as_long
 from cns.base_model import BaseModel
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest
@@ -30,8 +31,11 @@ PEERS = {
     "copied": "(c) the same weights copied into the UNet",
     "hotswap": "(d) diffusers, LoRA hot-swapped",
     "hotswap, compiled": "(d) the same with `torch.compile`",
+    "one mixed batch": "(e) peft's `adapter_names`: all tenants in one batch that begins and ends together",
     "base alone": "diffusers, the base alone: no tenant at all",
 }
+NOT_ASKED_FOR = ("one mixed batch", "base alone")
+"""Measured to know, without a bar: no program serves the first, and the second serves no tenant."""
 AT_LEAST_OF_ONE = 0.95
 AT_LEAST_OF_PEERS = {"cpu": 2.0, "cuda": 5.0}
 
@@ -112,7 +116,10 @@ def _open_peers(base: BaseModel, plan: Plan) -> dict[str, Way]:
         "hotswap": HotSwappedLora(base, loras).draw,
         "base alone": draw_plain(base),
     }
-    return {name: partial(_one_by_one, draw, plan.tenants) for name, draw in draws.items()}
+    ways: dict[str, Way] = {name: partial(_one_by_one, draw, plan.tenants) for name, draw in draws.items()}
+    together = MixedLoraBatch(base, loras)
+    ways["one mixed batch"] = lambda asked: together.draw(range(plan.tenants), each_tenant(plan.tenants, asked))
+    return ways
 
 
 def _one_by_one(draw: Draw, tenants: int, asked: GenerationRequest) -> None:
@@ -148,48 +155,58 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
         f"{seconds[ANEW]:.2f} s. diffusers takes {seconds['base alone']:.2f} s for as many pictures of the bare base, "
         "with no tenant's weights put in: what it loses beyond that goes into adapters.",
     ]
+    if "one mixed batch" in seconds:
+        near = times_as_long(figures["seconds"], "one mixed batch", f"{OURS}, at most {limit}")
+        sentences.append(
+            f"A batch of all tenants' LoRAs by peft's `adapter_names` takes {near:.2f} times as long as ours; it has "
+            "to begin and end together, which a server's requests do not."
+        )
     if "hotswap, compiled" in seconds:
-        pays = seconds["hotswap"] / seconds["hotswap, compiled"]
+        pays = times_as_long(figures["seconds"], "hotswap", "hotswap, compiled")
         sentences.append(f"torch.compile makes the hot-swapped LoRA {pays:.2f} times as fast, after its warm-up.")
     if figures.get("not_compiled"):
         sentences.append(f"torch.compile does not work on this machine ({figures['not_compiled']}).")
-    return Told(tuple(sentences), (_our_table(seconds, plan), _peer_table(seconds, plan)), tuple(_bars(figures, plan)))
+    return Told(
+        tuple(sentences),
+        (_our_table(figures["seconds"], plan), _peer_table(figures["seconds"], plan)),
+        tuple(_bars(figures, plan)),
+    )
 
 
 def _bars(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> list[Bar]:
-    seconds, limit = medians(figures["seconds"]), max(plan["limits"])
+    taken, ours = figures["seconds"], f"{OURS}, at most {max(plan['limits'])}"
     goal = AT_LEAST_OF_PEERS.get(figures["device"], 1.0)
     bars = [
         at_least(
             f"speed of many versions as a share of one version's, at most {limit} together",
-            seconds[f"{ONE}, at most {limit}"] / seconds[f"{OURS}, at most {limit}"],
+            times_as_long(taken, f"{ONE}, at most {limit}", f"{OURS}, at most {limit}"),
             AT_LEAST_OF_ONE,
         )
         for limit in plan["limits"]
     ]
     bars += [
-        at_least(f"times as fast as {PEERS[name]}", seconds[name] / seconds[f"{OURS}, at most {limit}"], goal)
-        for name in PEERS
-        if name in seconds and name != "base alone"
+        at_least(f"times as fast as {said}", times_as_long(taken, name, ours), goal)
+        for name, said in PEERS.items()
+        if name in taken and name not in NOT_ASKED_FOR
     ]
     return bars
 
 
-def _our_table(seconds: Mapping[str, float], plan: Mapping[str, Any]) -> str:
-    steps = plan["tenants"] * plan["steps"]
-    rows = []
+def _our_table(taken: Mapping[str, Sequence[float]], plan: Mapping[str, Any]) -> str:
+    seconds, steps, rows = medians(taken), plan["tenants"] * plan["steps"], []
     for limit in plan["limits"]:
-        many, one = seconds[f"{OURS}, at most {limit}"], seconds[f"{ONE}, at most {limit}"]
-        rows.append((str(limit), many, one, one / many, 1000 * many / steps))
+        many, one = f"{OURS}, at most {limit}", f"{ONE}, at most {limit}"
+        share = times_as_long(taken, one, many)
+        rows.append((str(limit), seconds[many], seconds[one], share, 1000 * seconds[many] / steps))
     heads = ("requests together at most", "many versions, s", "one version, s", "share", "ms a step of a request")
     return make_table(heads, rows)
 
 
-def _peer_table(seconds: Mapping[str, float], plan: Mapping[str, Any]) -> str:
-    ours, anew = seconds[f"{OURS}, at most {max(plan['limits'])}"], seconds[ANEW]
+def _peer_table(taken: Mapping[str, Sequence[float]], plan: Mapping[str, Any]) -> str:
+    seconds, ours = medians(taken), f"{OURS}, at most {max(plan['limits'])}"
     rows = [
-        (said, seconds[name], seconds[name] / ours, seconds[name] / anew)
+        (said, seconds[name], times_as_long(taken, name, ours), times_as_long(taken, name, ANEW))
         for name, said in PEERS.items()
-        if name in seconds
+        if name in taken
     ]
     return make_table(("one request after another", "s", "times ours", "times ours, composed anew"), rows)

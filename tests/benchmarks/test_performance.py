@@ -14,7 +14,7 @@ from benchmarks.performance.page import told_of, write_page
 from benchmarks.performance.record import describe_run, is_there, place_of, read_results, write_result
 from benchmarks.performance.registry import BENCHMARKS
 from benchmarks.serving import limit, mixed
-from benchmarks.timing import alternate, medians, quantile
+from benchmarks.timing import alternate, medians, quantile, times_as_long
 from cns.base_model import BaseModel
 from tests import tiny
 
@@ -32,6 +32,13 @@ def test_every_way_gets_its_turn_in_every_round_and_none_is_always_first() -> No
 def test_medians_and_quantiles_are_values_that_were_measured() -> None:
     assert medians({"a": [3.0, 1.0, 2.0]}) == {"a": 2.0}
     assert [quantile([4.0, 1.0, 3.0, 2.0], share) for share in (0, 0.5, 0.95, 1)] == [1, 2, 4, 4]
+
+
+def test_ways_are_compared_round_by_round() -> None:
+    taken = {"slow": [2.0, 20.0, 30.0], "fast": [1.0, 10.0, 10.0]}
+    assert times_as_long(taken, "slow", "fast") == 2
+    with pytest.raises(ValueError, match="argument 2"):
+        times_as_long({"slow": [1.0], "fast": [1.0, 2.0]}, "slow", "fast")
 
 
 def test_a_result_is_there_for_the_run_that_made_it_and_for_no_other(sd1: BaseModel, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from benchmarks.serving.peers import (
     LoraTenants,
     draw_plain,
 )
+from benchmarks.serving.peft_batch import MixedLoraBatch
 from benchmarks.serving.shapes import attention_shapes, kv_shapes, sd15_unet
 from benchmarks.serving.tenants import PROMPT, SHARE, random_delta, random_lora, random_weights
 from benchmarks.serving.versions import Known
@@ -61,6 +62,16 @@ def test_a_lora_that_changes_nothing_draws_what_the_base_draws(sd1: BaseModel) -
     for peer in (LoraTenants(sd1, [nothing, something]), HotSwappedLora(sd1, [nothing, something])):
         assert (peer.draw(1, ASKED) - ours).abs().max() > NEAR
         assert (peer.draw(0, ASKED) - ours).abs().max() < NEAR
+
+
+def test_pefts_mixed_batch_draws_each_tenants_picture(sd1: BaseModel) -> None:
+    pytest.importorskip("peft", reason="peft is not installed; the extra `peers` brings it")
+    loras = [random_lora(sd1, number, size=1.0) for number in range(3)]
+    requests = [replace(ASKED, seed=number) for number in range(3)]
+    together = MixedLoraBatch(sd1, loras).draw([2, 0, 1], requests)
+    alone = LoraTenants(sd1, loras)
+    for tenant, request, picture in zip([2, 0, 1], requests, together, strict=True):
+        assert (alone.draw(tenant, request) - picture).abs().max() < NEAR
 
 
 def test_many_versions_in_one_batch_are_drawn_as_each_alone(sd1: BaseModel) -> None:
@@ -136,7 +147,7 @@ def test_mixed_tenants_are_timed_in_every_way(sd1: BaseModel) -> None:
     plan = mixed.Plan(tenants=2, limits=(1, 2), steps=1, rounds=1, compiled=False)
     figures = mixed.measure(sd1, plan, silent)
     assert {len(seconds) for seconds in figures["seconds"].values()} == {1}
-    assert len(figures["seconds"]) == 2 * 2 + 1 + 5
+    assert len(figures["seconds"]) == 2 * 2 + 1 + 6
     told = mixed.report(figures, as_json(plan))
     assert len(told.bars) == 2 + 4
     assert len(told.tables) == 2
