@@ -75,5 +75,8 @@ def _about(content: Mapping[str, Any]) -> str:
     told = [machine.get("gpu") or machine["processor"], f"{machine['cores']} cores", f"{machine['threads']} threads"]
     told += [content["base"]["dtype"]] if "base" in content else []
     told += [f"{name} {number}" for name, number in versions.items() if name in ("torch", "diffusers", "peft")]
-    rounds = f"**{plan['rounds']} rounds**" if plan.get("rounds", 2) > 1 else "**one round alone: provisional**"
-    return f"{rounds if 'rounds' in plan else ''} {', '.join(told)}.".strip()
+    if plan.get("rounds") == 1:
+        told.insert(0, "**one round alone, so provisional**")
+    elif "rounds" in plan:
+        told.insert(0, f"{plan['rounds']} rounds")
+    return f"{', '.join(told)}."

@@ -74,7 +74,7 @@ def test_the_page_is_made_from_the_results_alone(sd1: BaseModel, tmp_path: Path)
     first = page.read_text(encoding="utf-8")
     assert "## Mixed tenants (sd15-shape)" in first
     assert "## Distance to the limit\n" in first
-    assert "one round alone: provisional" in first
+    assert "one round alone, so provisional" in first
     assert "1 of 6 bars hold" in first
     write_page(tmp_path, page)
     assert page.read_text(encoding="utf-8") == first

@@ -160,8 +160,10 @@ def test_switches_are_timed_in_every_state_and_at_every_count(sd1: BaseModel) ->
     assert set(figures["switches"]) == {"1", "3"}
     for by_name in figures["switches"].values():
         assert {name: len(seconds) for name, seconds in by_name.items()} == dict.fromkeys(by_name, 2)
-        assert set(by_name) >= {f"{who}, {state}" for who in ("ours", "set_adapters") for state in switching.STATES}
-    assert len(switching.report(figures, as_json(plan)).bars) == 7
+        assert set(by_name) >= {
+            f"{who}, {state}" for who in ("ours", "set_adapters") for state in (*switching.STATES, "disk")
+        }
+    assert len(switching.report(figures, as_json(plan)).bars) == 6
 
 
 def test_the_nearest_peer_is_the_one_of_the_same_state() -> None:
