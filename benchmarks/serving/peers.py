@@ -1,6 +1,6 @@
 """The other way of serving: diffusers' own pipeline, one call a request, with the tenant's weights put in before it.
 
-Every peer has a UNet of its own, a copy of the base's, since they write into it; the rest of the base is shared.
+Every peer has a UNet of its own, since they write into it: keys and values are copies, all other weights the base's.
 Progress bars are off, adapters are in memory, and the pipeline has the base's noise schedule and the sampler asked for.
 """
 
@@ -32,12 +32,12 @@ class PeersMissing(Exception):
 
 
 def open_pipeline(base: BaseModel) -> Any:
-    """The stock pipeline of `base` over a copy of its UNet."""
+    """The stock pipeline of `base` over a UNet of its own, which may be given adapters and other keys and values."""
     parts: dict[str, Any] = {
         "vae": base.vae,
         "text_encoder": base.text_encoders[0],
         "tokenizer": base.tokenizers[0],
-        "unet": copy.deepcopy(base.unet),
+        "unet": copy_unet(base),
         "scheduler": build_sampler("ddim", base.scheduler_config),
     }
     with quiet():
@@ -49,6 +49,16 @@ def open_pipeline(base: BaseModel) -> Any:
             pipeline = StableDiffusionPipeline(**parts, **without)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def copy_unet(base: BaseModel) -> Any:
+    """A copy with keys and values of text of its own; all other parameters are the base's, which no peer writes."""
+    shared = {
+        id(parameter): parameter
+        for name, parameter in base.unet.named_parameters()
+        if name.removesuffix(".weight") not in base.kv_weights
+    }
+    return copy.deepcopy(base.unet, shared)
 
 
 def call_pipeline(pipeline: Any, base: BaseModel, asked: GenerationRequest) -> Tensor:
