@@ -133,8 +133,8 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
     sentence = (
         f"{last} concepts were learned one after another, {plan['learned']} steps each. Composing version {last} takes "
         f"{1000 * curves['composing_s'][-1]:.1f} ms here, and {plan['sd15_versions']} deltas at {SD15} take "
-        f"{min(figures['composing_sd15_s']):.2f} s. Every version is composed of all its deltas, which is why that grows; "
-        f"written over the weights of the version before, the last delta alone takes "
+        f"{min(figures['composing_sd15_s']):.2f} s. Every version is composed of all its deltas, which is why that "
+        f"grows; written over the weights of the version before, the last delta alone takes "
         f"{1000 * curves['composing_on_s'][-1]:.1f} ms and gives the same weights to the bit."
     )
     table = make_table(("", "first tenth", "last tenth", "times"), rows)

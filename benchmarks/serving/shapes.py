@@ -46,7 +46,7 @@ class _KeysAndValuesAlone:
 
 
 def base_over(base: BaseModel, version: Version) -> BaseModel:
-    """A version's keys and values as what is composed upon: one delta more on them is the next version's, to the bit."""
+    """A version's keys and values to be composed upon: one delta more on them is the next version, to the bit."""
     return cast(BaseModel, _KeysAndValuesAlone(version.weights, base.id, base.device))
 
 
