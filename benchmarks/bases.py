@@ -1,5 +1,6 @@
 """The base that a benchmark runs on, by name: the storybook, a folder, or a public architecture with random weights."""
 
+import copy
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +27,18 @@ def open_base(name: str, device: str | torch.device = "cpu", dtype: torch.dtype 
     with torch.random.fork_rng(devices=[]), torch.device(device), quiet():
         pipeline = SHAPES[name]()
     return base_of(pipeline, device, dtype)
+
+
+def copy_base(base: BaseModel, dtype: torch.dtype) -> BaseModel:
+    """The same base in another dtype, with nothing in common in memory."""
+    components = Components(
+        unet=copy.deepcopy(base.unet),
+        vae=copy.deepcopy(base.vae),
+        text_encoders=tuple(copy.deepcopy(encoder) for encoder in base.text_encoders),
+        tokenizers=base.tokenizers,
+        scheduler_config=dict(base.scheduler_config),
+    )
+    return BaseModel(components, device=base.device, dtype=dtype)
 
 
 def base_of(pipeline: Any, device: str | torch.device, dtype: torch.dtype) -> BaseModel:

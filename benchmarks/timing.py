@@ -1,5 +1,6 @@
 """Measuring several ways of doing the same thing in one process: in turns, so that a slow minute falls on all."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -49,6 +50,6 @@ def times_as_long(taken: Mapping[str, Sequence[float]], one: str, other: str) ->
 
 
 def quantile(seconds: Sequence[float], share: float) -> float:
-    """The value that `share` (0..1) of the given ones do not exceed: the nearest one, none is made up in between."""
+    """The smallest of the given values that `share` (0..1) of them do not exceed; none is made up in between."""
     ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bars import Bar, bar_table
+from benchmarks.bars import Bar
 from benchmarks.performance.record import Told, read_results
 from benchmarks.performance.registry import BENCHMARKS, ELSEWHERE
 
@@ -58,8 +58,6 @@ def _section(title: str, content: Mapping[str, Any], told: Told, page: Path, cha
         path.write_text(picture, encoding="utf-8")
         parts.append(f"![{name}]({path.relative_to(page.parent).as_posix()})")
     parts += told.tables
-    if told.bars:
-        parts.append(bar_table([vars(bar) for bar in told.bars]))
     return "\n\n".join(part for part in parts if part)
 
 
