@@ -90,14 +90,14 @@ class LoraTenants:
     def __init__(self, base: BaseModel, loras: Sequence[Mapping[str, Tensor]] = ()):
         need_peft()
         self.base, self.pipeline = base, open_pipeline(base)
-        self._count = 0
+        self.count = 0
         for lora in loras:
             self.add(lora)
 
     def add(self, lora: Mapping[str, Tensor]) -> None:
         """Load one tenant more."""
-        self.load(self._count, lora)
-        self._count += 1
+        self.load(self.count, lora)
+        self.count += 1
 
     def load(self, tenant: int, lora: Mapping[str, Tensor]) -> None:
         with only_what_matters():

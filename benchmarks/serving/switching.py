@@ -36,10 +36,14 @@ FLAT = 1.5
 
 @dataclass(frozen=True)
 class Plan:
-    """counts: numbers of versions, or adapters, known. tries: switches timed of each kind at each count in a round."""
+    """counts: numbers of versions, or adapters, known. tries: switches timed of each kind at each count in a round.
+
+    adapters: the most that the peers are given, as each takes longer to load than the one before.
+    """
 
     counts: tuple[int, ...] = (1, 10, 100, 1000)
     tries: int = 5
+    adapters: int = 1000
     rounds: int = 3
     steps: int = 25
     guidance: float = 4.0
@@ -56,7 +60,7 @@ def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str
         seconds = {}
         for count in plan.counts:
             say(f"{count} versions known")
-            house.grow(count)
+            house.grow(count, plan.adapters)
             rounds = [house.switch_all(count, plan.tries) for _ in range(plan.rounds)]
             seconds[str(count)] = {name: [s for one in rounds for s in one[name]] for name in rounds[0]}
     version = compose(base)
@@ -77,12 +81,17 @@ class _House:
         self.swapped: HotSwappedLora | None = None
         self._files: list[dict[str, Tensor]] = []
 
-    def grow(self, count: int) -> None:
-        """Make ours and theirs know `count` versions, as large as real ones; some READY_AT_MOST of ours are ready."""
+    def grow(self, count: int, adapters: int) -> None:
+        """Make ours know `count` versions, as large as real ones, and theirs as many, up to `adapters`.
+
+        Some READY_AT_MOST of ours are ready.
+        """
         for number in range(self.count, count):
             self.known.store(number, random_delta(self.base, f"v{number}", number))
             if number % max(1, count // READY_AT_MOST) == 0:
                 self.known.get(number)
+            if number >= adapters:
+                continue
             lora = random_lora(self.base, number)
             save_file(lora, self._path(number))
             self.loras.add(lora)
@@ -92,7 +101,7 @@ class _House:
         self.swapped = self.swapped or HotSwappedLora(self.base, self._files)
 
     def switch_all(self, count: int, tries: int) -> dict[str, list[float]]:
-        """Seconds of every kind of switch, `tries` of each, in turns."""
+        """Seconds of every kind of switch, `tries` of each, in turns; of the peers while they have as many adapters."""
         last, device = count - 1, self.base.device
         found: dict[str, list[float]] = {}
 
@@ -105,6 +114,8 @@ class _House:
             self.known.forget_weights(last)
             note("ours, memory", lambda: self.known.get(last))
             note("ours, ready", lambda: self.known.get(last))
+            if self.loras.count < count:
+                continue
             self.loras.remove(last)
             note("set_adapters, disk", lambda: self._load(last, load_file(self._path(last))))
             lora = load_file(self._path(last))
@@ -136,15 +147,17 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
         for count, by_name in figures["switches"].items()
     }
     whole, anyhow = median(figures["generation"]), median(figures["text_and_kv"])
-    most = found[max(found)]
+    most, first = found[max(found)], found[min(found)]
     sentence = (
         f"With {max(found)} versions known, switching to one that is ready takes {1e6 * most['ours, ready']:.0f} us, "
         f"to one whose delta is in memory {1000 * most['ours, memory']:.2f} ms, and from disk "
         f"{1000 * most['ours, disk']:.2f} ms; a generation of {plan['steps']} steps takes {1000 * whole:.0f} ms, "
         f"{1000 * anyhow:.1f} ms of which are the prompt's text features, keys and values, which any request needs."
     )
-    names = [name for name in most if name.startswith("ours")] + [name for name in most if not name.startswith("ours")]
-    rows = [(name, *(1000 * found[count][name] for count in sorted(found))) for name in names]
+    rows = [
+        (name, *(1000 * found[count][name] if name in found[count] else "" for count in sorted(found)))
+        for name in sorted(first, key=lambda name: not name.startswith("ours"))
+    ]
     heads = ("switch, ms", *(f"{count} known" for count in sorted(found)))
     return Told((sentence,), (make_table(heads, rows),), tuple(_bars(found, whole)))
 

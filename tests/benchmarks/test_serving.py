@@ -156,15 +156,16 @@ def test_mixed_tenants_are_timed_in_every_way(sd1: BaseModel) -> None:
 
 def test_switches_are_timed_in_every_state_and_at_every_count(sd1: BaseModel) -> None:
     pytest.importorskip("peft", reason="peft is not installed; the extra `peers` brings it")
-    plan = switching.Plan(counts=(1, 3), tries=1, rounds=2, steps=2)
+    plan = switching.Plan(counts=(1, 3, 4), tries=1, rounds=2, steps=2, adapters=3)
     figures = switching.measure(sd1, plan, silent)
-    assert set(figures["switches"]) == {"1", "3"}
+    assert set(figures["switches"]) == {"1", "3", "4"}
+    assert len(switching.report(figures, as_json(plan)).bars) == 6
+    assert set(figures["switches"].pop("4")) == {"ours, disk", "ours, memory", "ours, ready"}
     for by_name in figures["switches"].values():
         assert {name: len(seconds) for name, seconds in by_name.items()} == dict.fromkeys(by_name, 2)
         assert set(by_name) >= {
             f"{who}, {state}" for who in ("ours", "set_adapters") for state in (*switching.STATES, "disk")
         }
-    assert len(switching.report(figures, as_json(plan)).bars) == 6
 
 
 def test_the_nearest_peer_is_the_one_of_the_same_state() -> None:
