@@ -38,12 +38,12 @@ FLAT = 1.5
 class Plan:
     """counts: numbers of versions, or adapters, known. tries: switches timed of each kind at each count in a round.
 
-    adapters: the most that the peers are given, as each takes longer to load than the one before.
+    adapters: the most that the peers are given: each takes longer to load than the one before.
     """
 
     counts: tuple[int, ...] = (1, 10, 100, 1000)
     tries: int = 5
-    adapters: int = 1000
+    adapters: int = 100
     rounds: int = 3
     steps: int = 25
     guidance: float = 4.0
@@ -148,18 +148,25 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
     }
     whole, anyhow = median(figures["generation"]), median(figures["text_and_kv"])
     most, first = found[max(found)], found[min(found)]
-    sentence = (
+    sentences = [
         f"With {max(found)} versions known, switching to one that is ready takes {1e6 * most['ours, ready']:.0f} us, "
         f"to one whose delta is in memory {1000 * most['ours, memory']:.2f} ms, and from disk "
         f"{1000 * most['ours, disk']:.2f} ms; a generation of {plan['steps']} steps takes {1000 * whole:.0f} ms, "
         f"{1000 * anyhow:.1f} ms of which are the prompt's text features, keys and values, which any request needs."
-    )
+    ]
     rows = [
         (name, *(1000 * found[count][name] if name in found[count] else "" for count in sorted(found)))
         for name in sorted(first, key=lambda name: not name.startswith("ours"))
     ]
+    peers = [count for count in sorted(found) if "set_adapters, memory" in found[count]]
+    if len(peers) > 1:
+        loading = found[peers[-1]]["set_adapters, memory"] / found[peers[0]]["set_adapters, memory"]
+        sentences.append(
+            f"Loading an adapter beside {peers[-1] - 1} others takes {loading:.1f} times as long as beside {peers[0] - 1}"
+            f"{'; the peers were given no more' if peers[-1] < max(found) else ''}."
+        )
     heads = ("switch, ms", *(f"{count} known" for count in sorted(found)))
-    return Told((sentence,), (make_table(heads, rows),), tuple(_bars(found, whole)))
+    return Told(tuple(sentences), (make_table(heads, rows),), tuple(_bars(found, whole)))
 
 
 def _bars(found: Mapping[int, Mapping[str, float]], whole: float) -> list[Bar]:
