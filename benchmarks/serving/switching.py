@@ -162,8 +162,8 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
     if len(peers) > 1:
         loading = found[peers[-1]]["set_adapters, memory"] / found[peers[0]]["set_adapters, memory"]
         sentences.append(
-            f"Loading an adapter beside {peers[-1] - 1} others takes {loading:.1f} times as long as beside {peers[0] - 1}"
-            f"{'; the peers were given no more' if peers[-1] < max(found) else ''}."
+            f"Loading an adapter beside {peers[-1] - 1} others takes {loading:.1f} times as long as beside "
+            f"{peers[0] - 1}{'; the peers were given no more' if peers[-1] < max(found) else ''}."
         )
     heads = ("switch, ms", *(f"{count} known" for count in sorted(found)))
     return Told(tuple(sentences), (make_table(heads, rows),), tuple(_bars(found, whole)))
