@@ -87,7 +87,7 @@ def test_every_way_is_timed_and_its_memory_taken(sd1: BaseModel) -> None:
 def test_the_fastest_of_theirs_is_what_ours_is_held_against() -> None:
     seconds = {"ours": [2.0], "ours, gradient checkpointing": [1.0], "dreambooth": [8.0], "dreambooth_lora": [4.0]}
     held = {"ours": 60, "ours, gradient checkpointing": 10, "dreambooth": 50, "dreambooth_lora": 100}
-    figures = {"side_px": 16, "seconds": seconds, "held_bytes": held}
+    figures = {"side_px": 16, "seconds": seconds, "held_bytes": held, "prepared_bytes": held}
     time, memory = measure.report(figures, {"batch": 2, "steps": 1, "mixed": False}).bars
     assert (time.value, time.holds) == (0.5, True)
     assert (memory.value, memory.holds) == (0.6, True)
@@ -96,7 +96,8 @@ def test_the_fastest_of_theirs_is_what_ours_is_held_against() -> None:
 
 def test_memory_that_nobody_could_measure_holds_nothing() -> None:
     seconds = {"ours": [2.0], "ours, gradient checkpointing": [1.0], "dreambooth": [8.0]}
-    figures = {"side_px": 16, "seconds": seconds, "held_bytes": dict.fromkeys(seconds)}
+    nothing = dict.fromkeys(seconds)
+    figures = {"side_px": 16, "seconds": seconds, "held_bytes": nothing, "prepared_bytes": nothing}
     memory = measure.report(figures, {"batch": 2, "steps": 1, "mixed": False}).bars[1]
     assert memory.value is None
     assert not memory.holds
