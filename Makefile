@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 MINUTES ?= 120
 DEVICE ?= cpu
@@ -16,7 +17,7 @@ REPEATED ?= cns+,cns,custom,textual-inversion
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate diagnosis unlearning benchmark benchmark-quick experiments clean
+.PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate diagnosis unlearning benchmark benchmark-quick experiments performance clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,5 +87,16 @@ benchmark-quick: $(VENV)/installed ## Three concepts by five methods; writes doc
 experiments: $(VENV)/installed ## The experiments that belong to the method; some thirty learnings; writes docs/experiments/
 	$(BIN)/python -m benchmarks.experiments all
 
+# Beside the project's environment, and seeing all of it: diffusers loads models in another way once accelerate is there.
+$(PEERS)/installed: $(VENV)/installed
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
+	$(PEERS)/bin/python -m pip install --quiet --no-deps peft accelerate -c constraints.txt
+	touch $@
+
+performance: $(PEERS)/installed ## Speed, memory and size beside diffusers and peft (DEVICE=cpu|cuda); stopped, it goes on. Writes docs/performance.md
+	$(PEERS)/bin/python -m benchmarks.performance all --device $(DEVICE)
+	$(PEERS)/bin/python -m benchmarks.performance page
+
 clean: ## Remove what the commands made, the environment too
-	rm -rf $(VENV) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

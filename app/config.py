@@ -144,6 +144,12 @@ class Settings(BaseSettings):
             raise ValueError(f"{rate!r} is no rate; one is written 10/minute or 600/hour") from None
         return rate
 
+    @field_validator("learning_rows", mode="before")
+    @classmethod
+    def _read_empty(cls, rows: Any) -> Any:
+        """An empty variable is how an environment says that nothing was chosen."""
+        return None if rows == "" else rows
+
     @field_validator("blob_url")
     @classmethod
     def _check_bucket(cls, url: str) -> str:

@@ -53,6 +53,13 @@ class Peak:
     extra_bytes: int | None = None
 
 
+def held_bytes(device: torch.device) -> int:
+    """What is held now: on a GPU by tensors, else by this process, 0 where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return _read_status("VmRSS") or 0
+
+
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
     """Watch a block: the GPU's memory on a GPU, else this process's on Linux."""

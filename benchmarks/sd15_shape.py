@@ -45,8 +45,8 @@ def build_byte_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
-def build_random_sd15(folder: Path, seed: int = 0) -> Path:
-    """The architecture of Stable Diffusion 1.5 with random weights in half precision, saved as a diffusers folder.
+def random_sd15(seed: int = 0) -> StableDiffusionPipeline:
+    """The architecture of Stable Diffusion 1.5 with random weights in float32, as a pipeline.
 
     Its tokenizer knows bytes alone, as the real vocabulary is not at hand: prompts are longer in tokens than they
     would be.
@@ -63,7 +63,7 @@ def build_random_sd15(folder: Path, seed: int = 0) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    pipeline = StableDiffusionPipeline(
+    return StableDiffusionPipeline(
         vae=AutoencoderKL(
             block_out_channels=(128, 256, 512, 512),
             down_block_types=("DownEncoderBlock2D",) * 4,
@@ -86,6 +86,11 @@ def build_random_sd15(folder: Path, seed: int = 0) -> Path:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def build_random_sd15(folder: Path, seed: int = 0) -> Path:
+    """`random_sd15` in half precision, saved as a diffusers folder."""
+    pipeline = random_sd15(seed)
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         torch.nn.Module.half(part)
     pipeline.save_pretrained(folder)
