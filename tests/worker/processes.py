@@ -34,7 +34,8 @@ class WorkerProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, ready: bool = True) -> None:
-        values = {name.upper(): str(value) for name, value in self.settings.model_dump().items()}
+        given = self.settings.model_dump(exclude_none=True)
+        values = {name.upper(): str(value) for name, value in given.items()}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker"],
