@@ -6,6 +6,9 @@ import sys
 # Set before the libraries come in: while they are imported they warn of picture tools that are not used here.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Threads of one product that wait for each other sleep instead of spinning: where anything else runs on the machine,
+# spinning keeps the very thread from a core that is waited for, and a step takes several times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from app.config import WrongSettings, settings
 
