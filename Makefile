@@ -15,8 +15,8 @@ REPEATED ?= cns+,cns,custom,textual-inversion
 
 # One thread pool of the machine's size; the tokenizers' own threads only warn when a test forks.
 export TOKENIZERS_PARALLELISM := false
-# Threads that wait sleep: two programs at work beside each other, as in the tests, would spin in each other's way.
-export OMP_WAIT_POLICY := PASSIVE
+# Threads that wait soon sleep: programs at work beside each other, as in the tests, would spin in each other's way.
+export GOMP_SPINCOUNT := 2000
 
 .DEFAULT_GOAL := help
 .PHONY: help up demo demo-library test lint format migrate collect openapi configuration storybook evaluate diagnosis unlearning benchmark benchmark-quick experiments performance clean

@@ -6,9 +6,10 @@ import sys
 # Set before the libraries come in: while they are imported they warn of picture tools that are not used here.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Threads of one product that wait for each other sleep instead of spinning: where anything else runs on the machine,
-# spinning keeps the very thread from a core that is waited for, and a step takes several times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads of one product that wait for each other spin for microseconds and then sleep. By GNU's default they spin for
+# milliseconds, and where anything else runs on the machine that keeps the very thread from a core that is waited for: a
+# step then takes several times as long. Without any spinning a machine of one's own would be slower.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 from app.config import WrongSettings, settings
 
