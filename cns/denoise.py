@@ -185,7 +185,8 @@ def generate(
     total, done = sum(request.steps for request in requests), 0
     with handed_attention(base.unet):
         for places in _batches(base, requests, batch):
-            runs = [GenerationRun(base, version, requests[place]) for place in places]
+            encode = _encode_once(base)  # for this batch alone, as K and V of many prompts are large
+            runs = [GenerationRun(base, version, requests[place], encode) for place in places]
             while waiting := [run for run in runs if not run.done]:
                 denoise_step(base, waiting)
                 done += len(waiting)
@@ -195,6 +196,18 @@ def generate(
             for place, picture in zip(places, decoded, strict=True):
                 pictures[place] = picture
     return [picture for picture in pictures if picture is not None]
+
+
+def _encode_once(base: BaseModel) -> Encode:
+    """Encodes each prompt the first time it is asked for, and then hands it out again. For one version alone."""
+    kept: dict[str, EncodedPrompt] = {}
+
+    def encode(version: Version, text: str) -> EncodedPrompt:
+        if text not in kept:
+            kept[text] = encode_prompt(base, version, text)
+        return kept[text]
+
+    return encode
 
 
 def _batches(base: BaseModel, requests: Sequence[GenerationRequest], batch: int) -> list[list[int]]:

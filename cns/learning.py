@@ -74,7 +74,9 @@ class LearningRun:
         self.losses: list[float] = []
         self.steps_done = 0
         self._prepare_token()
-        self.pictures = encode_pictures(base, concept, settings)
+        self.pictures = encode_pictures(
+            base, concept.pictures, concept.captions, resolution_px=settings.resolution_px, flip=settings.flip
+        )
         self._calibration = tuple(calibration) if calibration is not None else load_calibration_prompts()
         self._selector = selector
         self._select(self._calibration)
@@ -164,12 +166,13 @@ class LearningRun:
     def judge(self, drawn: DrawnRows, made: Tensor) -> Losses:
         """made: the UNet's answer (batch, channels, height, width). `whole` is as large as gradients are to be made."""
         settings = self.settings
-        loss = diffusion_loss(made, drawn.target, drawn.weights)
-        kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
-        if self._guards:
-            change = self.values - self._before
-            kept = kept + guarding_loss(self._guards, self.entries, change, self.version.weights)
-        whole = loss + kept
+        whole = loss = diffusion_loss(made, drawn.target, drawn.weights)
+        if self.values.requires_grad:  # values that wait for the token have moved nothing that would have to be kept
+            kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
+            if self._guards:
+                change = self.values - self._before
+                kept = kept + guarding_loss(self._guards, self.entries, change, self.version.weights)
+            whole = loss + kept
         return Losses(loss, whole * HALF_LOSS_SCALE if self._is_half else whole)
 
     def move(self, losses: Losses) -> float:

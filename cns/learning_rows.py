@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from cns.base_model import BaseModel
-from cns.concept import Concept
 from cns.kv import LayerKV, handed_attention, join_rows, predict
 from cns.losses import diffusion_target, draw_times, min_snr_weights, noisy_latents
 from cns.pictures import to_latent_pixels
@@ -17,7 +17,7 @@ from cns.settings import LearningSettings
 
 @dataclass(frozen=True)
 class EncodedPictures:
-    """The pictures of a concept as the UNet learns them, each encoded once.
+    """Pictures with captions as the UNet learns them, each encoded once.
 
     latents: (pictures, channels, height, width) float32, clean. captions: each distinct one once. caption_of:
     (pictures,) int64 on the CPU, the caption of each. side_px: of the pictures that were encoded.
@@ -57,16 +57,21 @@ class AskedRows:
     added: Mapping[str, Tensor] | None
 
 
-def encode_pictures(base: BaseModel, concept: Concept, settings: LearningSettings) -> EncodedPictures:
-    """Latents of every picture, and of its mirror image when asked for."""
-    side = settings.resolution_px or base.native_px
-    pixels = torch.cat([to_latent_pixels(picture, side) for picture in concept.pictures])
-    captions = tuple(dict.fromkeys(concept.captions))
-    caption_of = [captions.index(caption) for caption in concept.captions]
-    if settings.flip:
+def encode_pictures(
+    base: BaseModel, pictures: Sequence[Image], captions: Sequence[str], *, resolution_px: int | None, flip: bool
+) -> EncodedPictures:
+    """Latents of every picture, and of its mirror image when asked for.
+
+    captions: one for each picture. resolution_px: side of the pictures; None for the base's own.
+    """
+    side = resolution_px or base.native_px
+    pixels = torch.cat([to_latent_pixels(picture, side) for picture in pictures])
+    distinct = tuple(dict.fromkeys(captions))
+    caption_of = [distinct.index(caption) for caption in captions]
+    if flip:
         pixels, caption_of = torch.cat([pixels, pixels.flip(-1)]), caption_of * 2
     latents = torch.cat([base.encode_images(part) for part in pixels.split(8)]).float()
-    return EncodedPictures(latents, captions, torch.tensor(caption_of), side)
+    return EncodedPictures(latents, distinct, torch.tensor(caption_of), side)
 
 
 def draw_rows(

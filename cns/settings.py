@@ -48,7 +48,8 @@ class LearningSettings:
     it was published. warmup_steps: the rates rise over these; they fall to nothing over the last `cooldown` share of
     the steps. resolution_px: None for the base's own. flip: also learn the mirrored pictures (wrong for what has a left
     and a right). token_first: share of the steps in which the token learns by itself; the values join it then, with a
-    warm-up of their own. What the token can say it then says, and no value has to (docs/decisions/0018).
+    warm-up of their own. What the token can say it then says, and no value has to (docs/decisions/0018); 0 is the
+    method as it was published.
     mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
     signal-to-noise ratio (Hang et al. 2023); None for none. time_power: time steps are drawn as the schedule's length
     times u ** time_power: 1 draws them evenly, less draws high noise more often, where words decide.

@@ -1,4 +1,4 @@
-"""Concept Neuron Selection: with our two guards, as it was published, and without one of its parts at a time."""
+"""Concept Neuron Selection: with our guards and the token first, as published, and without one of its parts."""
 
 import time
 from collections.abc import Mapping, Sequence

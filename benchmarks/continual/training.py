@@ -17,27 +17,16 @@ from benchmarks.continual.method import Budget, Lesson, OnStep, no_steps
 from cns.base_model import BaseModel
 from cns.kv import handed_attention, keys_and_values, predict
 from cns.learning import HALF_LOSS_SCALE
-from cns.learning_rows import repeat_rows
+from cns.learning_rows import EncodedPictures, encode_pictures, repeat_rows
 from cns.losses import diffusion_loss, diffusion_target, draw_times, min_snr_weights, noisy_latents
-from cns.pictures import to_latent_pixels
 from cns.text import TokenVectors
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Pictures as latents (n, channels, height, width) float32, and which of the distinct `captions` each has (n,)."""
-
-    latents: Tensor
-    captions: tuple[str, ...]
-    caption_of: Tensor
-    side_px: int
 
 
 @dataclass(frozen=True)
 class Beside:
     """Examples that go along in every step, as many rows as the concept's own, their loss weighted: a prior's."""
 
-    examples: Examples
+    examples: EncodedPictures
     weight: float
 
 
@@ -67,17 +56,11 @@ class Trainable:
         return sum(parameter.numel() for parameter in self.parameters)
 
 
-def prepare_examples(base: BaseModel, lessons: Sequence[Lesson], budget: Budget) -> Examples:
+def prepare_examples(base: BaseModel, lessons: Sequence[Lesson], budget: Budget) -> EncodedPictures:
     """The pictures of all `lessons` as latents, and their mirror images where the budget says so."""
-    side = budget.resolution_px or base.native_px
-    pixels = torch.cat([to_latent_pixels(picture, side) for lesson in lessons for picture in lesson.pictures])
-    spoken = [caption for lesson in lessons for caption in lesson.captions]
-    captions = tuple(dict.fromkeys(spoken))
-    caption_of = [captions.index(caption) for caption in spoken]
-    if budget.flip:
-        pixels, caption_of = torch.cat([pixels, pixels.flip(-1)]), caption_of * 2
-    latents = torch.cat([base.encode_images(part) for part in pixels.split(8)]).float()
-    return Examples(latents, captions, torch.tensor(caption_of), side)
+    pictures = [picture for lesson in lessons for picture in lesson.pictures]
+    captions = [caption for lesson in lessons for caption in lesson.captions]
+    return encode_pictures(base, pictures, captions, resolution_px=budget.resolution_px, flip=budget.flip)
 
 
 def token_parameters(base: BaseModel, word: str) -> tuple[nn.Parameter, ...]:
@@ -87,7 +70,7 @@ def token_parameters(base: BaseModel, word: str) -> tuple[nn.Parameter, ...]:
 
 def train(
     base: BaseModel,
-    examples: Examples,
+    examples: EncodedPictures,
     budget: Budget,
     trainable: Trainable,
     *,
@@ -149,7 +132,7 @@ class _Rows:
     side_px: int
 
 
-def _draw(examples: Examples, signal: Tensor, budget: Budget, generator: torch.Generator) -> _Rows:
+def _draw(examples: EncodedPictures, signal: Tensor, budget: Budget, generator: torch.Generator) -> _Rows:
     """As `LearningRun.step` draws, in the same order from the same seed."""
     rows = torch.randint(len(examples.latents), (budget.batch,), generator=generator)
     rows = rows[examples.caption_of[rows].argsort(stable=True)]  # the rows of one caption side by side
