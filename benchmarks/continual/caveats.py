@@ -9,8 +9,9 @@ Results = Mapping[str, Any]
 
 DIFFERENCES = (
     "The steps, the batch, how time steps are drawn and how rates rise and fall are the base's own learning settings, "
-    "which were chosen for our method (docs/decisions/0007, 0010), and the rates at which others begin are counted "
-    "from its rates. Tuning finds each method rates of its own, but leaves the steps as they are.",
+    "which were chosen for our method (docs/decisions/0007, 0010). Others begin at rates of weights of their own, "
+    "and at half of its rate of the token, Textual Inversion at the whole of it. Tuning finds each method rates of its "
+    "own, but leaves the steps as they are.",
     "Custom Diffusion has pictures of the class beside the concept's only where tuning gave it a `prior_weight`. A "
     "method with such a prior sees as many of them as of the concept's, on top of the budget.",
     "CNS as published begins with the base's `l1`, `l2` and `general_vote`, which were chosen beside our guards. "

@@ -60,17 +60,17 @@ class CustomDiffusion:
 
 
 def custom_diffusion_methods(settings: LearningSettings, guidance: float) -> tuple[Method, ...]:
-    """settings: the base's own; the search begins below its rates, which are for a tenth of the entries.
-
-    guidance: how a prior's pictures are made.
+    """settings: the base's own, in whose rate of the token that rate is counted, as it goes with the length of a base's
+    word vectors. The rates of weights tried are those that are published for larger bases, and above. guidance: how a
+    prior's pictures are made.
     """
 
     def start(base: BaseModel, budget: Budget, options: Mapping[str, float]) -> CustomDiffusion:
         return CustomDiffusion(base, budget, options, guidance)
 
-    rates = {"lr_weights": settings.lr_weights * 0.1, "lr_token": settings.lr_token * 0.5, "prior_weight": 0.0}
+    rates = {"lr_weights": 5e-5, "lr_token": settings.lr_token * 0.5, "prior_weight": 0.0}
     space = {
-        "lr_weights": tuple(settings.lr_weights * factor for factor in (0.05, 0.1, 0.25, 0.5, 1.0)),
+        "lr_weights": (2.5e-5, 5e-5, 1.25e-4, 2.5e-4, 5e-4),
         "lr_token": tuple(settings.lr_token * factor for factor in (0.1, 0.25, 0.5, 1.0)),
         "prior_weight": (0.0, 0.3, 1.0),
     }

@@ -71,14 +71,16 @@ class DreamBooth:
 
 
 def dreambooth_methods(settings: LearningSettings, guidance: float) -> tuple[Method, ...]:
-    """settings: the base's own; the search begins near its rates. guidance: how the prior's pictures are made."""
+    """settings: the base's own, in whose rate of the token that rate is counted. The rates of weights tried are those
+    that are published for larger bases, and above. guidance: how the prior's pictures are made.
+    """
 
     def start(base: BaseModel, budget: Budget, options: Mapping[str, float]) -> DreamBooth:
         return DreamBooth(base, budget, options, guidance)
 
-    rates = {"lr_weights": settings.lr_weights * 0.02, "lr_token": settings.lr_token * 0.5}
+    rates = {"lr_weights": 1e-5, "lr_token": settings.lr_token * 0.5}
     space = {
-        "lr_weights": tuple(settings.lr_weights * factor for factor in (0.005, 0.01, 0.02, 0.05, 0.1)),
+        "lr_weights": (2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5),
         "lr_token": tuple(settings.lr_token * factor for factor in (0.1, 0.25, 0.5, 1.0)),
     }
     family = "whole UNet"
