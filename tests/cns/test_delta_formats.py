@@ -211,3 +211,9 @@ def test_positions_that_do_not_ascend_are_not_written() -> None:
     for where in (delta.positions[LAYER].flip(0), delta.positions[LAYER] + 2400):
         with pytest.raises(ValueError, match="do not ascend"):
             replace(delta, positions={LAYER: where}).to_bytes()
+
+
+def test_a_layer_without_a_value_is_read_as_it_was_written() -> None:
+    nothing = replace(_delta(), positions={LAYER: torch.zeros(0).long()}, values={LAYER: torch.zeros(0).half()})
+    for data in (nothing.to_bytes(), _write_format_1(nothing)):
+        assert Delta.from_bytes(data).positions[LAYER].tolist() == []
