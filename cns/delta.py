@@ -14,9 +14,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from cns.errors import DamagedDelta, ForeignFile, WrongBase
+from cns.positions import decode_mask, decode_positions, encode_positions
 from cns.text import TokenVectors
 
-FORMAT = "palimpsest-delta-1"
+FORMAT = "palimpsest-delta-2"
+_POSITIONS = {"palimpsest-delta-1": ("mask", decode_mask), FORMAT: ("positions", decode_positions)}
+"""Every format there ever was -> what its tensors of positions are called, and how they are read."""
 _HEADER_LIMIT_BYTES = 16_000_000
 
 
@@ -56,12 +59,12 @@ class Delta:
 
     @cached_property
     def data(self) -> bytes:
-        """The file's bytes: the same content gives the same bytes."""
+        """The file's bytes: the same content gives the same bytes. Of a delta that was read: those that were read."""
         tensors: dict[str, Tensor] = {}
         for layer in sorted(self.positions):
-            mask = np.zeros(self.shapes[layer][0] * self.shapes[layer][1], dtype=bool)
-            mask[self.positions[layer].cpu().numpy()] = True
-            tensors[f"mask.{layer}"] = torch.from_numpy(np.packbits(mask))
+            rows, columns = self.shapes[layer]
+            code = encode_positions(self.positions[layer].cpu().numpy(), rows * columns)
+            tensors[f"positions.{layer}"] = torch.from_numpy(code)
             tensors[f"values.{layer}"] = self.values[layer].detach().to("cpu", torch.float16).contiguous()
         for place, vector in enumerate(self.token_vectors):
             tensors[f"token.{place}"] = vector.detach().to("cpu", torch.float32).contiguous()
@@ -80,7 +83,12 @@ class Delta:
         return save(tensors, metadata={"palimpsest": _sealed(text, tensors)})
 
     def to_bytes(self) -> bytes:
-        """The delta as one .safetensors file; equal content gives equal bytes and so an equal digest."""
+        """The delta as one .safetensors file; equal content gives equal bytes and so an equal digest.
+
+        A delta that was read from a file is that file, whatever its format: histories know it by its digest. Made
+        anew, as by `dataclasses.replace`, it is written in the newest format. Raises ValueError for positions that are
+        not ascending or lie outside of their layer.
+        """
         return self.data
 
     @cached_property
@@ -90,10 +98,10 @@ class Delta:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, base_id: str | None = None) -> "Delta":
-        """Read a delta whole or not at all.
+        """Read a delta, of this format or an earlier one, whole or not at all. Takes memory in proportion to the file.
 
-        Raises ForeignFile for a file that is no delta, DamagedDelta for one whose content does not match its seal, and
-        WrongBase when `base_id` is given and is not the base it was learned on.
+        Raises ForeignFile for a file that is no delta, DamagedDelta for one whose content does not match its seal or
+        is not what a delta has, and WrongBase when `base_id` is given and is not the base it was learned on.
         """
         facts, tensors = _open(data)
         if base_id is not None and facts["base_id"] != base_id:
@@ -103,17 +111,12 @@ class Delta:
             )
         positions, values, shapes = {}, {}, {}
         for layer, (rows, columns) in facts["shapes"].items():
-            mask, kept = tensors.get(f"mask.{layer}"), tensors.get(f"values.{layer}")
-            if mask is None or kept is None or len(mask) != -(-rows * columns // 8):
-                raise DamagedDelta(f"This delta is damaged: layer {layer} is incomplete.")
-            where = np.unpackbits(mask.numpy(), count=rows * columns).nonzero()[0]
-            if len(where) != len(kept) or not np.isfinite(kept.numpy()).all():
-                raise DamagedDelta(f"This delta is damaged: the values of layer {layer} do not fit their mask.")
-            positions[layer], values[layer], shapes[layer] = torch.from_numpy(where), kept, (rows, columns)
+            positions[layer], values[layer] = _read_layer(facts["format"], tensors, layer, rows * columns)
+            shapes[layer] = (rows, columns)
         vectors = tuple(tensors[name] for name in sorted(tensors) if name.startswith("token."))
-        if not vectors or not all(bool(torch.isfinite(vector).all()) for vector in vectors):
+        if not vectors or not all(_is_finite(vector, torch.float32) for vector in vectors):
             raise DamagedDelta("This delta is damaged: its token has no usable vector.")
-        return cls(
+        read = cls(
             facts["concept"],
             facts["class_noun"],
             facts["base_id"],
@@ -125,6 +128,28 @@ class Delta:
             facts["settings"],
             facts["report"],
         )
+        # Its name is the digest of these very bytes, and what was learned on top of it has that name as its parent.
+        object.__setattr__(read, "data", data)
+        return read
+
+
+def _read_layer(form: str, tensors: Mapping[str, Tensor], layer: str, entries: int) -> tuple[Tensor, Tensor]:
+    """Positions (n,) int64 and values (n,) float16 of a layer with so many entries; DamagedDelta if they are not so."""
+    prefix, decode = _POSITIONS[form]
+    code, kept = tensors.get(f"{prefix}.{layer}"), tensors.get(f"values.{layer}")
+    if code is None or kept is None:
+        raise DamagedDelta(f"This delta is damaged: layer {layer} is incomplete.")
+    if code.dtype != torch.uint8 or code.ndim != 1 or not _is_finite(kept, torch.float16):
+        raise DamagedDelta(f"This delta is damaged: the values of layer {layer} do not fit what a delta has.")
+    try:
+        where = decode(code.numpy(), entries, len(kept))
+    except ValueError as error:
+        raise DamagedDelta(f"This delta is damaged: in layer {layer}, {error}.") from error
+    return torch.from_numpy(where), kept
+
+
+def _is_finite(vector: Tensor, dtype: torch.dtype) -> bool:
+    return vector.dtype == dtype and vector.ndim == 1 and bool(np.isfinite(vector.numpy()).all())
 
 
 def _seal(text: str, tensors: Mapping[str, Tensor]) -> str:
@@ -149,7 +174,7 @@ def _open(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise ValueError("header longer than the file")
         header = json.loads(data[8 : 8 + length])
         sealed = header.get("__metadata__", {}).get("palimpsest")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ForeignFile("This file is not a delta: it is not a safetensors file, or it is cut short.") from error
     if not isinstance(sealed, str):
         raise ForeignFile("This file is a safetensors file, but not a delta of this program.")
@@ -157,10 +182,25 @@ def _open(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         tensors = load(data)
         facts = json.loads(text)
+        found = _seal(text, tensors)
     except Exception as error:  # the reader raises its own types, and none of what it refused may be used
         raise DamagedDelta("This delta is damaged: its content cannot be read.") from error
-    if seal != _seal(text, tensors):
+    if seal != found:
         raise DamagedDelta("This delta is damaged: its content does not match its checksum.")
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+    if not isinstance(facts, dict) or facts.get("format") not in [*_POSITIONS]:
         raise ForeignFile("This delta was written in a format that this version does not know.")
+    if not _are_facts(facts):
+        raise DamagedDelta("This delta is damaged: what it says of itself is not what a delta says.")
     return facts, tensors
+
+
+def _are_facts(facts: Mapping[str, Any]) -> bool:
+    """Whether what `Delta.data` says is all there, each of its kind: the file may come from anybody."""
+    named = all(isinstance(facts.get(name), str) for name in ("concept", "class_noun", "base_id"))
+    told = all(isinstance(facts.get(name), dict) for name in ("shapes", "settings", "report"))
+    if not named or not told or not isinstance(facts.get("parent"), str | None):
+        return False
+    return all(
+        isinstance(shape, list) and len(shape) == 2 and all(type(side) is int and side > 0 for side in shape)
+        for shape in facts["shapes"].values()
+    )

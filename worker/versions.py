@@ -63,6 +63,6 @@ class Versions:
 
 
 def _delta_bytes(delta: Delta) -> int:
-    """Its tensors and its file, which it keeps once it was asked for its digest."""
+    """Its tensors and its file, which it keeps as it was read."""
     tensors = [*delta.positions.values(), *delta.values.values()]
     return len(delta.data) + sum(tensor.nbytes for tensor in tensors)

@@ -126,6 +126,7 @@ def test_the_bound_is_entropy_and_sixteen_bits_a_value() -> None:
     assert sizes.bound_bytes(delta) == pytest.approx(2 * delta.size + entropy)
     codes = sizes.position_bytes(delta)
     assert codes["one bit an entry"] == 1250
+    assert codes["least there is"] < codes[sizes.OURS] < 1250
     assert codes["least there is"] == pytest.approx(entropy)
     assert min(codes.values()) == codes["least there is"]
 
