@@ -114,7 +114,8 @@ def page(options: argparse.Namespace) -> None:
 def tune(options: argparse.Namespace) -> None:
     laboratory = _open(options)
     stream, budget = _cut(laboratory, "validation", options), _budget(laboratory, options)
-    methods = [method for method in choose(laboratory.methods, options.methods) if method.search_space]
+    chosen = choose(laboratory.methods, options.methods)
+    methods = [method for method in chosen if method.search_space and method.tuned_as is None]
     plan = {method.name: draw_trials(method, options.trials, options.seed) for method in methods}
     kept = read_results(options.tuned) if options.tuned.is_file() else {}
     same = kept.get("setup") == rounded(laboratory.setup(stream, budget))

@@ -66,17 +66,29 @@ def _tuned(results: Results, tuning: Results | None) -> list[str]:
     used = {cell["method"]: cell for cell in results["cells"]}
     fits = tuning is not None and tuned_alike(tuning["setup"], results["setup"])
     found: Mapping[str, Any] = tuning["methods"] if fits and tuning is not None else {}
-    tuned = {name for name, cell in used.items() if name in found and found[name]["best"]["options"] == cell["options"]}
+    tuned = {name for name, cell in used.items() if _has_found(found.get(cell.get("tuned_as", name)), cell["options"])}
     untuned = [cell["title"] for name, cell in used.items() if name not in tuned and cell["options"]]
     said = []
     if untuned:
         who = "any method" if not tuned else _listed(untuned)
         said.append(f"**Not tuned: {who}.** What stands in the table is a method at its defaults, not at its best.")
-    trials = {name: len(found[name]["trials"]) for name in sorted(tuned)}
+    borrowed = {name: used[name]["tuned_as"] for name in tuned if used[name].get("tuned_as", name) != name}
+    if borrowed:
+        lent = [f"{used[name]['title']} as {found[whose]['title']}" for name, whose in sorted(borrowed.items())]
+        said.append(f"Set as what they are held against, without a search of their own: {_listed(lent)}.")
+    trials = {name: len(found[name]["trials"]) for name in sorted(tuned - borrowed.keys())}
     if len(set(trials.values())) > 1:
         counts = ", ".join(f"{used[name]['title']} {count}" for name, count in trials.items())
         said.append(f"Not all had as many trials (a small grid is tried whole, and then has no more): {counts}.")
     return said
+
+
+def _has_found(search: Any, options: Mapping[str, float]) -> bool:
+    """Whether a method runs with the best that a search found, as far as it has these options."""
+    if search is None:
+        return False
+    best: Mapping[str, float] = search["best"]["options"]
+    return all(value == options[name] for name, value in best.items() if name in options)
 
 
 def _machines(results: Results) -> list[str]:

@@ -118,25 +118,32 @@ def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple
         space: Mapping[str, tuple[float, ...]],
         fixed: Mapping[str, float],
         random: bool = False,
+        tuned_as: str | None = None,
     ) -> Method:
         start = partial(_start, settings, tuple(calibration), fixed, random)
         given = _given(settings, calibration, {**options, **fixed}, fixed)
-        return Method(name, title, FAMILY, "sequential", start, options, space, given)
+        return Method(name, title, FAMILY, "sequential", start, options, space, given, tuned_as)
 
     return (
         method("cns+", "CNS with guards, the token first (ours)", ours, {**tried, **guarding}, {}),
         method("cns", "CNS as published", own, {**tried, **protecting}, AS_PUBLISHED),
         method(
-            "cns-no-reg", "CNS without L_reg", _without(own, "l1", "l2"), tried, {**AS_PUBLISHED, "l1": 0.0, "l2": 0.0}
+            "cns-no-reg",
+            "CNS without L_reg",
+            _without(own, "l1", "l2"),
+            {},
+            {**AS_PUBLISHED, "l1": 0.0, "l2": 0.0},
+            tuned_as="cns",
         ),
         method(
             "cns-no-general",
             "CNS, general neurons not left out",
             _without(own, "general_vote"),
-            {**rates_tried, **protecting},
+            {},
             {**AS_PUBLISHED, "general_prompts": 0},
+            tuned_as="cns",
         ),
-        method("cns-random", "CNS with random masks", own, {**tried, **protecting}, AS_PUBLISHED, random=True),
+        method("cns-random", "CNS with random masks", own, {}, AS_PUBLISHED, random=True, tuned_as="cns"),
     )
 
 

@@ -76,5 +76,14 @@ def custom_diffusion_methods(settings: LearningSettings, guidance: float) -> tup
     }
     return (
         Method("custom", "Custom Diffusion, sequential", "all keys and values", "sequential", start, rates, space),
-        Method("custom-joint", "Custom Diffusion, joint", "all keys and values", "joint", start, rates, space),
+        Method(
+            "custom-joint",
+            "Custom Diffusion, joint",
+            "all keys and values",
+            "joint",
+            start,
+            rates,
+            {},
+            tuned_as="custom",
+        ),
     )

@@ -96,5 +96,14 @@ def dreambooth_methods(settings: LearningSettings, guidance: float) -> tuple[Met
             with_prior,
             {**space, "prior_weight": (0.3, 1.0, 2.0)},
         ),
-        Method("dreambooth-joint", "DreamBooth, all concepts at once", family, "joint", start, rates, space),
+        Method(
+            "dreambooth-joint",
+            "DreamBooth, all concepts at once",
+            family,
+            "joint",
+            start,
+            rates,
+            {},
+            tuned_as="dreambooth",
+        ),
     )

@@ -189,7 +189,9 @@ class Method:
     charts ("low rank"). kind: see `Kind`; only "joint" methods start a `JointLearner`.
     options: every number of its own with the value it is run with. search_space: the values that tuning tries for some
     of them. Options given to `start` are always complete: see `with_options`. given: what else decides what it learns,
-    as plain facts; cells that were run with another are run again.
+    as plain facts; cells that were run with another are run again. tuned_as: the method whose search found the values
+    that this one is run with too, as an ablation differs from the whole by its part alone, and a bound from what it
+    bounds by what it sees; None for a search of its own.
     """
 
     name: str
@@ -200,6 +202,12 @@ class Method:
     options: Mapping[str, float] = field(default_factory=dict)
     search_space: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
+    tuned_as: str | None = None
+
+    def with_tuned(self, found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """All options, with what the search found of those that this method has. found: method -> its best options."""
+        best = found.get(self.tuned_as or self.name, {})
+        return self.with_options({name: value for name, value in best.items() if name in self.options})
 
     def with_options(self, changes: Mapping[str, float]) -> dict[str, float]:
         """All options, some of them changed. Raises KeyError for one that this method does not have."""

@@ -46,7 +46,7 @@ def ask(
 ) -> list[Asked]:
     """Every method on every stream, repetition after repetition, with tuned options where there are any."""
     return [
-        Asked(method, stream, replace(budget, seed=budget.seed + turn), method.with_options(tuned.get(method.name, {})))
+        Asked(method, stream, replace(budget, seed=budget.seed + turn), method.with_tuned(tuned))
         for turn in range(repetitions)
         for stream in streams
         for method in methods
@@ -92,6 +92,7 @@ def answer(
         "title": method.title,
         "family": method.family,
         "kind": method.kind,
+        "tuned_as": method.tuned_as or method.name,
         "seed": asked.budget.seed,
         "options": dict(asked.options),
         "machine": describe_machine(laboratory.base.device),

@@ -132,3 +132,13 @@ def test_methods_are_chosen_by_name() -> None:
     assert choose(METHODS, "all") == list(METHODS.values())
     with pytest.raises(UnknownMethod, match="no method 'custum'"):
         choose(METHODS, "custum")
+
+
+def test_an_ablation_and_a_bound_are_set_as_what_they_are_held_against() -> None:
+    found = {"cns": {"lr_weights": 0.25, "l1": 0.5}, "custom": {"lr_token": 0.125}}
+    assert METHODS["cns"].with_tuned(found)["lr_weights"] == 0.25
+    without = METHODS["cns-no-reg"].with_tuned(found)  # which has no l1 to be set
+    assert without == {**METHODS["cns-no-reg"].options, "lr_weights": 0.25}
+    assert METHODS["custom-joint"].with_tuned(found) == METHODS["custom"].with_tuned(found)
+    assert METHODS["textual-inversion"].with_tuned(found) == METHODS["textual-inversion"].options
+    assert all(one.tuned_as in METHODS for one in METHODS.values() if one.tuned_as is not None)
