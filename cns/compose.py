@@ -55,13 +55,13 @@ def extend(base: BaseModel, version: Version, deltas: Sequence[Delta]) -> Versio
     themselves, so what it writes does not depend on what stood there. Layers that no new delta touches are the tensors
     of `version`, shared. Raises as `compose` does.
     """
-    known = {delta.concept for delta in version.deltas}
+    tokens = dict(version.tokens)
     for delta in deltas:
         if delta.base_id != base.id:
             raise WrongBase(f"The delta of {delta.concept!r} was learned on another base model than this one.")
-        if delta.concept in known:
+        if delta.token in tokens:
             raise DeltaError(f"The concept {delta.concept!r} is in this version twice.")
-        known.add(delta.concept)
+        tokens[delta.token] = tuple(vector.to(base.device) for vector in delta.token_vectors)
         _check_shapes(base, delta)
     weights = dict(version.weights)
     for layer in {layer for delta in deltas for layer in delta.positions}:
@@ -71,10 +71,7 @@ def extend(base: BaseModel, version: Version, deltas: Sequence[Delta]) -> Versio
                 where = delta.positions[layer].to(flat.device)
                 flat.index_copy_(0, where, delta.values[layer].to(flat))
         weights[layer] = flat.view(base.kv_weights[layer].shape)
-    tokens = {delta.token: tuple(vector.to(base.device) for vector in delta.token_vectors) for delta in deltas}
-    return Version(
-        (*version.deltas, *deltas), MappingProxyType(weights), MappingProxyType({**version.tokens, **tokens})
-    )
+    return Version((*version.deltas, *deltas), MappingProxyType(weights), MappingProxyType(tokens))
 
 
 def _check_shapes(base: BaseModel, delta: Delta) -> None:
