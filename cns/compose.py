@@ -77,7 +77,7 @@ def extend(base: BaseModel, version: Version, deltas: Sequence[Delta]) -> Versio
 def _check_shapes(base: BaseModel, delta: Delta) -> None:
     for layer, shape in delta.shapes.items():
         weight = base.kv_weights.get(layer)
-        if weight is None or tuple(weight.shape) != tuple(shape):
+        if weight is None or weight.shape != shape:
             raise WrongBase(f"The delta of {delta.concept!r} changes {layer}, which this base model does not have so.")
 
 
