@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         description="Rows of one UNet call, at most, where measured time and memory allow as many; a guided picture "
         "takes two.",
     )
+    version_cache_bytes: int = Field(
+        1000 * MEGABYTE,
+        ge=0,
+        description="Bytes of the device's memory for composed weights of versions, which later versions are made of.",
+    )
     prompt_cache_bytes: int = Field(
         500 * MEGABYTE,
         ge=0,

@@ -19,7 +19,8 @@ class Version:
     """One state of a history: what the base becomes after its deltas.
 
     deltas: in the order they were learned. Where two of them own the same entry, the later one's value stands.
-    weights: every key and value projection -> (out, in) in the base's dtype; untouched ones are the base's own tensors.
+    weights: every key and value projection -> (out, in) in the base's dtype. Never written: untouched ones are the
+    base's own tensors, and versions made of one another share what they have in common.
     tokens: "<rex>" -> the concept's vectors, for every concept of the version.
     """
 
@@ -44,29 +45,39 @@ def compose(base: BaseModel, deltas: Sequence[Delta] = ()) -> Version:
     Exact and repeatable to the bit; rolling back is composing with fewer deltas. Raises WrongBase for a delta of
     another base and DeltaError for a concept that comes twice.
     """
-    names = [delta.concept for delta in deltas]
+    return extend(base, Version((), base.kv_weights, MappingProxyType({})), deltas)
+
+
+def extend(base: BaseModel, version: Version, deltas: Sequence[Delta]) -> Version:
+    """The version that `deltas` make on top of `version`, which is one of `base` and stays as it is.
+
+    To the bit what `compose` makes of all the deltas, at the cost of the new ones alone: a delta holds the values
+    themselves, so what it writes does not depend on what stood there. Layers that no new delta touches are the tensors
+    of `version`, shared. Raises as `compose` does.
+    """
+    tokens = dict(version.tokens)
     for delta in deltas:
         if delta.base_id != base.id:
             raise WrongBase(f"The delta of {delta.concept!r} was learned on another base model than this one.")
-        if names.count(delta.concept) > 1:
+        if delta.token in tokens:
             raise DeltaError(f"The concept {delta.concept!r} is in this version twice.")
+        tokens[delta.token] = tuple(vector.to(base.device) for vector in delta.token_vectors)
         _check_shapes(base, delta)
-    weights: dict[str, Tensor] = dict(base.kv_weights)
+    weights = dict(version.weights)
     for layer in {layer for delta in deltas for layer in delta.positions}:
-        flat = weights[layer].detach().flatten().clone()
+        flat = weights[layer].detach().flatten().clone()  # a copy, as others compute with the tensor that is there
         for delta in deltas:
             if layer in delta.positions:
                 where = delta.positions[layer].to(flat.device)
-                flat[where] = delta.values[layer].to(flat)
+                flat.index_copy_(0, where, delta.values[layer].to(flat))
         weights[layer] = flat.view(base.kv_weights[layer].shape)
-    tokens = {delta.token: tuple(vector.to(base.device) for vector in delta.token_vectors) for delta in deltas}
-    return Version(tuple(deltas), MappingProxyType(weights), MappingProxyType(tokens))
+    return Version((*version.deltas, *deltas), MappingProxyType(weights), MappingProxyType(tokens))
 
 
 def _check_shapes(base: BaseModel, delta: Delta) -> None:
     for layer, shape in delta.shapes.items():
         weight = base.kv_weights.get(layer)
-        if weight is None or tuple(weight.shape) != tuple(shape):
+        if weight is None or weight.shape != shape:
             raise WrongBase(f"The delta of {delta.concept!r} changes {layer}, which this base model does not have so.")
 
 

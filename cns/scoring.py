@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from cns.base_model import BaseModel
-from cns.compose import compose
+from cns.compose import compose, extend
 from cns.denoise import GenerationRequest
 from cns.examination import ExaminationSettings
 from cns.history import VersionRecord
@@ -45,10 +45,11 @@ def score_history(
     deltas = [folder.load_delta(learned) for learned in lineage]
     references = {learned.number: judge.image_features(folder.load_pictures(learned)) for learned in lineage}
     rows: list[tuple[int, VersionRecord, Series]] = []
+    composed = compose(base)
     for learned in lineage:
-        rows.append((0, learned, Series(compose(base), _requests(learned.class_noun, settings))))
-    for place, reached in enumerate(lineage, start=1):
-        composed = compose(base, deltas[:place])
+        rows.append((0, learned, Series(composed, _requests(learned.class_noun, settings))))
+    for place, (reached, delta) in enumerate(zip(lineage, deltas, strict=True), start=1):
+        composed = extend(base, composed, [delta])
         for learned in lineage[:place]:
             requests = _requests(f"<{learned.concept}> {learned.class_noun}", settings)
             rows.append((reached.number, learned, Series(composed, requests)))

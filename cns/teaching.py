@@ -11,7 +11,7 @@ from PIL import Image
 
 from cns.base_model import BaseModel
 from cns.captions import Captioner, TemplateCaptioner, with_token
-from cns.compose import Version, compose
+from cns.compose import Version, compose, extend
 from cns.damage import find_damage
 from cns.delta import Delta
 from cns.diagnosis import Finding, Thresholds
@@ -142,7 +142,7 @@ def examine_lesson(
         room.base,
         room.judge,
         before,
-        compose(room.base, [*before.deltas, delta]),
+        extend(room.base, before, [delta]),
         StudiedConcept(lesson.name, lesson.class_noun, lesson.pictures),
         earlier_concepts(folder),
         generic_prompts=load_generic_prompts(room.base_folder),

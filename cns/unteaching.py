@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from cns.base_model import BaseModel
-from cns.compose import compose
-from cns.delta import Delta
+from cns.compose import Version, compose, extend
 from cns.erasing import Erasure, erase_files
 from cns.forgetting import LessonAgain, plan_forgetting
 from cns.history import VersionRecord
@@ -50,11 +49,11 @@ def forget_exactly(
         plan = plan_forgetting(folder.load_deltas(), name)
         later = line[len(plan.before) + 1 :]
         calibration = load_calibration_prompts(room.base_folder)
-        deltas: Sequence[Delta] = plan.before
+        below = compose(room.base, plan.before)
         new: list[NewVersion] = []
         for lesson, old in zip(plan.lessons, later, strict=True):
-            new.append(_learn_again(folder, room.base, calibration, deltas, lesson, old, on_progress))
-            deltas = [*deltas, new[-1].delta]
+            new.append(_learn_again(folder, room.base, calibration, below, lesson, old, on_progress))
+            below = extend(room.base, below, [new[-1].delta])
         return folder.publish_line(line[len(plan.before)].parent, new, f"forgot {name}")
 
 
@@ -62,7 +61,7 @@ def _learn_again(
     folder: HistoryFolder,
     base: BaseModel,
     calibration: Sequence[str],
-    below: Sequence[Delta],
+    below: Version,
     lesson: LessonAgain,
     old: VersionRecord,
     on_progress: OnProgress,
@@ -70,7 +69,7 @@ def _learn_again(
     pictures = folder.load_pictures(old)
     concept = Concept(lesson.name, lesson.class_noun, pictures, lesson.captions)
     started = time.monotonic()
-    run = LearningRun(base, compose(base, below), concept, lesson.settings, calibration=calibration)
+    run = LearningRun(base, below, concept, lesson.settings, calibration=calibration)
     tell = partial(on_progress, f"learning {lesson.name}")
     while not run.done:
         run.step()

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.errors import AppError
 from app.histories.models import Version as VersionRow
 from app.storage import DamagedBlob
-from cns.compose import Version, compose
+from cns.compose import Version, extend
 from cns.delta import Delta
 from cns.errors import CnsError
 from cns.examination import Examination, StudiedConcept, examine
@@ -67,7 +67,7 @@ def examination_work(
                 equipment.base,
                 judge,
                 before,
-                compose(equipment.base, [*before.deltas, delta]),
+                extend(equipment.base, before, [delta]),
                 StudiedConcept(lesson.name, lesson.class_noun, lesson.pictures),
                 earlier,
                 generic_prompts=equipment.generic_prompts,

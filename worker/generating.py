@@ -60,7 +60,7 @@ def generate(worker: "Worker", job_id: UUID) -> bool:
 def _work(worker: "Worker", hold: Hold) -> None:
     asked = transact(worker.sessions, lambda session: _read(worker, session, hold.job_id))
     deltas = worker.versions.deltas(asked.digests)
-    order = Order(lambda: worker.versions.composed(deltas), asked.requests, asked.owner_id, asked.deadline)
+    order = Order(lambda: worker.versions.composed.compose(deltas), asked.requests, asked.owner_id, asked.deadline)
     progress = Progress(worker.sessions, worker.bell, hold)
     progress.begin("generating", order.steps_total)
     worker.engine.ask(order)

@@ -118,7 +118,7 @@ class Teaching:
         saved = load_checkpoint(self.worker, task.checkpoint_sha256)
 
         def build(resume: bytes | None) -> LearningRun:
-            version = self.worker.versions.composed(deltas)
+            version = self.worker.versions.composed.compose(deltas)
             calibration = equipment.calibration
             return LearningRun(equipment.base, version, concept, settings, calibration=calibration, resume=resume)
 

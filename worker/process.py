@@ -51,7 +51,7 @@ class Worker:
         self.store = open_store(settings)
         self.bell = Bell(settings.redis_url)
         self.hands = Hands(self.sessions, self.id, settings.lease, settings.heartbeat_s)
-        self.versions = Versions(equipment.base, self.store, settings.prompt_cache_bytes)
+        self.versions = Versions(equipment.base, self.store, settings.version_cache_bytes, settings.prompt_cache_bytes)
         self.engine = Engine(
             equipment.base,
             batch_rows=settings.batch_rows,

@@ -91,7 +91,7 @@ class Relearning(Teaching):
         equipment, below = self.worker.equipment, self._below()
 
         def build(saved: bytes | None) -> LearningRun:
-            version = self.worker.versions.composed(below)
+            version = self.worker.versions.composed.compose(below)
             return LearningRun(
                 equipment.base, version, concept, again.settings, calibration=equipment.calibration, resume=saved
             )

@@ -102,6 +102,7 @@ def holds(worker: "Worker") -> dict[str, Any]:
         "generations": sum(hold.kind == JobKind.GENERATE for hold in held),
         "rows": worker.engine.rows_waiting,
         "batches": batches(worker),
+        "versions": worker.versions.composed.figures(),
         "prompts": worker.versions.prompts.figures(),
         "memory_bytes": memory_bytes(worker.equipment.base.device),
     }

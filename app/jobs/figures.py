@@ -13,13 +13,21 @@ from app.jobs.models import Job, WorkerRow
 from app.jobs.workers import list_workers
 
 WRONG_BY = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+VERSIONS = {
+    "hits": "Versions whose weights were kept, since the worker began.",
+    "extended": "Versions whose weights were made of those of a version before them, since the worker began.",
+    "misses": "Versions whose weights were made of the base's, since the worker began.",
+    "entries": "Versions of which weights are kept.",
+    "bytes": "What the weights of the versions that are kept take of the device's memory.",
+}
 PROMPTS = {
     "hits": "Prompts whose K and V were kept, since the worker began.",
     "misses": "Prompts whose K and V were computed, since the worker began.",
     "entries": "Prompts of which K and V are kept.",
     "bytes": "What K and V of the prompts that are kept take of the device's memory.",
 }
-"""Figure of a worker's `holds["prompts"]` -> what it says."""
+CACHES = {"version": ("versions", VERSIONS), "prompt": ("prompts", PROMPTS)}
+"""Cache -> its place in a worker's `holds`, and what each of its figures says."""
 
 
 def figures_of(session: Session) -> CollectorRegistry:
@@ -40,11 +48,12 @@ def _count_jobs(session: Session, asked: CollectorRegistry) -> None:
 def _show_workers(session: Session, asked: CollectorRegistry) -> None:
     workers = list_workers(session)
     Gauge("palimpsest_workers", "Workers that reported within the last minute.", registry=asked).set(len(workers))
-    for figure, said in PROMPTS.items():
-        shown = Gauge(f"palimpsest_prompt_cache_{figure}", said, ["worker"], registry=asked)
-        for worker in workers:
-            if figure in (kept := worker.holds.get("prompts", {})):
-                shown.labels(worker.id).set(kept[figure])
+    for cache, (place, figures) in CACHES.items():
+        for figure, said in figures.items():
+            shown = Gauge(f"palimpsest_{cache}_cache_{figure}", said, ["worker"], registry=asked)
+            for worker in workers:
+                if figure in (kept := worker.holds.get(place, {})):
+                    shown.labels(worker.id).set(kept[figure])
     _show_batches(workers, asked)
 
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from benchmarks.continual.low_rank import ATTENTION, find_projections
 from cns.base_model import BaseModel
-from cns.compose import Version
 
 SD15 = "Stable Diffusion 1.5's shape"
 
@@ -43,11 +42,6 @@ class _KeysAndValuesAlone:
     kv_weights: Mapping[str, Tensor]
     id: str = "0" * 64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-
-def base_over(base: BaseModel, version: Version) -> BaseModel:
-    """A version's keys and values to be composed upon: one delta more on them is the next version, to the bit."""
-    return cast(BaseModel, _KeysAndValuesAlone(version.weights, base.id, base.device))
 
 
 def base_of_kv(shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype = torch.float16) -> BaseModel:

@@ -17,7 +17,7 @@ from benchmarks.serving.peers import (
     draw_plain,
 )
 from benchmarks.serving.peft_batch import MixedLoraBatch
-from benchmarks.serving.shapes import attention_shapes, base_over, kv_shapes, sd15_unet
+from benchmarks.serving.shapes import attention_shapes, kv_shapes, sd15_unet
 from benchmarks.serving.tenants import PROMPT, SHARE, random_delta, random_lora, random_weights
 from benchmarks.serving.versions import Known
 from cns.base_model import BaseModel
@@ -192,12 +192,6 @@ def test_growth_has_a_number_for_every_concept_and_curve(sd1: BaseModel) -> None
     told = growth.report(figures, as_json(plan))
     assert set(told.charts) == {"growth", "growth-bytes"}
     assert all(chart.startswith("<svg") for chart in told.charts.values())
-
-
-def test_a_delta_on_the_version_before_gives_the_same_weights_to_the_bit(sd1: BaseModel) -> None:
-    deltas = [random_delta(sd1, f"c{number}", number, share=0.3) for number in range(3)]
-    whole, on = compose(sd1, deltas), compose(base_over(sd1, compose(sd1, deltas[:2])), deltas[2:])
-    assert all(torch.equal(on.weights[layer], weight) for layer, weight in whole.weights.items())
 
 
 def test_growth_is_the_last_tenth_against_the_first() -> None:

@@ -101,7 +101,7 @@ def test_a_prompt_that_cannot_be_read_leaves_nothing(base: BaseModel) -> None:
 def test_what_was_made_of_an_erased_concept_goes_with_it_and_nothing_else_does(
     base: BaseModel, rex: Delta, store: BlobStore
 ) -> None:
-    versions = Versions(base, store, ROOM)
+    versions = Versions(base, store, prompt_bytes=ROOM)
     for version in (compose(base), compose(base, [rex])):
         versions.prompts.encode(version, "a dog")
     versions.drop({rex.digest})
