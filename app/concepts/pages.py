@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -26,10 +26,11 @@ from app.generations.studio import known_of
 from app.histories.service import base_of, get_history, lineage
 from app.jobs.models import Job
 from app.pictures import check_picture, shown_name
+from app.routing import page_router
 from app.state import State
 from app.templating import render
 
-router = APIRouter()
+router = page_router()
 
 NOUNS = ("dog", "cat", "mug", "robot", "house", "toy", "backpack", "teapot", "car", "flower", "person", "style")
 

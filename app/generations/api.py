@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -28,9 +28,10 @@ from app.jobs.schemas import GENERATE_EXAMPLE, JobShown, show_jobs
 from app.jobs.stream import wait_until_ended
 from app.paging import Page, moment_after, moment_key, number_after, read_moment_key, split_page
 from app.problems import described
+from app.routing import rest_router
 from app.state import State
 
-router = APIRouter(tags=["generations"])
+router = rest_router("generations")
 
 LONGEST_WAIT_S = 60
 LONGEST_DEADLINE_S = 7 * 24 * 3600

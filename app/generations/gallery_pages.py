@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -18,9 +18,10 @@ from app.generations.regions import in_order, prompts_of
 from app.histories.models import BaseModelRow
 from app.histories.service import get_history, list_histories, number_of, steps_of
 from app.paging import moment_key, open_cursor, read_moment_key, split_page
+from app.routing import page_router
 from app.templating import address, address_of_site, is_fragment, render
 
-router = APIRouter()
+router = page_router()
 
 ON_A_PAGE = 60
 MOST_AT_ONCE = 200  # pictures that one press deletes or packs

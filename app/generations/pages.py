@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -20,9 +20,10 @@ from app.generations.models import Generation
 from app.generations.regions import gathered, in_order, typed_regions
 from app.histories.service import get_history, number_of
 from app.jobs.models import Job
+from app.routing import page_router
 from app.templating import address_of_site, is_fragment, render
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/histories/{history_id}")

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
@@ -16,8 +16,9 @@ from app.histories import service
 from app.histories.models import History
 from app.paging import Page, moment_after, moment_key, number_after, split_page
 from app.problems import described
+from app.routing import rest_router
 
-router = APIRouter(tags=["histories"])
+router = rest_router("histories")
 
 HISTORY_EXAMPLE: dict[str, Any] = {
     "id": "0b4d5a5e-8a43-4f0e-9d2a-6a1c9d1f2e11",

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -19,10 +19,11 @@ from app.generations.studio import known_of
 from app.histories import service
 from app.histories.models import Version
 from app.jobs.workers import list_workers
+from app.routing import page_router
 from app.shelf import shelf_of
 from app.templating import address_of_site, render
 
-router = APIRouter()
+router = page_router()
 
 LATEST_SHOWN = 4
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -17,9 +17,10 @@ from app.generations import service as generations
 from app.histories import service
 from app.histories.models import History
 from app.histories.views import open_generations, pairs_of, show_version, timeline_of
+from app.routing import page_router
 from app.templating import address, address_of_site, is_fragment, render
 
-router = APIRouter()
+router = page_router()
 
 FIXED_SEED = 1
 MOVES_SHOWN = 8
