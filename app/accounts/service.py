@@ -90,7 +90,7 @@ def log_in(uow: UnitOfWork, name: str, password: str, *, days: int, user_agent: 
 
 # Every request asks one of these two. They are put together once, and read columns and not rows of ours, which halves
 # what they cost the web process.
-_by_session = (
+_BY_SESSION = (
     select(User.id, User.name, User.is_admin, LoginSession.id, LoginSession.csrf_token, LoginSession.last_seen_at)
     .join(User, User.id == LoginSession.user_id)
     .where(
@@ -99,7 +99,7 @@ _by_session = (
         User.disabled_at.is_(None),
     )
 )
-_by_api_key = (
+_BY_API_KEY = (
     select(User.id, User.name, User.is_admin, ApiKey.id, ApiKey.last_used_at)
     .join(User, User.id == ApiKey.user_id)
     .where(ApiKey.key_sha256 == bindparam("digest"), ApiKey.revoked_at.is_(None), User.disabled_at.is_(None))
@@ -108,7 +108,7 @@ _by_api_key = (
 
 def find_by_session(session: Session | Connection, token: str) -> Caller | None:
     """The caller whose browser has that cookie; None when the session is over or its user disabled."""
-    row = session.execute(_by_session, {"digest": digest_of(token)}).one_or_none()
+    row = session.execute(_BY_SESSION, {"digest": digest_of(token)}).one_or_none()
     if row is None:
         return None
     user_id, name, is_admin, login_id, csrf_token, seen_at = row
@@ -123,7 +123,7 @@ def find_by_api_key(session: Session | Connection, key: str) -> Caller | None:
     """The caller whose program has that key; None when it was revoked or its user disabled."""
     if not key.startswith(KEY_PREFIX):
         return None
-    row = session.execute(_by_api_key, {"digest": digest_of(key)}).one_or_none()
+    row = session.execute(_BY_API_KEY, {"digest": digest_of(key)}).one_or_none()
     if row is None:
         return None
     user_id, name, is_admin, key_id, used_at = row

@@ -4,13 +4,14 @@ import re
 import secrets
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from uuid import UUID
 
-from sqlalchemy import Text, or_, select, tuple_
+from sqlalchemy import Text, bindparam, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.concepts.service import check_open_jobs
@@ -173,11 +174,21 @@ def generation_of(session: Session, job_id: UUID) -> Generation:
     return session.scalars(select(Generation).where(Generation.job_id == job_id)).one()
 
 
-def get_generation(session: Session, owner_id: UUID, generation_id: UUID) -> Generation:
-    generation = session.get(Generation, generation_id)
-    if generation is None or session.get_one(History, generation.history_id).owner_id != owner_id:
+# A request for pictures, its job, and the number of its version, 0 for the bare base.
+_WITH_JOB = (
+    select(Generation, Job, func.coalesce(Version.number, 0))
+    .join(Job, Job.id == Generation.job_id)
+    .outerjoin(Version, Version.id == Generation.version_id)
+)
+
+
+def get_generation(session: Session, owner_id: UUID, generation_id: UUID) -> tuple[Generation, Job, int]:
+    """With its job and the number of its version. NotFound when it is not there or somebody else's."""
+    of_owner = _WITH_JOB.join(History, History.id == Generation.history_id).where(History.owner_id == owner_id)
+    row = session.execute(of_owner.where(Generation.id == generation_id)).one_or_none()
+    if row is None:
         raise NotFound("There is no such generation.")
-    return generation
+    return row
 
 
 def images_of(session: Session, generation_ids: Sequence[UUID]) -> Sequence[Image]:
@@ -187,11 +198,73 @@ def images_of(session: Session, generation_ids: Sequence[UUID]) -> Sequence[Imag
 
 
 def get_image(session: Session, owner_id: UUID, image_id: UUID) -> Image:
-    image = session.get(Image, image_id)
-    if image is None:
+    """NotFound when it is not there or somebody else's."""
+    return get_image_asked(session, owner_id, image_id)[0]
+
+
+def get_image_asked(session: Session, owner_id: UUID, image_id: UUID) -> tuple[Image, Generation, int]:
+    """A picture, what it was asked for with, and the number of its version. NotFound as above."""
+    row = session.execute(
+        select(Image, Generation, func.coalesce(Version.number, 0))
+        .join(Generation, Generation.id == Image.generation_id)
+        .join(History, History.id == Generation.history_id)
+        .outerjoin(Version, Version.id == Generation.version_id)
+        .where(Image.id == image_id, History.owner_id == owner_id)
+    ).one_or_none()
+    if row is None:
         raise NotFound("There is no such picture.")
-    get_generation(session, owner_id, image.generation_id)
-    return image
+    return row
+
+
+_FILE = (
+    select(Image.blob_sha256)
+    .join(Generation, Generation.id == Image.generation_id)
+    .join(History, History.id == Generation.history_id)
+    .where(Image.id == bindparam("image_id"), History.owner_id == bindparam("owner_id"))
+)
+
+
+def file_of_image(session: Session, owner_id: UUID, image_id: UUID) -> str:
+    """The digest of its file, and nothing else: a page of pictures asks for dozens. NotFound as above."""
+    digest = session.scalar(_FILE, {"image_id": image_id, "owner_id": owner_id})
+    if digest is None:
+        raise NotFound("There is no such picture.")
+    return digest
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Pictures of a history: how many there are, and the latest of them, the newest first."""
+
+    count: int
+    latest: Sequence[Image]
+
+
+def latest_images(session: Session, owner_id: UUID, limit: int) -> dict[UUID, Latest]:
+    """History -> its latest pictures, of all histories of the owner that have any."""
+    of_history, newest_first = Generation.history_id, (Image.created_at.desc(), Image.id.desc())
+    ranked = (
+        select(
+            Image.id,
+            Generation.history_id,
+            func.row_number().over(partition_by=of_history, order_by=newest_first).label("place"),
+            func.count().over(partition_by=of_history).label("count"),
+        )
+        .join(Generation, Generation.id == Image.generation_id)
+        .join(History, History.id == Generation.history_id)
+        .where(History.owner_id == owner_id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(ranked.c.history_id, ranked.c.count, Image)
+        .join(Image, Image.id == ranked.c.id)
+        .where(ranked.c.place <= limit)
+        .order_by(ranked.c.history_id, ranked.c.place)
+    )
+    found: dict[UUID, tuple[int, list[Image]]] = {}
+    for history_id, count, image in rows:
+        found.setdefault(history_id, (count, []))[1].append(image)
+    return {history_id: Latest(*of_it) for history_id, of_it in found.items()}
 
 
 def list_images(
@@ -230,13 +303,13 @@ def list_images(
 
 def list_generations(
     session: Session, history_id: UUID, limit: int, before: int | None = None
-) -> Sequence[tuple[Generation, Job]]:
-    """Of one history, the latest first, each with its job. before: the job's sequence."""
-    asked = select(Generation, Job).join(Job, Job.id == Generation.job_id).where(Generation.history_id == history_id)
+) -> Sequence[tuple[Generation, Job, int]]:
+    """Of one history, the latest first, each with its job and the number of its version. before: the job's sequence."""
+    asked = _WITH_JOB.where(Generation.history_id == history_id)
     if before is not None:
         asked = asked.where(Job.sequence < min(before, LARGEST_SEQUENCE))
     rows = session.execute(asked.order_by(Job.sequence.desc()).limit(limit))
-    return [(generation, job) for generation, job in rows]
+    return list(rows.all())
 
 
 # --- changing ------------------------------------------------------------------------------------------------------
@@ -264,7 +337,6 @@ def zip_images(session: Session, store: BlobStore, owner_id: UUID, image_ids: Se
 
 def _named(session: Session, owner_id: UUID, image_ids: Sequence[UUID]) -> Iterator[tuple[Image, str]]:
     for image_id in dict.fromkeys(image_ids):
-        image = get_image(session, owner_id, image_id)
-        prompt = session.get_one(Generation, image.generation_id).prompt
-        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:50] or "picture"
+        image, asked, _ = get_image_asked(session, owner_id, image_id)
+        slug = re.sub(r"[^a-z0-9]+", "-", asked.prompt.lower()).strip("-")[:50] or "picture"
         yield image, f"{slug}-{image.seed}-{str(image.id)[:8]}.png"
