@@ -36,18 +36,18 @@ async def _state(request: Request) -> State:
 AppState = Annotated[State, Depends(_state)]
 
 
-async def reading(state: AppState) -> AsyncIterator[Session]:
+async def reading(request: Request) -> AsyncIterator[Session]:
     """A session that is only read with. Nobody commits it. To open and close it sends nothing and needs no thread."""
-    with state.readers() as session:
+    with state_of(request).readers() as session:
         yield session
 
 
 Reading = Annotated[Session, Depends(reading)]
 
 
-async def unit_of_work(state: AppState) -> UnitOfWork:
+async def unit_of_work(request: Request) -> UnitOfWork:
     """The service that gets it enters it and commits: nothing is written after the answer has left."""
-    return state.unit_of_work()
+    return state_of(request).unit_of_work()
 
 
 Uow = Annotated[UnitOfWork, Depends(unit_of_work)]
