@@ -36,7 +36,7 @@ def show_timeline(
     moved: Annotated[bool, Query(description="Head was just moved: offer to undo it.")] = False,
 ) -> Response:
     """The tree with one version opened; as a fragment, that version alone."""
-    history = service.get_history(session, caller.id, history_id)
+    history = service.get_history_with_base(session, caller.id, history_id)
     timeline = timeline_of(session, history)
     number = timeline.head if version is None else version
     if number not in timeline.entries:
@@ -129,7 +129,7 @@ def compare(
     right: Annotated[int | None, Query(ge=0)] = None,
 ) -> Response:
     """Pictures of two versions with the same prompts and seeds, one laid over the other."""
-    history = service.get_history(session, caller.id, history_id)
+    history = service.get_history_with_base(session, caller.id, history_id)
     if right is None:
         right = service.number_of(session, history.head_id)
     if left is None:

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
-from app.jobs.models import LANE, OPEN, Job, JobKind, JobState
+from app.jobs.models import LANE, OPEN, Job, JobKind, JobState, WorkerRow
 from app.jobs.waiting import seconds_until_done
-from app.jobs.workers import list_workers
+from app.jobs.workers import is_alive
 
 LATELY = 5  # learnings, of which the time beside their steps is taken
 HALF = 0.5  # learning's share where no worker has said which it is
@@ -24,7 +24,7 @@ PAST_STEPS = ("diagnosis", "publishing")
 _STEP_S, _NATIVE_PX = bindparam("step_s", type_=Float), bindparam("native_px", type_=Float)
 _LEARNING_S, _BESIDE_S = bindparam("learning_s", type_=Float), bindparam("beside_s", type_=Float)
 _USUAL_STEPS, _USUAL_BATCH = bindparam("usual_steps", type_=Float), bindparam("usual_batch", type_=Float)
-_JOB_IDS = bindparam("job_ids", expanding=True)
+_BASE_ID, _JOB_IDS = bindparam("base_id"), bindparam("job_ids", expanding=True)
 
 # Of a guided picture of the base's own size a step takes `step_s`; one without guidance takes half of that.
 _GENERATING_S = (
@@ -55,9 +55,10 @@ _OPEN_WORK = (
     .select_from(Job)
     .join(History, Job.history_id == History.id)
     .outerjoin(Generation, Generation.job_id == Job.id)
-    .where(History.base_id == bindparam("base_id"), Job.state.in_([state.value for state in OPEN]))
+    .where(History.base_id == _BASE_ID, Job.state.in_([state.value for state in OPEN]))
 )
-_ROWS = _OPEN_WORK.add_columns(func.sum(Generation.count * ROWS_OF_PICTURE))
+_DEVICES = select(func.count()).select_from(WorkerRow).where(WorkerRow.base_id == _BASE_ID, is_alive())
+_ROWS = _OPEN_WORK.add_columns(func.sum(Generation.count * ROWS_OF_PICTURE), _DEVICES.scalar_subquery())
 _SUMS = _OPEN_WORK.add_columns(Job.owner_id, _LEARNS, func.sum(_SECONDS_LEFT)).group_by(Job.owner_id, _LEARNS)
 _OWN_JOBS = (
     _OPEN_WORK.add_columns(Job.id, Job.owner_id, _LEARNS, _SECONDS_LEFT)
@@ -93,8 +94,7 @@ def note_estimate(session: Session, job: Job) -> None:
 def _estimates_on(session: Session, base: BaseModelRow, job_ids: Collection[UUID]) -> dict[UUID, float]:
     """Of jobs on one base. Of other owners no more is read than a sum for each, however much waits."""
     share = float(base.facts.get("learning_share", HALF))
-    devices = sum(worker.base_id == base.id for worker in list_workers(session))
-    rows = session.scalar(_ROWS, {"base_id": base.id})
+    rows, devices = session.execute(_ROWS, {"base_id": base.id}).one()
     measured = _measured(session, base, int(rows or 0))
     wanted = {(owner, lane): float(total or 0) for owner, lane, total in session.execute(_SUMS, measured)}
     own: dict[tuple[UUID, bool], float] = {}  # of each owner's work so far, in their own order
