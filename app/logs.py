@@ -21,20 +21,24 @@ def hide_secrets(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> M
 
 
 def set_up_logs(format_: str, level: str) -> None:
-    """Plain lines for a terminal or JSON for a collector, for our events and for those of the libraries.
-
-    Ours go to the same place without the detour through `logging`, which for each line looks for who called it.
-    """
+    """Plain lines for a terminal or JSON for a collector, for our events and for those of the libraries."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso" if format_ == "json" else "%H:%M:%S", utc=format_ == "json"),
         hide_secrets,
     ]
-    last = _renderers(format_)
+    last: Any = (
+        structlog.processors.JSONRenderer()
+        if format_ == "json"
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # the pretty one shows the values of variables
+        )
+    )
     structlog.configure(
-        processors=[*shared, *last],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=False,
     )
@@ -42,7 +46,13 @@ def set_up_logs(format_: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                last,
+            ]
+            if format_ == "json"
+            else [structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
     root = logging.getLogger()
@@ -50,11 +60,3 @@ def set_up_logs(format_: str, level: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("httpx", "httpcore", "urllib3", "PIL", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-def _renderers(format_: str) -> list[Any]:
-    if format_ == "json":
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    # The pretty traceback shows the values of variables.
-    plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
