@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Float, bindparam, case, cast, func, select
+from sqlalchemy import BindParameter, Float, bindparam, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.generations.models import Generation
@@ -24,7 +24,8 @@ PAST_STEPS = ("diagnosis", "publishing")
 _STEP_S, _NATIVE_PX = bindparam("step_s", type_=Float), bindparam("native_px", type_=Float)
 _LEARNING_S, _BESIDE_S = bindparam("learning_s", type_=Float), bindparam("beside_s", type_=Float)
 _USUAL_STEPS, _USUAL_BATCH = bindparam("usual_steps", type_=Float), bindparam("usual_batch", type_=Float)
-_BASE_ID, _JOB_IDS = bindparam("base_id"), bindparam("job_ids", expanding=True)
+_BASE_ID: BindParameter[str] = bindparam("base_id")
+_JOB_IDS: BindParameter[UUID] = bindparam("job_ids", expanding=True)
 
 # Of a guided picture of the base's own size a step takes `step_s`; one without guidance takes half of that.
 _GENERATING_S = (
