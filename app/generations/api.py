@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
 from app.errors import NotFound
 from app.files import IfNoneMatch, blob_response, stream_file, thumbnail_response
-from app.generations import service
+from app.generations import reading, service
 from app.generations.models import Generation, Image
 from app.generations.recipe import read_recipe
 from app.generations.regions import MOST_REGIONS, Region
@@ -203,7 +203,7 @@ def show_image(image: Image) -> ImageShown:
 def show_generations(session: Session, rows: Sequence[tuple[Generation, Job, int]]) -> list[GenerationShown]:
     """rows: requests, their jobs, the numbers of their versions."""
     images: dict[UUID, list[ImageShown]] = {generation.id: [] for generation, _, _ in rows}
-    for image in service.images_of(session, list(images)):
+    for image in reading.images_of(session, list(images)):
         images[image.generation_id].append(show_image(image))
     jobs = show_jobs(session, [job for _, job, _ in rows])
     return [
@@ -286,7 +286,7 @@ async def ask(
 def _look(state: State, owner_id: UUID, generation_id: UUID) -> GenerationShown:
     with state.readers() as session:
         try:
-            row = service.get_generation(session, owner_id, generation_id)
+            row = reading.get_generation(session, owner_id, generation_id)
         except NotFound:
             raise NotFound("The history of these pictures was deleted while they were waited for.") from None
         return show_generations(session, [row])[0]
@@ -296,7 +296,7 @@ def _look(state: State, owner_id: UUID, generation_id: UUID) -> GenerationShown:
 def list_generations(history_id: UUID, caller: CurrentUser, session: Reading, page: Page) -> Generations:
     """What was asked for in this history, the latest first."""
     history = get_history(session, caller.id, history_id)
-    rows = service.list_generations(session, history.id, page.limit + 1, number_after(page))
+    rows = reading.list_generations(session, history.id, page.limit + 1, number_after(page))
     rows, cursor = split_page(rows, page.limit, lambda row: row[1].sequence)
     return Generations(items=show_generations(session, rows), next=cursor)
 
@@ -304,7 +304,7 @@ def list_generations(history_id: UUID, caller: CurrentUser, session: Reading, pa
 @router.get("/generations/{generation_id}")
 def get_generation(generation_id: UUID, caller: CurrentUser, session: Reading) -> GenerationShown:
     """One request and its pictures so far."""
-    return show_generations(session, [service.get_generation(session, caller.id, generation_id)])[0]
+    return show_generations(session, [reading.get_generation(session, caller.id, generation_id)])[0]
 
 
 @router.get("/images")
@@ -317,7 +317,7 @@ def list_images(
     concept: Annotated[str | None, Query(max_length=60, description="Name of a concept in the prompt.")] = None,
 ) -> Gallery:
     """Every picture of the caller, the latest first."""
-    rows = service.list_images(
+    rows = reading.list_images(
         session,
         caller.id,
         page.limit + 1,
@@ -355,7 +355,7 @@ def split_key(after: str | None) -> tuple[datetime, UUID] | None:
 @router.get("/images/{image_id}")
 def get_image(image_id: UUID, caller: CurrentUser, session: Reading) -> GalleryImage:
     """One picture, with what it was asked for."""
-    image, asked, number = service.get_image_asked(session, caller.id, image_id)
+    image, asked, number = reading.get_image_asked(session, caller.id, image_id)
     return _show_with(image, asked, number)
 
 
@@ -364,14 +364,14 @@ def get_image_file(
     image_id: UUID, caller: CurrentUser, session: Reading, state: AppState, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The PNG, with its recipe in its text chunks."""
-    digest = service.file_of_image(session, caller.id, image_id)
+    digest = reading.file_of_image(session, caller.id, image_id)
     return blob_response(state, digest, "image/png", if_none_match)
 
 
 @router.get("/images/{image_id}/recipe")
 def get_recipe(image_id: UUID, caller: CurrentUser, session: Reading, state: AppState) -> RecipeShown:
     """How the picture was made, read out of its file."""
-    found = read_recipe(state.store.get(service.file_of_image(session, caller.id, image_id)))
+    found = read_recipe(state.store.get(reading.file_of_image(session, caller.id, image_id)))
     if found is None:
         raise NotFound("There is no recipe inside this picture.")
     return RecipeShown(parameters=found.parameters, recipe=found.complete)
@@ -387,7 +387,7 @@ def get_thumbnail(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """A small WebP of it. size: 96, 192 or 384 pixels."""
-    digest = service.file_of_image(session, caller.id, image_id)
+    digest = reading.file_of_image(session, caller.id, image_id)
     return thumbnail_response(state, digest, size, if_none_match)
 
 

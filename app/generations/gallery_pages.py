@@ -12,7 +12,7 @@ from app.calls import json_call
 from app.deps import CurrentUser, Reading, Uow
 from app.errors import Invalid
 from app.forms import TypedForm
-from app.generations import service, studio
+from app.generations import reading, service, studio
 from app.generations.models import Generation, Image
 from app.generations.regions import in_order, prompts_of
 from app.histories.models import History
@@ -57,7 +57,7 @@ def show_gallery(
 ) -> Response:
     """Everything the caller made, the latest first; as a fragment, the next pictures of it."""
     wanted = Filter(_id_or_none(history), _number_or_none(version), concept.strip("<> ") or None)
-    rows = service.list_images(
+    rows = reading.list_images(
         session,
         caller.id,
         ON_A_PAGE + 1,
@@ -123,7 +123,7 @@ def delete_pictures(request: Request, caller: CurrentUser, uow: Uow, form: Typed
 @router.get("/images/{image_id}")
 def show_image(request: Request, image_id: UUID, caller: CurrentUser, session: Reading) -> Response:
     """One picture with its recipe; as a fragment, for the viewer."""
-    image, made, version = service.get_image_asked(session, caller.id, image_id)
+    image, made, version = reading.get_image_asked(session, caller.id, image_id)
     desk = studio.desk_of(session, get_history_with_base(session, caller.id, made.history_id))
     names = service.TOKEN.findall(" ".join([made.prompt, made.negative_prompt, *prompts_of(made.regions)]))
     return render(

@@ -15,7 +15,7 @@ from app.db import UnitOfWork
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start, state_of
 from app.errors import AppError
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
-from app.generations import service, studio
+from app.generations import reading, service, studio
 from app.generations.models import Generation
 from app.generations.regions import gathered, in_order, typed_regions
 from app.histories.service import get_history_with_base
@@ -45,7 +45,7 @@ def show_studio(
         return render(request, "studio/more.html", caller, desk=desk, asked=asked, more=more, calls=_calls(request))
     values: dict[str, object] = {"prompt": prompt, "version": version}
     if image is not None:
-        found, made, number = service.get_image_asked(session, caller.id, image)
+        found, made, number = reading.get_image_asked(session, caller.id, image)
         own = number if made.history_id == history.id else None
         values = studio.values_of(made, version=own if version is None else version, seed=found.seed)
     return _studio(request, caller, session, history_id, values, before=before)
@@ -97,7 +97,7 @@ def _ask(uow: UnitOfWork, limits: Settings, caller: Caller, history_id: UUID, fo
 @router.get("/generations/{generation_id}/card")
 def show_card(request: Request, generation_id: UUID, caller: CurrentUser, session: Reading) -> Response:
     """One request for pictures as it is now, to take the place of the card that showed it before."""
-    row = service.get_generation(session, caller.id, generation_id)
+    row = reading.get_generation(session, caller.id, generation_id)
     asked = studio.look_at(session, row)
     history = get_history_with_base(session, caller.id, row[0].history_id)
     desk = studio.desk_of(session, history)

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.concepts.models import ConceptPicture
 from app.generations.models import Generation, Image
+from app.generations.reading import images_of, list_generations
 from app.generations.regions import MOST_REGIONS, fields_of
-from app.generations.service import images_of, list_generations
 from app.histories.models import BaseModelRow, History
 from app.histories.service import Step, line_to, steps_in
 from app.jobs.estimates import estimates_of

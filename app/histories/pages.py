@@ -12,7 +12,7 @@ from app.concepts.pages import keep_path
 from app.concepts.sample_concepts import sample_concept, sample_concepts
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow
 from app.forms import AnswerableError, TypedForm, errors_of
-from app.generations import service as generations
+from app.generations.reading import latest_images
 from app.generations.studio import first_pictures, known_of
 from app.histories import service
 from app.jobs.workers import list_workers
@@ -74,7 +74,7 @@ def _shelf(
     steps = service.steps_in(session, [history.id for history in histories])
     lines = {history.id: service.line_to(steps[history.id], history.head_id) for history in histories}
     firsts = first_pictures(session, [step.concept.id for line in lines.values() for step in line])
-    images = generations.latest_images(session, caller.id, LATEST_SHOWN)
+    images = latest_images(session, caller.id, LATEST_SHOWN)
     shown = [
         {
             "history": history,

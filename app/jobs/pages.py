@@ -15,7 +15,7 @@ from app.calls import Call, json_call, learning_call
 from app.deps import CurrentUser, Reading, StartingUser, Uow
 from app.forgettings.service import forgetting_of
 from app.forms import TypedForm
-from app.generations.service import generation_of
+from app.generations.reading import generation_of
 from app.jobs import service
 from app.jobs.models import OPEN, JobKind, WorkerRow
 from app.jobs.views import Learning, Listed, learning_of, list_view
