@@ -37,7 +37,7 @@ class Base(DeclarativeBase):
     }
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, **options: Any) -> Engine:
     """A pool of connections that notices when the database was started anew. Its errors, which are logged, do not tell
     the values that were sent: prompts, and hashes of passwords.
     """
@@ -48,22 +48,26 @@ def make_engine(url: str) -> Engine:
         max_overflow=20,
         hide_parameters=True,
         connect_args={"connect_timeout": 5},
+        **options,
     )
     ping_rested(engine)
     return engine
 
 
+def make_reading_engine(url: str) -> Engine:
+    """Connections that are only read with. Each statement stands by itself: to begin and end a transaction around them
+    would be two more journeys to the database, of which a request makes few others, and in a transaction too every
+    statement sees the newest rows (READ COMMITTED).
+
+    They are a pool of their own: a connection that is switched over for each use and back again after it costs the web
+    process as much as the statement that it is used for.
+    """
+    return make_engine(url, isolation_level="AUTOCOMMIT")
+
+
 def make_sessions(engine: Engine) -> Sessions:
     """Rows stay readable after the commit, so that an answer can be made from them."""
     return sessionmaker(engine, expire_on_commit=False)
-
-
-def make_readers(engine: Engine) -> Sessions:
-    """Sessions that are only read with. Each statement stands by itself: to begin and end a transaction around them
-    would be two more journeys to the database, of which a request makes few others, and in a transaction too every
-    statement sees the newest rows (READ COMMITTED).
-    """
-    return make_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 class UnitOfWork:

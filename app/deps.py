@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from app.accounts.caller import Caller
 from app.accounts.service import find_by_api_key, find_by_session
@@ -35,18 +36,18 @@ async def _state(request: Request) -> State:
 AppState = Annotated[State, Depends(_state)]
 
 
-async def reading(state: AppState) -> AsyncIterator[Session]:
+async def reading(request: Request) -> AsyncIterator[Session]:
     """A session that is only read with. Nobody commits it. To open and close it sends nothing and needs no thread."""
-    with state.readers() as session:
+    with state_of(request).readers() as session:
         yield session
 
 
 Reading = Annotated[Session, Depends(reading)]
 
 
-async def unit_of_work(state: AppState) -> UnitOfWork:
+async def unit_of_work(request: Request) -> UnitOfWork:
     """The service that gets it enters it and commits: nothing is written after the answer has left."""
-    return state.unit_of_work()
+    return state_of(request).unit_of_work()
 
 
 Uow = Annotated[UnitOfWork, Depends(unit_of_work)]
@@ -68,20 +69,26 @@ async def sent_csrf_token(request: Request) -> str:
 def caller_if_any(request: Request, state: AppState) -> Caller | None:
     """The caller by API key or by session cookie; None when there is neither, or it is not valid any more."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    with state.readers() as session:
-        if key and scheme.lower() == "bearer":
-            return find_by_api_key(session, key.strip())
-        if token := request.cookies.get(SESSION_COOKIE):
-            return find_by_session(session, token)
+    if key and scheme.lower() == "bearer":
+        with state.reading.connect() as connection:
+            return find_by_api_key(connection, key.strip())
+    if token := request.cookies.get(SESSION_COOKIE):
+        with state.reading.connect() as connection:
+            return find_by_session(connection, token)
     return None
 
 
 MaybeCaller = Annotated[Caller | None, Depends(caller_if_any)]
 
 
-def logged_in(request: Request, state: AppState, csrf_token: Annotated[str, Depends(sent_csrf_token)]) -> Caller:
+async def logged_in(request: Request) -> Caller:
     """A known caller, whose changes carry the token of their session's forms, and who does not ask too often."""
-    found = caller_if_any(request, state)  # not as a dependency, which would be another turn through a thread
+    return await run_in_threadpool(_let_in, request, state_of(request), await sent_csrf_token(request))
+
+
+def _let_in(request: Request, state: State, csrf_token: str) -> Caller:
+    """All in one turn through a thread."""
+    found = caller_if_any(request, state)
     if found is None:
         raise Unauthorized("Log in first, or send an API key as `Authorization: Bearer pk_...`.")
     if request.method not in SAFE_METHODS and found.session_id is not None:
@@ -101,7 +108,7 @@ def check_csrf(expected: str, sent: str) -> None:
         raise Forbidden("This form has expired. Load the page again and send it once more.")
 
 
-def administrator(caller: CurrentUser) -> Caller:
+async def administrator(caller: CurrentUser) -> Caller:
     if not caller.is_admin:
         raise Forbidden("Only an administrator may do that.")
     return caller

@@ -1,20 +1,22 @@
 """Is it alive, is it ready, and its numbers."""
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.deps import AppState
 from app.jobs.figures import figures_of
 from app.metrics import REGISTRY
+from app.routing import page_router
 from app.standing import parts_of
 
-router = APIRouter(include_in_schema=False)
+router = page_router()
 
 
 @router.get("/healthz")
-def is_alive() -> PlainTextResponse:
-    """The process answers. Nothing else is asked, so that a slow database gets nobody killed."""
+async def is_alive() -> PlainTextResponse:
+    """The process answers. Nothing else is asked, so that a slow database gets nobody killed, and no thread is waited
+    for, so that requests that wait for one do not either.
+    """
     return PlainTextResponse("ok")
 
 

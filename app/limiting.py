@@ -1,8 +1,9 @@
 """How often one may ask. Counted in Redis, so that several web processes count together."""
 
 import time
+from functools import cache
 
-from limits import parse
+from limits import parse as parse_rate
 from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 from redis.exceptions import RedisError
@@ -11,6 +12,7 @@ from app.errors import TooMany
 from app.logs import log
 from app.state import State
 
+parse = cache(parse_rate)  # of the few that settings name, at every request
 PATIENCE_S = 1.0  # with a broker that takes the line and says nothing; every request waits this long then
 
 

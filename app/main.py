@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import redis
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from app import health, pages, problems
 from app.accounts import api as accounts
@@ -14,7 +14,7 @@ from app.celery_sender import make_sender
 from app.concepts import again_api as again
 from app.concepts import api as concepts
 from app.config import Settings, settings
-from app.db import Send, make_engine, make_readers, make_sessions
+from app.db import Send, make_engine, make_reading_engine, make_sessions
 from app.forgettings import api as forgettings
 from app.generations import api as generations
 from app.histories import api as histories
@@ -23,6 +23,7 @@ from app.jobs import api as jobs
 from app.limiting import make_limiter
 from app.logs import set_up_logs
 from app.middleware import Surroundings
+from app.routing import lay_out
 from app.state import State
 from app.stores import open_store
 
@@ -35,11 +36,12 @@ is a sentence. Lists come by pages: ask again with `cursor` set to `next`."""
 
 def make_state(config: Settings, send: Send | None = None) -> State:
     """Connections are opened when they are first used, so that the service starts while the others still do."""
-    engine = make_engine(config.database_url)
+    reading = make_reading_engine(config.database_url)
     return State(
         settings=config,
-        sessions=make_sessions(engine),
-        readers=make_readers(engine),
+        sessions=make_sessions(make_engine(config.database_url)),
+        readers=make_sessions(reading),
+        reading=reading,
         store=open_store(config),
         redis=redis.Redis.from_url(config.redis_url, socket_timeout=2, socket_connect_timeout=1),
         send=send or make_sender(config.redis_url),
@@ -58,6 +60,7 @@ def create_app(config: Settings | None = None, send: Send | None = None) -> Fast
         yield
         state.redis.close()
         state.sessions.kw["bind"].dispose()
+        state.reading.dispose()
 
     app = FastAPI(
         title="Palimpsest",
@@ -66,18 +69,14 @@ def create_app(config: Settings | None = None, send: Send | None = None) -> Fast
         docs_url=None,  # the usual page loads its script from elsewhere; ours is made from the same schema
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
     app.state.palimpsest = state
     app.add_middleware(BodyLimit, settings=config)  # inside the next one, which was added last
     app.add_middleware(Surroundings, behind_tls=config.behind_tls)
     problems.install(app)
-    rest = APIRouter(prefix="/api/v1", responses=problems.described(401, 404, 422, 429))
-    for feature in (accounts, histories, concepts, again, forgettings, generations, jobs):
-        rest.include_router(feature.router)
-    app.include_router(rest)
-    app.include_router(health.router)
+    rest = (accounts, histories, concepts, again, forgettings, generations, jobs)
+    lay_out(app, [*(feature.router for feature in rest), health.router])
     pages.install(app)
     schema.install(app)
     return app

@@ -15,7 +15,6 @@ from app.problems import our_mistake
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # a client may make up any other word
-REST = "/api/v1"
 QUIET = ("/healthz", "/readyz", "/metrics", "/static/")
 HEADERS = {
     # Scripts and styles from our own files only; pictures also from memory, for previews of files to be uploaded.
@@ -29,11 +28,9 @@ HEADERS = {
 
 
 def _pattern(scope: Scope) -> str:
-    """The route's address with the names of its ids, so that ids make no new series. What the route is told of itself
-    lacks the prefix that tells REST from pages.
-    """
-    path = getattr(scope.get("route"), "path", "none")
-    return f"{REST}{path}" if scope["path"].startswith(f"{REST}/") and path != "none" else path
+    """The route's address with the names of its ids, so that ids make no new series."""
+    path: str = getattr(scope.get("route"), "path", "none")
+    return path
 
 
 class Surroundings:

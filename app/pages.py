@@ -15,12 +15,13 @@ from app.histories import pages as histories
 from app.histories import timeline_pages as timeline
 from app.interface import pages as interface
 from app.jobs import pages as jobs
+from app.routing import lay_out
 
 
 def install(app: FastAPI) -> None:
-    """Pages are no part of the REST interface, so they are not in its description."""
+    """Serve every page, and the files that pages ask for."""
     templating.install(app)
-    for feature in (
+    features = (
         accounts,
         people,
         generations,
@@ -33,5 +34,5 @@ def install(app: FastAPI) -> None:
         forgettings,
         jobs,
         interface,
-    ):
-        app.include_router(feature.router, include_in_schema=False)
+    )
+    lay_out(app, [feature.router for feature in features])

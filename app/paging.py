@@ -24,14 +24,18 @@ class Paging(BaseModel):
     after: str | None
 
 
-def paging(
-    limit: Annotated[int, Query(ge=1, le=MOST, description="Rows on a page.")] = 50,
-    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=400)] = None,
-) -> Paging:
+def paging(limit: int, cursor: str | None) -> Paging:
     return Paging(limit=limit, after=None if cursor is None else open_cursor(cursor))
 
 
-Page = Annotated[Paging, Depends(paging)]
+async def _asked(
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Rows on a page.")] = 50,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=400)] = None,
+) -> Paging:
+    return paging(limit, cursor)
+
+
+Page = Annotated[Paging, Depends(_asked)]
 
 
 def make_cursor(key: str) -> str:

@@ -16,6 +16,7 @@ from app.errors import AppError, TooMany, Unauthorized
 from app.logs import log
 
 MEDIA_TYPE = "application/problem+json"
+REFERENCES = "#/components/schemas/{model}"
 TITLES = {
     400: "Bad request",
     401: "Not logged in",
@@ -76,17 +77,19 @@ def described(*statuses: int, examples: Mapping[int, tuple[str, str]] = _DESCRIB
     """These errors as the description of the REST interface shows them, each with an example: its kind and sentence."""
     return {
         status: {
-            "model": Problem,
+            # By its name, which `interface.schema` explains once: of a model, FastAPI would make a validator for each
+            # status of each route when the service starts, and nothing would ever use them.
             "description": TITLES[status],
             "content": {
                 MEDIA_TYPE: {
+                    "schema": {"$ref": REFERENCES.format(model=Problem.__name__)},
                     "example": {
                         "type": f"about:blank#{examples[status][0]}",
                         "title": TITLES[status],
                         "status": status,
                         "detail": examples[status][1],
                         "request_id": "0f2f3a1c9c114a9e8f3a6f6f7f0e37a1",
-                    }
+                    },
                 }
             },
         }

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from functools import cache
 
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
@@ -13,8 +14,12 @@ KEY_PREFIX = "pk_"
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
 
 _hasher = PasswordHash.recommended()
-# Checked against when there is no such user, so that an answer takes as long and tells nothing.
-_NOBODY = _hasher.hash(secrets.token_urlsafe(16))
+
+
+@cache
+def _hash_of_nobody() -> str:
+    """Checked against when there is no such user, so that an answer takes as long and tells nothing."""
+    return _hasher.hash(secrets.token_urlsafe(16))
 
 
 def hash_password(password: str) -> str:
@@ -28,8 +33,10 @@ def hash_password(password: str) -> str:
 
 def password_fits(password: str, hashed: str | None) -> bool:
     """Whether it is that password. Without a hash it takes as long and is never right."""
+    # Made by the first check of any password, not by the first of a name that there is not: that one would stand out.
+    nobody = _hash_of_nobody()
     try:
-        fits = _hasher.verify(password[:LONGEST_PASSWORD], hashed or _NOBODY)
+        fits = _hasher.verify(password[:LONGEST_PASSWORD], hashed or nobody)
     except UnknownHashError:  # no password opens an account that was made without one
         return False
     return fits and hashed is not None

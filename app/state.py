@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import redis
 from limits.strategies import MovingWindowRateLimiter
+from sqlalchemy import Engine
 
 from app.config import Settings
 from app.db import Send, Sessions, UnitOfWork
@@ -14,11 +15,14 @@ from app.storage import BlobStore
 
 @dataclass(frozen=True)
 class State:
-    """sessions: to write with; readers: to read with. send: rings the worker. limiter: counts requests in Redis."""
+    """sessions: to write with. readers: to read with, over the connections of `reading`. send: rings the worker.
+    limiter: counts requests in Redis.
+    """
 
     settings: Settings
     sessions: Sessions
     readers: Sessions
+    reading: Engine
     store: BlobStore
     redis: redis.Redis
     send: Send

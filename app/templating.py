@@ -1,6 +1,7 @@
 """Pages: templates become answers. What every page needs comes by itself; a route hands over only what it is about."""
 
 import hashlib
+from collections.abc import Hashable, MutableMapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -40,16 +42,35 @@ def address(path: str, **query: object) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
+class Pages(Environment):
+    """Globals that are there before the first template is loaded, as ours are, in a plain dictionary. Otherwise each
+    template looks everything up in a chain of them, at every name and every `import` and `include`.
+    """
+
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        return {**self.globals, **(d or {})}
+
+
+def still(template: str, **about: Hashable) -> Markup:
+    """A part of a page that is the same for everybody and at any time, but for `about`: made once in a process."""
+    return _still(template, tuple(sorted(about.items())))
+
+
+@cache
+def _still(template: str, about: tuple[tuple[str, Hashable], ...]) -> Markup:
+    return Markup(ENVIRONMENT.get_template(template).render(dict(about)))  # noqa: S704  # a template escapes by itself
+
+
 def make_environment() -> Environment:
     """A name that a template does not get is an error, never an empty place."""
-    environment = Environment(
+    environment = Pages(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"static": static_url, "module": module_url, "address": address}
+    environment.globals |= {"static": static_url, "module": module_url, "address": address, "still": still}
     environment.filters |= {
         "ago": words.ago,
         "amount": words.amount,

@@ -3,15 +3,15 @@
 from datetime import datetime
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts import service
 from app.accounts.usage import usage_of
 from app.deps import AdminUser, AppState, CurrentUser, Reading, Uow
 from app.problems import OF_ADMINISTRATORS, described
+from app.routing import rest_router
 
-router = APIRouter(tags=["account"])
+router = rest_router("account")
 
 
 class Me(BaseModel):

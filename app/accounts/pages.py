@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -25,11 +25,12 @@ from app.deps import (
 from app.errors import NotFound, Unauthorized
 from app.forms import AnswerableError, TypedForm, errors_of
 from app.limiting import spend
+from app.routing import page_router
 from app.security import digest_of, new_token
 from app.state import State
 from app.templating import render
 
-router = APIRouter()
+router = page_router()
 
 FORM_LASTS_S = 3600
 DAY_S = 86_400

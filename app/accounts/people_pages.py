@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -13,11 +13,12 @@ from app.config import MEGABYTE
 from app.deps import AdminUser, AppState, Caller, Reading, Uow
 from app.errors import AppError, NotFound
 from app.forms import AnswerableError, TypedForm, errors_of
+from app.routing import page_router
 from app.standing import standing_of
 from app.state import State
 from app.templating import render
 
-router = APIRouter()
+router = page_router()
 
 GIGABYTE = 1000 * MEGABYTE
 

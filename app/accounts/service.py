@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from types import EllipsisType
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -88,43 +88,49 @@ def log_in(uow: UnitOfWork, name: str, password: str, *, days: int, user_agent: 
         return user, token
 
 
-def find_by_session(session: Session, token: str) -> Caller | None:
+# Every request asks one of these two. They are put together once, and read columns and not rows of ours, which halves
+# what they cost the web process.
+_BY_SESSION = (
+    select(User.id, User.name, User.is_admin, LoginSession.id, LoginSession.csrf_token, LoginSession.last_seen_at)
+    .join(User, User.id == LoginSession.user_id)
+    .where(
+        LoginSession.token_sha256 == bindparam("digest"),
+        LoginSession.expires_at > func.now(),
+        User.disabled_at.is_(None),
+    )
+)
+_BY_API_KEY = (
+    select(User.id, User.name, User.is_admin, ApiKey.id, ApiKey.last_used_at)
+    .join(User, User.id == ApiKey.user_id)
+    .where(ApiKey.key_sha256 == bindparam("digest"), ApiKey.revoked_at.is_(None), User.disabled_at.is_(None))
+)
+
+
+def find_by_session(session: Session | Connection, token: str) -> Caller | None:
     """The caller whose browser has that cookie; None when the session is over or its user disabled."""
-    row = session.execute(
-        select(LoginSession, User)
-        .join(User, User.id == LoginSession.user_id)
-        .where(
-            LoginSession.token_sha256 == digest_of(token),
-            LoginSession.expires_at > func.now(),
-            User.disabled_at.is_(None),
-        )
-    ).one_or_none()
+    row = session.execute(_BY_SESSION, {"digest": digest_of(token)}).one_or_none()
     if row is None:
         return None
-    login, user = row
-    if now() - login.last_seen_at > SEEN_EVERY:
+    user_id, name, is_admin, login_id, csrf_token, seen_at = row
+    if now() - seen_at > SEEN_EVERY:
         # By statement: where the session is revoked at this moment, no row changes, and that is no error.
-        session.execute(update(LoginSession).where(LoginSession.id == login.id).values(last_seen_at=func.now()))
+        session.execute(update(LoginSession).where(LoginSession.id == login_id).values(last_seen_at=func.now()))
         session.commit()
-    return Caller(user.id, user.name, user.is_admin, login.id, login.csrf_token)
+    return Caller(user_id, name, is_admin, login_id, csrf_token)
 
 
-def find_by_api_key(session: Session, key: str) -> Caller | None:
+def find_by_api_key(session: Session | Connection, key: str) -> Caller | None:
     """The caller whose program has that key; None when it was revoked or its user disabled."""
     if not key.startswith(KEY_PREFIX):
         return None
-    row = session.execute(
-        select(ApiKey, User)
-        .join(User, User.id == ApiKey.user_id)
-        .where(ApiKey.key_sha256 == digest_of(key), ApiKey.revoked_at.is_(None), User.disabled_at.is_(None))
-    ).one_or_none()
+    row = session.execute(_BY_API_KEY, {"digest": digest_of(key)}).one_or_none()
     if row is None:
         return None
-    found, user = row
-    if found.last_used_at is None or now() - found.last_used_at > SEEN_EVERY:
-        session.execute(update(ApiKey).where(ApiKey.id == found.id).values(last_used_at=func.now()))
+    user_id, name, is_admin, key_id, used_at = row
+    if used_at is None or now() - used_at > SEEN_EVERY:
+        session.execute(update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=func.now()))
         session.commit()
-    return Caller(user.id, user.name, user.is_admin)
+    return Caller(user_id, name, is_admin)
 
 
 def log_out(uow: UnitOfWork, session_id: UUID) -> None:

@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.concepts.again import learn_again
@@ -11,8 +10,9 @@ from app.idempotency import make_once
 from app.jobs.api import IdempotencyKeyHeader
 from app.jobs.schemas import JobShown, show_job
 from app.problems import described
+from app.routing import rest_router
 
-router = APIRouter(tags=["concepts"])
+router = rest_router("concepts")
 
 
 class WhichRemedy(BaseModel):

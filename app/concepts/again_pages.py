@@ -2,14 +2,14 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from app.concepts.again import learn_again
 from app.deps import AppState, StartingUser, Uow
 from app.forms import TypedForm
+from app.routing import page_router
 
-router = APIRouter()
+router = page_router()
 
 
 @router.post("/histories/{history_id}/versions/{number}/again")

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, File, Form, Query, Response, UploadFile
+from fastapi import File, Form, Query, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy.orm import Session
 
@@ -21,9 +21,10 @@ from app.jobs.schemas import JOB_EXAMPLE, JobShown, show_job
 from app.learning_settings import LearningChanges
 from app.pictures import CheckedPicture, check_picture, warn_about
 from app.problems import described
+from app.routing import rest_router
 from app.state import State
 
-router = APIRouter(tags=["concepts"])
+router = rest_router("concepts")
 
 
 PICTURE_ID = "c1c5b1f2-3c64-4f5a-8c3e-2f6d1e9b7a10"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,14 +22,15 @@ from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_star
 from app.errors import AppError, Invalid, TooLarge
 from app.files import IfNoneMatch, thumbnail_response
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
-from app.generations.studio import known_of
+from app.generations.studio import first_pictures, known_of
 from app.histories.service import base_of, get_history, lineage
 from app.jobs.models import Job
 from app.pictures import check_picture, shown_name
+from app.routing import page_router
 from app.state import State
 from app.templating import render
 
-router = APIRouter()
+router = page_router()
 
 NOUNS = ("dog", "cat", "mug", "robot", "house", "toy", "backpack", "teapot", "car", "flower", "person", "style")
 
@@ -150,6 +151,7 @@ def _teach(
     session.expire_all()
     history = get_history(session, caller.id, history_id)
     facts = base_of(session, history).facts
+    line = lineage(session, history, history.head_id)
     uploads = waiting_uploads(session, caller.id)
     written = captions_for(state.unit_of_work(), caller.id, history_id) if uploads else {}
     names = {field.name for field in FIELDS}
@@ -162,7 +164,7 @@ def _teach(
         history=history,
         facts=facts,
         fields=FIELDS,
-        known=known_of(session, lineage(session, history, history.head_id)),
+        known=known_of(line, first_pictures(session, [step.concept.id for step in line])),
         samples=sample_concepts(facts.get("name", "")),
         uploads=uploads,
         offers=offers([upload.id for upload in uploads], written, values),

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
@@ -17,8 +17,9 @@ from app.jobs.api import IdempotencyKeyHeader
 from app.jobs.models import Job
 from app.jobs.schemas import JOB_EXAMPLE, JobShown, show_job
 from app.problems import described
+from app.routing import rest_router
 
-router = APIRouter(tags=["forgettings"])
+router = rest_router("forgettings")
 
 PROOF_EXAMPLE: dict[str, Any] = {
     "versions": [2, 3],

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -17,9 +17,10 @@ from app.forgettings.views import choice_of, show
 from app.forms import AnswerableError, TypedForm, errors_of, new_once
 from app.histories.models import History
 from app.histories.service import get_history
+from app.routing import page_router
 from app.templating import address_of_site, is_fragment, render
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/histories/{history_id}/forget")

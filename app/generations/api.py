@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
 from app.errors import NotFound
 from app.files import IfNoneMatch, blob_response, stream_file, thumbnail_response
-from app.generations import service
+from app.generations import reading, service
 from app.generations.models import Generation, Image
 from app.generations.recipe import read_recipe
 from app.generations.regions import MOST_REGIONS, Region
@@ -28,9 +28,10 @@ from app.jobs.schemas import GENERATE_EXAMPLE, JobShown, show_jobs
 from app.jobs.stream import wait_until_ended
 from app.paging import Page, moment_after, moment_key, number_after, read_moment_key, split_page
 from app.problems import described
+from app.routing import rest_router
 from app.state import State
 
-router = APIRouter(tags=["generations"])
+router = rest_router("generations")
 
 LONGEST_WAIT_S = 60
 LONGEST_DEADLINE_S = 7 * 24 * 3600
@@ -199,17 +200,17 @@ def show_image(image: Image) -> ImageShown:
     )
 
 
-def show_generations(session: Session, rows: Sequence[tuple[Generation, Job]]) -> list[GenerationShown]:
-    images: dict[UUID, list[ImageShown]] = {generation.id: [] for generation, _ in rows}
-    for image in service.images_of(session, list(images)):
+def show_generations(session: Session, rows: Sequence[tuple[Generation, Job, int]]) -> list[GenerationShown]:
+    """rows: requests, their jobs, the numbers of their versions."""
+    images: dict[UUID, list[ImageShown]] = {generation.id: [] for generation, _, _ in rows}
+    for image in reading.images_of(session, list(images)):
         images[image.generation_id].append(show_image(image))
-    numbers = numbers_of(session, [generation for generation, _ in rows])
-    jobs = show_jobs(session, [job for _, job in rows])
+    jobs = show_jobs(session, [job for _, job, _ in rows])
     return [
         GenerationShown(
             id=generation.id,
             history_id=generation.history_id,
-            version=numbers[generation.version_id],
+            version=number,
             prompt=generation.prompt,
             negative_prompt=generation.negative_prompt,
             seed=generation.seed,
@@ -224,7 +225,7 @@ def show_generations(session: Session, rows: Sequence[tuple[Generation, Job]]) -
             job=job,
             images=images[generation.id],
         )
-        for (generation, _), job in zip(rows, jobs, strict=True)
+        for (generation, _, number), job in zip(rows, jobs, strict=True)
     ]
 
 
@@ -275,26 +276,27 @@ async def ask(
     if seconds := seconds_to_wait(prefer):
         response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
         await wait_until_ended(state, job.id, seconds)
-    shown = await run_in_threadpool(_look, state, generation.id)
+    shown = await run_in_threadpool(_look, state, caller.id, generation.id)
     response.headers["Location"] = f"/api/v1/generations/{generation.id}"
     if shown.job.state not in OPEN:
         response.status_code = 200
     return shown
 
 
-def _look(state: State, generation_id: UUID) -> GenerationShown:
+def _look(state: State, owner_id: UUID, generation_id: UUID) -> GenerationShown:
     with state.readers() as session:
-        generation = session.get(Generation, generation_id)
-        if generation is None:
-            raise NotFound("The history of these pictures was deleted while they were waited for.")
-        return show_generations(session, [(generation, session.get_one(Job, generation.job_id))])[0]
+        try:
+            row = reading.get_generation(session, owner_id, generation_id)
+        except NotFound:
+            raise NotFound("The history of these pictures was deleted while they were waited for.") from None
+        return show_generations(session, [row])[0]
 
 
 @router.get("/histories/{history_id}/generations")
 def list_generations(history_id: UUID, caller: CurrentUser, session: Reading, page: Page) -> Generations:
     """What was asked for in this history, the latest first."""
     history = get_history(session, caller.id, history_id)
-    rows = service.list_generations(session, history.id, page.limit + 1, number_after(page))
+    rows = reading.list_generations(session, history.id, page.limit + 1, number_after(page))
     rows, cursor = split_page(rows, page.limit, lambda row: row[1].sequence)
     return Generations(items=show_generations(session, rows), next=cursor)
 
@@ -302,8 +304,7 @@ def list_generations(history_id: UUID, caller: CurrentUser, session: Reading, pa
 @router.get("/generations/{generation_id}")
 def get_generation(generation_id: UUID, caller: CurrentUser, session: Reading) -> GenerationShown:
     """One request and its pictures so far."""
-    generation = service.get_generation(session, caller.id, generation_id)
-    return show_generations(session, [(generation, session.get_one(Job, generation.job_id))])[0]
+    return show_generations(session, [reading.get_generation(session, caller.id, generation_id)])[0]
 
 
 @router.get("/images")
@@ -316,7 +317,7 @@ def list_images(
     concept: Annotated[str | None, Query(max_length=60, description="Name of a concept in the prompt.")] = None,
 ) -> Gallery:
     """Every picture of the caller, the latest first."""
-    rows = service.list_images(
+    rows = reading.list_images(
         session,
         caller.id,
         page.limit + 1,
@@ -331,17 +332,19 @@ def list_images(
 
 def show_gallery(session: Session, rows: Sequence[tuple[Image, Generation]]) -> list[GalleryImage]:
     numbers = numbers_of(session, [generation for _, generation in rows])
-    return [
-        GalleryImage(
-            **show_image(image).model_dump(),
-            generation_id=generation.id,
-            history_id=generation.history_id,
-            version=numbers[generation.version_id],
-            prompt=generation.prompt,
-            created_at=image.created_at,
-        )
-        for image, generation in rows
-    ]
+    return [_show_with(image, generation, numbers[generation.version_id]) for image, generation in rows]
+
+
+def _show_with(image: Image, generation: Generation, number: int) -> GalleryImage:
+    """number: of the version it was asked of."""
+    return GalleryImage(
+        **show_image(image).model_dump(),
+        generation_id=generation.id,
+        history_id=generation.history_id,
+        version=number,
+        prompt=generation.prompt,
+        created_at=image.created_at,
+    )
 
 
 def split_key(after: str | None) -> tuple[datetime, UUID] | None:
@@ -352,8 +355,8 @@ def split_key(after: str | None) -> tuple[datetime, UUID] | None:
 @router.get("/images/{image_id}")
 def get_image(image_id: UUID, caller: CurrentUser, session: Reading) -> GalleryImage:
     """One picture, with what it was asked for."""
-    image = service.get_image(session, caller.id, image_id)
-    return show_gallery(session, [(image, session.get_one(Generation, image.generation_id))])[0]
+    image, asked, number = reading.get_image_asked(session, caller.id, image_id)
+    return _show_with(image, asked, number)
 
 
 @router.get("/images/{image_id}/file", response_class=Response, responses={200: {"content": {"image/png": {}}}})
@@ -361,15 +364,14 @@ def get_image_file(
     image_id: UUID, caller: CurrentUser, session: Reading, state: AppState, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The PNG, with its recipe in its text chunks."""
-    image = service.get_image(session, caller.id, image_id)
-    return blob_response(state, image.blob_sha256, "image/png", if_none_match)
+    digest = reading.file_of_image(session, caller.id, image_id)
+    return blob_response(state, digest, "image/png", if_none_match)
 
 
 @router.get("/images/{image_id}/recipe")
 def get_recipe(image_id: UUID, caller: CurrentUser, session: Reading, state: AppState) -> RecipeShown:
     """How the picture was made, read out of its file."""
-    image = service.get_image(session, caller.id, image_id)
-    found = read_recipe(state.store.get(image.blob_sha256))
+    found = read_recipe(state.store.get(reading.file_of_image(session, caller.id, image_id)))
     if found is None:
         raise NotFound("There is no recipe inside this picture.")
     return RecipeShown(parameters=found.parameters, recipe=found.complete)
@@ -385,8 +387,8 @@ def get_thumbnail(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """A small WebP of it. size: 96, 192 or 384 pixels."""
-    image = service.get_image(session, caller.id, image_id)
-    return thumbnail_response(state, image.blob_sha256, size, if_none_match)
+    digest = reading.file_of_image(session, caller.id, image_id)
+    return thumbnail_response(state, digest, size, if_none_match)
 
 
 @router.get(

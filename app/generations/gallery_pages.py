@@ -1,26 +1,27 @@
 """Pages: everything that was made, and one picture large, with whatever can be done with it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
-from sqlalchemy.orm import Session
 
 from app.calls import json_call
 from app.deps import CurrentUser, Reading, Uow
 from app.errors import Invalid
 from app.forms import TypedForm
-from app.generations import service, studio
+from app.generations import reading, service, studio
 from app.generations.models import Generation, Image
 from app.generations.regions import in_order, prompts_of
-from app.histories.models import BaseModelRow
-from app.histories.service import get_history, list_histories, number_of, steps_of
+from app.histories.models import History
+from app.histories.service import get_history_with_base, list_histories, steps_in
 from app.paging import moment_key, open_cursor, read_moment_key, split_page
+from app.routing import page_router
 from app.templating import address, address_of_site, is_fragment, render
 
-router = APIRouter()
+router = page_router()
 
 ON_A_PAGE = 60
 MOST_AT_ONCE = 200  # pictures that one press deletes or packs
@@ -56,7 +57,7 @@ def show_gallery(
 ) -> Response:
     """Everything the caller made, the latest first; as a fragment, the next pictures of it."""
     wanted = Filter(_id_or_none(history), _number_or_none(version), concept.strip("<> ") or None)
-    rows = service.list_images(
+    rows = reading.list_images(
         session,
         caller.id,
         ON_A_PAGE + 1,
@@ -69,12 +70,12 @@ def show_gallery(
     more = following and address(
         "/gallery", history=wanted.history_id, version=wanted.version, concept=wanted.concept, cursor=following
     )
-    about: dict[str, Any] = {"rows": shown, "more": more, "pixelated": pixelated_histories(session, caller.id)}
+    histories = list_histories(session, caller.id)
+    about: dict[str, Any] = {"rows": shown, "more": more, "pixelated": _pixelated(histories)}
     if cursor and is_fragment(request):
         return render(request, "gallery/more.html", caller, **about)
-    histories = list_histories(session, caller.id)
-    chosen = [one for one in histories if wanted.history_id in (None, one.id)]
-    steps = [step for one in chosen for step in steps_of(session, one.id)]
+    chosen = [one.id for one in histories if wanted.history_id in (None, one.id)]
+    steps = [step for of_one in steps_in(session, chosen).values() for step in of_one]
     return render(
         request,
         "gallery/page.html",
@@ -102,13 +103,9 @@ def _number_or_none(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 9 else None
 
 
-def pixelated_histories(session: Session, owner_id: UUID) -> set[UUID]:
-    """Histories whose base makes pictures so small that their pixels are shown as they are."""
-    return {
-        history.id
-        for history in list_histories(session, owner_id)
-        if session.get_one(BaseModelRow, history.base_id).facts.get("pixelated")
-    }
+def _pixelated(histories: Sequence[History]) -> set[UUID]:
+    """Those whose base makes pictures so small that their pixels are shown as they are."""
+    return {history.id for history in histories if history.base.facts.get("pixelated")}
 
 
 @router.post("/gallery/delete")
@@ -126,10 +123,8 @@ def delete_pictures(request: Request, caller: CurrentUser, uow: Uow, form: Typed
 @router.get("/images/{image_id}")
 def show_image(request: Request, image_id: UUID, caller: CurrentUser, session: Reading) -> Response:
     """One picture with its recipe; as a fragment, for the viewer."""
-    image = service.get_image(session, caller.id, image_id)
-    made = service.get_generation(session, caller.id, image.generation_id)
-    desk = studio.desk_of(session, get_history(session, caller.id, made.history_id))
-    version = number_of(session, made.version_id)
+    image, made, version = reading.get_image_asked(session, caller.id, image_id)
+    desk = studio.desk_of(session, get_history_with_base(session, caller.id, made.history_id))
     names = service.TOKEN.findall(" ".join([made.prompt, made.negative_prompt, *prompts_of(made.regions)]))
     return render(
         request,

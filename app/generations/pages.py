@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -15,14 +15,15 @@ from app.db import UnitOfWork
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start, state_of
 from app.errors import AppError
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
-from app.generations import service, studio
+from app.generations import reading, service, studio
 from app.generations.models import Generation
 from app.generations.regions import gathered, in_order, typed_regions
-from app.histories.service import get_history, number_of
+from app.histories.service import get_history_with_base
 from app.jobs.models import Job
+from app.routing import page_router
 from app.templating import address_of_site, is_fragment, render
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/histories/{history_id}")
@@ -37,16 +38,15 @@ def show_studio(
     before: Annotated[int | None, Query(description="Requests asked for before this one.")] = None,
 ) -> Response:
     """The studio; as a fragment, the next of what was asked for."""
-    history = get_history(session, caller.id, history_id)
+    history = get_history_with_base(session, caller.id, history_id)
     if before is not None and is_fragment(request):
         asked, more = studio.lately_asked(session, history, before)
         desk = studio.desk_of(session, history)
         return render(request, "studio/more.html", caller, desk=desk, asked=asked, more=more, calls=_calls(request))
     values: dict[str, object] = {"prompt": prompt, "version": version}
     if image is not None:
-        found = service.get_image(session, caller.id, image)
-        made = service.get_generation(session, caller.id, found.generation_id)
-        own = number_of(session, made.version_id) if made.history_id == history.id else None
+        found, made, number = reading.get_image_asked(session, caller.id, image)
+        own = number if made.history_id == history.id else None
         values = studio.values_of(made, version=own if version is None else version, seed=found.seed)
     return _studio(request, caller, session, history_id, values, before=before)
 
@@ -97,9 +97,9 @@ def _ask(uow: UnitOfWork, limits: Settings, caller: Caller, history_id: UUID, fo
 @router.get("/generations/{generation_id}/card")
 def show_card(request: Request, generation_id: UUID, caller: CurrentUser, session: Reading) -> Response:
     """One request for pictures as it is now, to take the place of the card that showed it before."""
-    generation = service.get_generation(session, caller.id, generation_id)
-    asked = studio.look_at(session, generation, session.get_one(Job, generation.job_id))
-    history = get_history(session, caller.id, generation.history_id)
+    row = reading.get_generation(session, caller.id, generation_id)
+    asked = studio.look_at(session, row)
+    history = get_history_with_base(session, caller.id, row[0].history_id)
     desk = studio.desk_of(session, history)
     return render(request, "studio/one.html", caller, desk=desk, asked=asked, calls=_calls(request))
 
@@ -114,7 +114,7 @@ def _studio(
     status: int = 200,
     before: int | None = None,
 ) -> Response:
-    history = get_history(session, caller.id, history_id)
+    history = get_history_with_base(session, caller.id, history_id)
     desk = studio.desk_of(session, history, values)
     asked, more = studio.lately_asked(session, history, before)
     return render(
@@ -141,7 +141,7 @@ def _refuse(
     values: dict[str, object] = dict(form.values)
     if not is_fragment(request):
         return _studio(request, caller, session, history_id, values, errors_of(error), error.status)
-    desk = studio.desk_of(session, get_history(session, caller.id, history_id), values)
+    desk = studio.desk_of(session, get_history_with_base(session, caller.id, history_id), values)
     answer = render(
         request,
         "studio/form_alone.html",

@@ -10,22 +10,21 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from uuid import UUID
 
-from sqlalchemy import Text, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.concepts.service import check_open_jobs
 from app.config import Settings
 from app.db import UnitOfWork
-from app.errors import Invalid, NotFound
+from app.errors import Invalid
 from app.generations.models import Generation, Image
+from app.generations.reading import generation_of, get_image, get_image_asked
 from app.generations.regions import Region, checked_regions
-from app.histories.models import BaseModelRow, History, Version
-from app.histories.service import LARGEST_NUMBER, get_history, get_version, known_names
+from app.histories.models import BaseModelRow
+from app.histories.service import get_history, get_version, known_names
 from app.idempotency import Once, commit_once
 from app.jobs.estimates import note_estimate
 from app.jobs.models import Job, JobKind
 from app.jobs.queueing import queue_job
-from app.jobs.service import LARGEST_SEQUENCE
 from app.storage import BlobStore
 from app.texts import written
 
@@ -166,79 +165,6 @@ def _checked_sampler(facts: dict[str, Any], sampler: str | None) -> str:
     return sampler
 
 
-# --- reading -------------------------------------------------------------------------------------------------------
-
-
-def generation_of(session: Session, job_id: UUID) -> Generation:
-    return session.scalars(select(Generation).where(Generation.job_id == job_id)).one()
-
-
-def get_generation(session: Session, owner_id: UUID, generation_id: UUID) -> Generation:
-    generation = session.get(Generation, generation_id)
-    if generation is None or session.get_one(History, generation.history_id).owner_id != owner_id:
-        raise NotFound("There is no such generation.")
-    return generation
-
-
-def images_of(session: Session, generation_ids: Sequence[UUID]) -> Sequence[Image]:
-    return session.scalars(
-        select(Image).where(Image.generation_id.in_(generation_ids)).order_by(Image.generation_id, Image.position)
-    ).all()
-
-
-def get_image(session: Session, owner_id: UUID, image_id: UUID) -> Image:
-    image = session.get(Image, image_id)
-    if image is None:
-        raise NotFound("There is no such picture.")
-    get_generation(session, owner_id, image.generation_id)
-    return image
-
-
-def list_images(
-    session: Session,
-    owner_id: UUID,
-    limit: int,
-    *,
-    history_id: UUID | None = None,
-    version_number: int | None = None,
-    concept: str | None = None,
-    after: tuple[datetime, UUID] | None = None,
-) -> Sequence[tuple[Image, Generation]]:
-    """The gallery, the latest first. after: (created_at, id) of the last one seen."""
-    asked = (
-        select(Image, Generation)
-        .join(Generation, Generation.id == Image.generation_id)
-        .join(History, History.id == Generation.history_id)
-        .where(History.owner_id == owner_id)
-    )
-    if history_id is not None:
-        asked = asked.where(Generation.history_id == history_id)
-    if version_number == 0:
-        asked = asked.where(Generation.version_id.is_(None))
-    elif version_number is not None:
-        version_number = min(version_number, LARGEST_NUMBER)
-        asked = asked.join(Version, Version.id == Generation.version_id).where(Version.number == version_number)
-    if concept is not None:
-        token = f"<{concept}>"
-        in_a_region = Generation.regions.cast(Text).contains(token, autoescape=True)
-        asked = asked.where(or_(Generation.prompt.contains(token, autoescape=True), in_a_region))
-    if after is not None:
-        asked = asked.where(tuple_(Image.created_at, Image.id) < tuple_(*after))
-    asked = asked.order_by(Image.created_at.desc(), Image.id.desc()).limit(limit)
-    return [(image, generation) for image, generation in session.execute(asked)]
-
-
-def list_generations(
-    session: Session, history_id: UUID, limit: int, before: int | None = None
-) -> Sequence[tuple[Generation, Job]]:
-    """Of one history, the latest first, each with its job. before: the job's sequence."""
-    asked = select(Generation, Job).join(Job, Job.id == Generation.job_id).where(Generation.history_id == history_id)
-    if before is not None:
-        asked = asked.where(Job.sequence < min(before, LARGEST_SEQUENCE))
-    rows = session.execute(asked.order_by(Job.sequence.desc()).limit(limit))
-    return [(generation, job) for generation, job in rows]
-
-
 # --- changing ------------------------------------------------------------------------------------------------------
 
 
@@ -264,7 +190,6 @@ def zip_images(session: Session, store: BlobStore, owner_id: UUID, image_ids: Se
 
 def _named(session: Session, owner_id: UUID, image_ids: Sequence[UUID]) -> Iterator[tuple[Image, str]]:
     for image_id in dict.fromkeys(image_ids):
-        image = get_image(session, owner_id, image_id)
-        prompt = session.get_one(Generation, image.generation_id).prompt
-        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:50] or "picture"
+        image, asked, _ = get_image_asked(session, owner_id, image_id)
+        slug = re.sub(r"[^a-z0-9]+", "-", asked.prompt.lower()).strip("-")[:50] or "picture"
         yield image, f"{slug}-{image.seed}-{str(image.id)[:8]}.png"

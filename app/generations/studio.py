@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 
 from app.concepts.models import ConceptPicture
 from app.generations.models import Generation, Image
+from app.generations.reading import images_of, list_generations
 from app.generations.regions import MOST_REGIONS, fields_of
-from app.generations.service import images_of, list_generations
-from app.histories.models import BaseModelRow, History, Version
-from app.histories.service import Step, line_to, steps_of
+from app.histories.models import BaseModelRow, History
+from app.histories.service import Step, line_to, steps_in
 from app.jobs.estimates import estimates_of
 from app.jobs.models import OPEN, Job
-from app.jobs.service import last_event_ids, queue_place
+from app.jobs.service import last_event_ids, queue_places
 
 SHOWN_AT_ONCE = 12
 
@@ -50,7 +50,7 @@ class Asked:
     place: int | None  # in the queue
     left: float | None = None  # seconds until one that waits is done
     images: Sequence[Image] = ()
-    told: int = 0  # the newest event that this already shows
+    told: int = 0  # the newest event of an open one that this already shows
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Desk:
 
 
 def desk_of(session: Session, history: History, values: Mapping[str, Any] | None = None) -> Desk:
-    steps = steps_of(session, history.id)
+    steps = steps_in(session, [history.id])[history.id]
     choices = [_choice(steps, step, history) for step in reversed(steps)]
     choices.append(Choice(0, "the bare base", history.head_id is None, ()))
     facts = session.get_one(BaseModelRow, history.base_id).facts
@@ -76,7 +76,7 @@ def desk_of(session: Session, history: History, values: Mapping[str, Any] | None
         facts=facts,
         head=next(choice.number for choice in choices if choice.is_head),
         choices=choices,
-        known=known_of(session, steps),
+        known=known_of(steps, first_pictures(session, [step.concept.id for step in steps])),
         values=values or {},
     )
 
@@ -87,9 +87,11 @@ def _choice(steps: Sequence[Step], step: Step, history: History) -> Choice:
     return Choice(step.version.number, label, step.version.id == history.head_id, knows)
 
 
-def known_of(session: Session, steps: Sequence[Step]) -> list[Known]:
-    """Each name once: two branches may both have learned a `rex`, and then the later one's picture is shown."""
-    firsts = first_pictures(session, [step.concept.id for step in steps])
+def known_of(steps: Sequence[Step], firsts: Mapping[UUID, UUID]) -> list[Known]:
+    """Each name once: two branches may both have learned a `rex`, and then the later one's picture is shown.
+
+    firsts: concept -> the first picture it was taught from.
+    """
     found = {
         step.concept.name: Known(step.concept.name, step.concept.class_noun, firsts.get(step.concept.id))
         for step in steps
@@ -99,6 +101,8 @@ def known_of(session: Session, steps: Sequence[Step]) -> list[Known]:
 
 def first_pictures(session: Session, concept_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """Concept -> the first picture it was taught from."""
+    if not concept_ids:
+        return {}
     rows = session.execute(
         select(ConceptPicture.concept_id, ConceptPicture.id)
         .where(ConceptPicture.concept_id.in_(concept_ids))
@@ -107,8 +111,8 @@ def first_pictures(session: Session, concept_ids: Sequence[UUID]) -> dict[UUID, 
     return dict(rows.all())
 
 
-def look_at(session: Session, generation: Generation, job: Job) -> Asked:
-    return _with_images(session, [(generation, job)])[0]
+def look_at(session: Session, row: tuple[Generation, Job, int]) -> Asked:
+    return _with_images(session, [row])[0]
 
 
 def lately_asked(
@@ -120,28 +124,28 @@ def lately_asked(
     return _with_images(session, rows[:limit]), more
 
 
-def _with_images(session: Session, rows: Sequence[tuple[Generation, Job]]) -> list[Asked]:
-    told = last_event_ids(session, [job.id for _, job in rows])
-    # Once more, after their newest events were asked for: an end between the two would never be told.
-    still_open = [job.id for _, job in rows if job.state in OPEN]
-    session.scalars(select(Job).where(Job.id.in_(still_open)), execution_options={"populate_existing": True}).all()
-    left = estimates_of(session, [job for _, job in rows])
+def _with_images(session: Session, rows: Sequence[tuple[Generation, Job, int]]) -> list[Asked]:
+    jobs = [job for _, job, _ in rows]
+    told: dict[UUID, int] = {}
+    if still_open := [job.id for job in jobs if job.state in OPEN]:
+        told = last_event_ids(session, still_open)
+        # Once more, after their newest events were asked for: an end between the two would never be told.
+        session.scalars(select(Job).where(Job.id.in_(still_open)), execution_options={"populate_existing": True}).all()
+    places, left = queue_places(session, jobs), estimates_of(session, jobs)
     images: dict[UUID, list[Image]] = {}
-    for image in images_of(session, [generation.id for generation, _ in rows]):
+    for image in images_of(session, [generation.id for generation, _, _ in rows]):
         images.setdefault(image.generation_id, []).append(image)
-    wanted = [generation.version_id for generation, _ in rows if generation.version_id]
-    numbers = dict(session.execute(select(Version.id, Version.number).where(Version.id.in_(wanted))).all())
     return [
         Asked(
             generation,
             job,
-            numbers.get(generation.version_id, 0) if generation.version_id else 0,
-            queue_place(session, job),
+            number,
+            places.get(job.id),
             left.get(job.id),
             images.get(generation.id, []),
             told.get(job.id, 0),
         )
-        for generation, job in rows
+        for generation, job, number in rows
     ]
 
 

@@ -1,11 +1,11 @@
 """REST: histories, versions, head, base models."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
@@ -16,8 +16,9 @@ from app.histories import service
 from app.histories.models import History
 from app.paging import Page, moment_after, moment_key, number_after, split_page
 from app.problems import described
+from app.routing import rest_router
 
-router = APIRouter(tags=["histories"])
+router = rest_router("histories")
 
 HISTORY_EXAMPLE: dict[str, Any] = {
     "id": "0b4d5a5e-8a43-4f0e-9d2a-6a1c9d1f2e11",
@@ -204,7 +205,15 @@ class HeadMoves(BaseModel):
 
 
 def show_history(session: Session, history: History) -> HistoryShown:
-    known = service.known_concepts(session, history, history.head_id)
+    return show_histories(session, [history])[0]
+
+
+def show_histories(session: Session, histories: Sequence[History]) -> list[HistoryShown]:
+    known = service.known_by_each(session, {history.id: history.head_id for history in histories})
+    return [_show(history, known[history.id]) for history in histories]
+
+
+def _show(history: History, known: Sequence[service.Known]) -> HistoryShown:
     return HistoryShown(
         id=history.id,
         name=history.name,
@@ -254,7 +263,7 @@ def list_histories(caller: CurrentUser, session: Reading, page: Page) -> Histori
     """The caller's histories, the oldest first."""
     found = service.list_histories(session, caller.id, page.limit + 1, moment_after(page))
     rows, cursor = split_page(found, page.limit, lambda row: moment_key(row.created_at, row.id))
-    return Histories(items=[show_history(session, row) for row in rows], next=cursor)
+    return Histories(items=show_histories(session, rows), next=cursor)
 
 
 @router.post("/histories", status_code=201, summary="Begin a history", responses=described(409, 503))

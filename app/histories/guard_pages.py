@@ -2,14 +2,14 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from app.deps import CurrentUser, Uow
 from app.forms import TypedForm
 from app.histories import service
+from app.routing import page_router
 
-router = APIRouter()
+router = page_router()
 
 
 @router.post("/histories/{history_id}/guard")

@@ -16,7 +16,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base
 
@@ -56,6 +56,8 @@ class History(Base):
         default=0, server_default=text("0")
     )  # number of a version that is no more
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    base: Mapped[BaseModelRow] = relationship(lazy="raise", viewonly=True)
 
 
 class Version(Base):

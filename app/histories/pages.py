@@ -2,9 +2,8 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.calls import json_call
@@ -13,16 +12,15 @@ from app.concepts.pages import keep_path
 from app.concepts.sample_concepts import sample_concept, sample_concepts
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow
 from app.forms import AnswerableError, TypedForm, errors_of
-from app.generations import service as generations
-from app.generations.models import Generation, Image
-from app.generations.studio import known_of
+from app.generations.reading import latest_images
+from app.generations.studio import first_pictures, known_of
 from app.histories import service
-from app.histories.models import Version
 from app.jobs.workers import list_workers
+from app.routing import page_router
 from app.shelf import shelf_of
 from app.templating import address_of_site, render
 
-router = APIRouter()
+router = page_router()
 
 LATEST_SHOWN = 4
 
@@ -72,23 +70,23 @@ def _shelf(
     errors: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    shown = []
-    for history in service.list_histories(session, caller.id):
-        line = service.lineage(session, history, history.head_id)
-        counted = select(func.count()).select_from(Version).where(Version.history_id == history.id)
-        pictured = select(func.count()).select_from(Image).join(Generation, Generation.id == Image.generation_id)
-        latest = generations.list_images(session, caller.id, LATEST_SHOWN, history_id=history.id)
-        shown.append(
-            {
-                "history": history,
-                "base": service.base_of(session, history),
-                "known": known_of(session, line),
-                "head": line[-1].version.number if line else 0,
-                "versions": session.scalar(counted),
-                "images": session.scalar(pictured.where(Generation.history_id == history.id)),
-                "latest": latest,
-            }
-        )
+    histories = service.list_histories(session, caller.id)
+    steps = service.steps_in(session, [history.id for history in histories])
+    lines = {history.id: service.line_to(steps[history.id], history.head_id) for history in histories}
+    firsts = first_pictures(session, [step.concept.id for line in lines.values() for step in line])
+    images = latest_images(session, caller.id, LATEST_SHOWN)
+    shown = [
+        {
+            "history": history,
+            "base": history.base,
+            "known": known_of(lines[history.id], firsts),
+            "head": lines[history.id][-1].version.number if lines[history.id] else 0,
+            "versions": len(steps[history.id]),
+            "images": images[history.id].count if history.id in images else 0,
+            "latest": images[history.id].latest if history.id in images else (),
+        }
+        for history in histories
+    ]
     return render(
         request,
         "histories/all.html",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer, joinedload
 
 from app.concepts.models import Concept
 from app.db import UnitOfWork
@@ -18,6 +18,12 @@ from app.texts import one_line
 
 LONGEST_NAME = 80
 LARGEST_NUMBER = 2**31 - 1  # of a version, as its column holds it
+WITH_BASE = joinedload(History.base, innerjoin=True)
+# What a learning reports is most of a version, and all of its losses. Whatever shows many versions does without.
+WITHOUT_REPORT = [
+    defer(column, raiseload=True)
+    for column in (Version.report, Version.seconds, Version.diagnosis, Version.examination, Version.held_back)
+]
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,15 @@ def delete_history(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> None:
 
 def get_history(session: Session, owner_id: UUID, history_id: UUID, *, lock: bool = False) -> History:
     """NotFound when it is not there or somebody else's. lock: until the end of the transaction."""
-    history = session.get(History, history_id, with_for_update=lock or None)
+    return _own(session.get(History, history_id, with_for_update=lock or None), owner_id)
+
+
+def get_history_with_base(session: Session, owner_id: UUID, history_id: UUID) -> History:
+    """With its `base`, in one journey. NotFound as above."""
+    return _own(session.get(History, history_id, options=[WITH_BASE]), owner_id)
+
+
+def _own(history: History | None, owner_id: UUID) -> History:
     if history is None or history.owner_id != owner_id:
         raise NotFound("There is no such history.")
     return history
@@ -105,8 +119,8 @@ def get_history(session: Session, owner_id: UUID, history_id: UUID, *, lock: boo
 def list_histories(
     session: Session, owner_id: UUID, limit: int | None = None, after: tuple[datetime, UUID] | None = None
 ) -> Sequence[History]:
-    """The oldest first. after: (created_at, id) of the last one seen."""
-    asked = select(History).where(History.owner_id == owner_id)
+    """The oldest first, each with its `base`. after: (created_at, id) of the last one seen."""
+    asked = select(History).options(WITH_BASE).where(History.owner_id == owner_id)
     if after is not None:
         asked = asked.where(tuple_(History.created_at, History.id) > tuple_(*after))
     return session.scalars(asked.order_by(History.created_at, History.id).limit(limit)).all()
@@ -141,6 +155,21 @@ def steps_of(session: Session, history_id: UUID, limit: int | None = None, after
     return [Step(version, concept) for version, concept in rows]
 
 
+def steps_in(session: Session, history_ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
+    """The versions of several histories with their concepts, each in the order of learning, without their reports."""
+    found: dict[UUID, list[Step]] = {history_id: [] for history_id in history_ids}
+    rows = session.execute(
+        select(Version, Concept)
+        .options(*WITHOUT_REPORT)
+        .join(Concept, Concept.id == Version.concept_id)
+        .where(Version.history_id.in_(history_ids))
+        .order_by(Version.number)
+    )
+    for version, concept in rows:
+        found[version.history_id].append(Step(version, concept))
+    return found
+
+
 def numbers_in(session: Session, history_id: UUID) -> dict[UUID | None, int]:
     """Every version of the history -> its number; 0 for no version, which is the bare base."""
     rows = session.execute(select(Version.id, Version.number).where(Version.history_id == history_id))
@@ -162,15 +191,27 @@ def lineage(session: Session, history: History, version_id: UUID | None) -> list
 
 
 def known_concepts(session: Session, history: History, version_id: UUID | None) -> list[Known]:
-    """What a version knows, in the order it was learned. Reads no report, as it is asked for with every picture."""
+    """What a version knows, in the order it was learned."""
+    return known_by_each(session, {history.id: version_id})[history.id]
+
+
+def known_by_each(session: Session, asked: Mapping[UUID, UUID | None]) -> dict[UUID, list[Known]]:
+    """asked: history -> one of its versions. History -> what that version knows, in the order it was learned. Reads no
+    report, as it is asked for with every picture.
+    """
     rows = session.execute(
-        select(Version.id, Version.parent_id, Version.number, Concept.name, Concept.class_noun)
+        select(Version.history_id, Version.id, Version.parent_id, Version.number, Concept.name, Concept.class_noun)
         .join(Concept, Concept.id == Version.concept_id)
-        .where(Version.history_id == history.id)
+        .where(Version.history_id.in_(list(asked)))
     ).all()
     by_id = {row.id: row for row in rows}
-    path = _path({row.id: row.parent_id for row in rows}, version_id)
-    return [Known(by_id[one].name, by_id[one].class_noun, by_id[one].number) for one in path][::-1]
+    parents = {row.id: row.parent_id for row in rows}
+    return {
+        history_id: [
+            Known(by_id[one].name, by_id[one].class_noun, by_id[one].number) for one in _path(parents, version_id)
+        ][::-1]
+        for history_id, version_id in asked.items()
+    }
 
 
 def known_names(session: Session, history: History, version_id: UUID | None) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -17,9 +17,10 @@ from app.generations import service as generations
 from app.histories import service
 from app.histories.models import History
 from app.histories.views import open_generations, pairs_of, show_version, timeline_of
+from app.routing import page_router
 from app.templating import address, address_of_site, is_fragment, render
 
-router = APIRouter()
+router = page_router()
 
 FIXED_SEED = 1
 MOVES_SHOWN = 8
@@ -35,7 +36,7 @@ def show_timeline(
     moved: Annotated[bool, Query(description="Head was just moved: offer to undo it.")] = False,
 ) -> Response:
     """The tree with one version opened; as a fragment, that version alone."""
-    history = service.get_history(session, caller.id, history_id)
+    history = service.get_history_with_base(session, caller.id, history_id)
     timeline = timeline_of(session, history)
     number = timeline.head if version is None else version
     if number not in timeline.entries:
@@ -128,7 +129,7 @@ def compare(
     right: Annotated[int | None, Query(ge=0)] = None,
 ) -> Response:
     """Pictures of two versions with the same prompts and seeds, one laid over the other."""
-    history = service.get_history(session, caller.id, history_id)
+    history = service.get_history_with_base(session, caller.id, history_id)
     if right is None:
         right = service.number_of(session, history.head_id)
     if left is None:

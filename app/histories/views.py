@@ -129,8 +129,8 @@ def _open_learnings(session: Session, history_id: UUID) -> list[tuple[Job, Conce
 
 
 def show_version(session: Session, timeline: Timeline, number: int) -> Shown:
-    entry = timeline.entries[number]
-    steps = [one.step for one in timeline.entries.values() if one.step]
+    entries, entry = timeline.entries, timeline.entries[number]
+    steps = [one.step for one in entries.values() if one.step]
     version_id = entry.step.version.id if entry.step else None
     line = line_to(steps, version_id)
     now = line_to(steps, timeline.history.head_id)
@@ -141,7 +141,7 @@ def show_version(session: Session, timeline: Timeline, number: int) -> Shown:
         entry=entry,
         parent=line[-2].version.number if len(line) > 1 else 0,
         line=line,
-        pictures=first_pictures(session, [one.concept.id for one in line]),
+        pictures={one.concept.id: picture for one in line if (picture := entries[one.version.number].picture_id)},
         lights=lights_of(entry.step.version.diagnosis) if entry.step else [],
         samples=_samples_of(session, job),
         drawn=_drawn(session, timeline.history.id, version_id, names),

@@ -2,15 +2,16 @@
 
 import re
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from markupsafe import Markup, escape
 
 from app.deps import MaybeCaller
 from app.interface.reading import read
+from app.routing import page_router
 from app.templating import address_of_site, render
 
-router = APIRouter()
+router = page_router()
 
 
 @router.get("/api/docs")

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.problems import MEDIA_TYPE
+from app.problems import REFERENCES, Problem
 
 HTTP_METHODS = ("get", "post", "put", "patch", "delete")
 KEY = {
@@ -13,8 +13,6 @@ KEY = {
     "scheme": "bearer",
     "description": "An API key, made on the account page: `Authorization: Bearer pk_...`.",
 }
-
-PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 def install(app: FastAPI) -> None:
@@ -30,14 +28,13 @@ def install(app: FastAPI) -> None:
 
 
 def complete(schema: dict[str, Any]) -> dict[str, Any]:
-    """How to be let in, and that errors are problem details."""
-    schema["components"]["securitySchemes"] = {"key": KEY}
+    """How to be let in, and what problem details are."""
+    components = schema["components"]
+    problem = Problem.model_json_schema(ref_template=REFERENCES)
+    models = {**components["schemas"], **problem.pop("$defs"), Problem.__name__: problem}
+    components["schemas"] = {name: models[name] for name in sorted(models)}
+    components["securitySchemes"] = {"key": KEY}
     schema["security"] = [{"key": []}]
-    for _, _, operation in operations(schema):
-        for response in operation["responses"].values():
-            content = response.get("content", {})
-            if MEDIA_TYPE in content:
-                response["content"] = {MEDIA_TYPE: {"schema": PROBLEM, **content[MEDIA_TYPE]}}
     return schema
 
 

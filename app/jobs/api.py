@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict
 
@@ -18,8 +18,9 @@ from app.jobs.schemas import JobShown, show_job, show_jobs
 from app.jobs.stream import follow
 from app.paging import Page, number_after, split_page
 from app.problems import described
+from app.routing import rest_router
 
-router = APIRouter(tags=["jobs"])
+router = rest_router("jobs")
 
 SAMPLES_EXAMPLE: dict[str, Any] = {
     "items": [

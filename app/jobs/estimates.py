@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Float, case, cast, func, null, select
+from sqlalchemy import BindParameter, Float, bindparam, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
-from app.jobs.models import LANE, OPEN, Job, JobKind, JobState
+from app.jobs.models import LANE, OPEN, Job, JobKind, JobState, WorkerRow
 from app.jobs.waiting import seconds_until_done
-from app.jobs.workers import list_workers
+from app.jobs.workers import is_alive
 
 LATELY = 5  # learnings, of which the time beside their steps is taken
 HALF = 0.5  # learning's share where no worker has said which it is
@@ -19,16 +19,70 @@ ROWS_OF_PICTURE = case((Generation.guidance > 1, 2), else_=1)
 PAST_STEPS = ("diagnosis", "publishing")
 
 
+# The statements are put together once, as that costs more than to ask them. What was measured is handed in, and where
+# it is not known it is NULL, and so is what is made of it.
+_STEP_S, _NATIVE_PX = bindparam("step_s", type_=Float), bindparam("native_px", type_=Float)
+_LEARNING_S, _BESIDE_S = bindparam("learning_s", type_=Float), bindparam("beside_s", type_=Float)
+_USUAL_STEPS, _USUAL_BATCH = bindparam("usual_steps", type_=Float), bindparam("usual_batch", type_=Float)
+_BASE_ID: BindParameter[str] = bindparam("base_id")
+_JOB_IDS: BindParameter[UUID] = bindparam("job_ids", expanding=True)
+
+# Of a guided picture of the base's own size a step takes `step_s`; one without guidance takes half of that.
+_GENERATING_S = (
+    func.greatest(0, Generation.steps * Generation.count - Job.step)
+    * _STEP_S
+    * (cast(Generation.width_px * Generation.height_px, Float) / (_NATIVE_PX * _NATIVE_PX))
+    * ROWS_OF_PICTURE
+    / 2
+)
+# Of a step of learning with the usual batch; `beside_s` for all that a learning does beside its steps.
+_LEARNING_LEFT_S = (
+    case(
+        (Job.stage == "learning", func.greatest(0, Job.steps_total - Job.step)),
+        (Job.stage.in_(PAST_STEPS), 0),
+        else_=func.coalesce(Job.settings["steps"].as_float(), _USUAL_STEPS),
+    )
+    * _LEARNING_S
+    * (func.coalesce(Job.settings["batch"].as_float(), _USUAL_BATCH) / _USUAL_BATCH)
+    + _BESIDE_S
+)
+# What an open job still takes of the device when it has it to itself. Nothing is known of forgettings.
+_SECONDS_LEFT = case(
+    (Job.kind == JobKind.GENERATE.value, _GENERATING_S), (Job.kind == JobKind.LEARN.value, _LEARNING_LEFT_S)
+)
+_LEARNS = Job.kind.in_([kind.value for kind in LANE])
+_OPEN_WORK = (
+    select()
+    .select_from(Job)
+    .join(History, Job.history_id == History.id)
+    .outerjoin(Generation, Generation.job_id == Job.id)
+    .where(History.base_id == _BASE_ID, Job.state.in_([state.value for state in OPEN]))
+)
+_DEVICES = select(func.count()).select_from(WorkerRow).where(WorkerRow.base_id == _BASE_ID, is_alive())
+_ROWS = _OPEN_WORK.add_columns(func.sum(Generation.count * ROWS_OF_PICTURE), _DEVICES.scalar_subquery())
+_SUMS = _OPEN_WORK.add_columns(Job.owner_id, _LEARNS, func.sum(_SECONDS_LEFT)).group_by(Job.owner_id, _LEARNS)
+_OWN_JOBS = (
+    _OPEN_WORK.add_columns(Job.id, Job.owner_id, _LEARNS, _SECONDS_LEFT)
+    .where(Job.owner_id.in_(select(Job.owner_id).where(Job.id.in_(_JOB_IDS))))
+    .order_by(Job.deadline_at.nulls_last(), Job.sequence)
+)
+_BASES = (
+    select(Job.id, BaseModelRow)
+    .join(History, Job.history_id == History.id)
+    .join(BaseModelRow, BaseModelRow.id == History.base_id)
+    .where(Job.id.in_(_JOB_IDS))
+)
+
+
 def estimates_of(session: Session, jobs: Sequence[Job]) -> dict[UUID, float]:
     """Job -> seconds until it is done, of those that wait; without those of a kind that nothing was measured of yet."""
     waiting = [job.id for job in jobs if job.state == JobState.QUEUED]
-    asked = select(Job.id, History.base_id).join(History, Job.history_id == History.id).where(Job.id.in_(waiting))
-    on_base: dict[str, set[UUID]] = {}
-    for job_id, base_id in session.execute(asked) if waiting else ():
-        on_base.setdefault(base_id, set()).add(job_id)
+    on_base: dict[BaseModelRow, set[UUID]] = {}
+    for job_id, base in session.execute(_BASES, {"job_ids": waiting}) if waiting else ():
+        on_base.setdefault(base, set()).add(job_id)
     found: dict[UUID, float] = {}
-    for base_id, job_ids in on_base.items():
-        found |= _estimates_on(session, base_id, job_ids)
+    for base, job_ids in on_base.items():
+        found |= _estimates_on(session, base, job_ids)
     return found
 
 
@@ -38,28 +92,15 @@ def note_estimate(session: Session, job: Job) -> None:
     job.estimated_s = estimates_of(session, [job]).get(job.id)
 
 
-def _estimates_on(session: Session, base_id: str, job_ids: Collection[UUID]) -> dict[UUID, float]:
+def _estimates_on(session: Session, base: BaseModelRow, job_ids: Collection[UUID]) -> dict[UUID, float]:
     """Of jobs on one base. Of other owners no more is read than a sum for each, however much waits."""
-    facts = session.get_one(BaseModelRow, base_id).facts
-    share = float(facts.get("learning_share", HALF))
-    devices = sum(worker.base_id == base_id for worker in list_workers(session))
-    open_work = (
-        select()
-        .select_from(Job)
-        .join(History, Job.history_id == History.id)
-        .outerjoin(Generation, Generation.job_id == Job.id)
-        .where(History.base_id == base_id, Job.state.in_([state.value for state in OPEN]))
-    )
-    rows = session.scalar(open_work.add_columns(func.sum(Generation.count * ROWS_OF_PICTURE)))
-    step_s = _picture_step_s(facts, int(rows or 0))
-    learns, seconds = Job.kind.in_([kind.value for kind in LANE]), _seconds_left(session, base_id, facts, step_s)
-    sums = open_work.add_columns(Job.owner_id, learns, func.sum(seconds)).group_by(Job.owner_id, learns)
-    wanted = {(owner, lane): float(total or 0) for owner, lane, total in session.execute(sums)}
-    owners = select(Job.owner_id).where(Job.id.in_(job_ids))
-    own_jobs = open_work.add_columns(Job.id, Job.owner_id, learns, seconds).where(Job.owner_id.in_(owners))
+    share = float(base.facts.get("learning_share", HALF))
+    rows, devices = session.execute(_ROWS, {"base_id": base.id}).one()
+    measured = _measured(session, base, int(rows or 0))
+    wanted = {(owner, lane): float(total or 0) for owner, lane, total in session.execute(_SUMS, measured)}
     own: dict[tuple[UUID, bool], float] = {}  # of each owner's work so far, in their own order
     found: dict[UUID, float] = {}
-    for job_id, owner, lane, left in session.execute(own_jobs.order_by(Job.deadline_at.nulls_last(), Job.sequence)):
+    for job_id, owner, lane, left in session.execute(_OWN_JOBS, {**measured, "job_ids": list(job_ids)}):
         own[owner, lane] = own.get((owner, lane), 0.0) + float(left or 0)
         if job_id in job_ids and left is not None:
             others = [total for (other, its), total in wanted.items() if its == lane and other != owner]
@@ -67,6 +108,21 @@ def _estimates_on(session: Session, base_id: str, job_ids: Collection[UUID]) -> 
             until = seconds_until_done(own[owner, lane], others, beside, share if lane else 1 - share, devices)
             found[job_id] = round(until, 1)
     return found
+
+
+def _measured(session: Session, base: BaseModelRow, rows: int) -> dict[str, Any]:
+    """What the statements above are handed. rows: of pictures, that wait or are being made."""
+    learning_s, usual = base.facts.get("seconds_per_step", {}).get("learning"), base.facts.get("learning", {})
+    is_known = learning_s is not None and "steps" in usual
+    return {
+        "base_id": base.id,
+        "step_s": _picture_step_s(base.facts, rows),
+        "native_px": base.facts.get("native_px"),
+        "learning_s": learning_s,
+        "usual_steps": usual.get("steps"),
+        "usual_batch": usual.get("batch", 1),
+        "beside_s": _seconds_beside_steps(session, base.id) if is_known else None,
+    }
 
 
 def _picture_step_s(facts: Mapping[str, Any], rows: int) -> float | None:
@@ -77,43 +133,6 @@ def _picture_step_s(facts: Mapping[str, Any], rows: int) -> float | None:
         return step_s
     nearest = min((known for known in measured if known >= rows), default=max(measured))
     return 2 * measured[nearest]
-
-
-def _seconds_left(
-    session: Session, base_id: str, facts: Mapping[str, Any], picture_step_s: float | None
-) -> ColumnElement[Any]:
-    """What an open job still takes of the device when it has it to itself; NULL where nothing was measured."""
-    learning_s = facts.get("seconds_per_step", {}).get("learning")
-    known = case(
-        (Job.kind == JobKind.GENERATE.value, _generating_s(picture_step_s, facts.get("native_px"))),
-        (Job.kind == JobKind.LEARN.value, _learning_s(learning_s, facts, session, base_id)),
-        else_=null(),  # nothing is known of forgettings
-    )
-    return cast(known, Float)
-
-
-def _generating_s(step_s: float | None, native_px: int | None) -> ColumnElement[Any]:
-    """step_s: of a guided picture of the base's own size; one without guidance is half of that."""
-    if step_s is None or native_px is None:
-        return null()
-    steps = func.greatest(0, Generation.steps * Generation.count - Job.step)
-    size = cast(Generation.width_px * Generation.height_px, Float) / native_px**2
-    return steps * step_s * size * ROWS_OF_PICTURE / 2
-
-
-def _learning_s(step_s: float | None, facts: Mapping[str, Any], session: Session, base_id: str) -> ColumnElement[Any]:
-    """step_s: of a step with the usual batch."""
-    usual = facts.get("learning", {})
-    if step_s is None or "steps" not in usual:
-        return null()
-    steps = case(
-        (Job.stage == "learning", func.greatest(0, Job.steps_total - Job.step)),
-        (Job.stage.in_(PAST_STEPS), 0),
-        else_=func.coalesce(Job.settings["steps"].as_float(), usual["steps"]),
-    )
-    batch = usual.get("batch", 1)
-    rows = func.coalesce(Job.settings["batch"].as_float(), batch) / batch
-    return steps * step_s * rows + _seconds_beside_steps(session, base_id)
 
 
 def _seconds_beside_steps(session: Session, base_id: str) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy import select
 
@@ -15,15 +15,16 @@ from app.calls import Call, json_call, learning_call
 from app.deps import CurrentUser, Reading, StartingUser, Uow
 from app.forgettings.service import forgetting_of
 from app.forms import TypedForm
-from app.generations.service import generation_of
+from app.generations.reading import generation_of
 from app.jobs import service
 from app.jobs.models import OPEN, JobKind, WorkerRow
 from app.jobs.views import Learning, Listed, learning_of, list_view
 from app.jobs.workers import list_workers
 from app.paging import make_cursor, number_after, paging
+from app.routing import page_router
 from app.templating import address, address_of_site, is_fragment, render
 
-router = APIRouter()
+router = page_router()
 
 ON_A_PAGE = 30
 

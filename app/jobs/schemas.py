@@ -6,14 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.generations.models import Generation
 from app.histories.models import Version
 from app.jobs.estimates import estimates_of
 from app.jobs.models import Job, JobKind, JobState
-from app.jobs.service import queue_place
+from app.jobs.service import queue_places
 
 JOB_EXAMPLE: dict[str, Any] = {
     "id": "b9f1c1de-21b5-4f6f-9a3c-0e6f1f6a7c55",
@@ -88,20 +88,23 @@ class JobShown(BaseModel):
     settings: dict[str, Any] = Field({}, description="Of a learning: what was set by its user.")
 
 
+_CAME_OF = (
+    select(Job.id, Generation.id, Version.number, Version.held_back)
+    .outerjoin(Generation, Generation.job_id == Job.id)
+    .outerjoin(Version, Version.job_id == Job.id)
+    .where(Job.id.in_(bindparam("ids", expanding=True)))
+)
+
+
 def show_job(session: Session, job: Job) -> JobShown:
     return show_jobs(session, [job])[0]
 
 
 def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
-    ids = [job.id for job in jobs]
-    published = session.execute(
-        select(Version.job_id, Version.number, Version.held_back).where(Version.job_id.in_(ids))
-    ).all()
-    version_of = {row.job_id: row.number for row in published}
-    held_back = {row.job_id: [one["sentence"] for one in row.held_back] for row in published}
-    asked = session.execute(select(Generation.job_id, Generation.id).where(Generation.job_id.in_(ids)))
-    generation_of = dict(asked.all())
-    left = estimates_of(session, jobs)
+    rows = session.execute(_CAME_OF, {"ids": [job.id for job in jobs]}) if jobs else ()
+    came_of = {job_id: (generation, version, held or ()) for job_id, generation, version, held in rows}
+    nothing: tuple[None, None, Sequence[Any]] = (None, None, ())
+    places, left = queue_places(session, jobs), estimates_of(session, jobs)
     return [
         JobShown(
             id=job.id,
@@ -109,14 +112,14 @@ def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
             state=JobState(job.state),
             history_id=job.history_id,
             concept_id=job.concept_id,
-            generation_id=generation_of.get(job.id),
-            version=version_of.get(job.id),
-            held_back=held_back.get(job.id, []),
+            generation_id=came_of.get(job.id, nothing)[0],
+            version=came_of.get(job.id, nothing)[1],
+            held_back=[one["sentence"] for one in came_of.get(job.id, nothing)[2]],
             stage=job.stage,
             step=job.step,
             steps_total=job.steps_total,
             seconds_left=job.progress.get("seconds_left") if job.state == JobState.RUNNING else left.get(job.id),
-            place=queue_place(session, job),
+            place=places.get(job.id),
             attempt=job.attempt,
             cancel_requested=job.cancel_requested,
             deadline_at=job.deadline_at,

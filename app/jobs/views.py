@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.concepts.models import Concept, ConceptPicture
@@ -15,7 +15,7 @@ from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import lineage
 from app.jobs.estimates import estimates_of
 from app.jobs.models import Job, JobSample, JobState
-from app.jobs.service import captions_of, last_event_ids, queue_place, samples_of
+from app.jobs.service import captions_of, last_event_ids, queue_place, queue_places, samples_of
 
 STAGES = (
     ("checking", "Checking the pictures"),
@@ -176,34 +176,20 @@ def points_of(losses: Sequence[Sequence[float]]) -> str:
 def list_view(session: Session, jobs: Sequence[Job], viewer_id: UUID, owners: Mapping[UUID, str]) -> list[Listed]:
     """Others' jobs are shown without what they are about: an administrator sees the load, not the pictures."""
     mine = [job for job in jobs if job.owner_id == viewer_id]
-    tokens = dict(
-        session.execute(
-            select(Concept.id, Concept.name).where(Concept.id.in_([job.concept_id for job in mine if job.concept_id]))
-        ).all()
+    asked = (
+        select(Job.id, History.name, func.coalesce(Concept.name, Forgetting.name), Generation.prompt, Generation.id)
+        .join(History, History.id == Job.history_id)
+        .outerjoin(Concept, Concept.id == Job.concept_id)
+        .outerjoin(Forgetting, Forgetting.job_id == Job.id)
+        .outerjoin(Generation, Generation.job_id == Job.id)
+        .where(Job.id.in_([job.id for job in mine]))
     )
-    prompts = {
-        job_id: (prompt, generation_id)
-        for job_id, prompt, generation_id in session.execute(
-            select(Generation.job_id, Generation.prompt, Generation.id).where(
-                Generation.job_id.in_([job.id for job in mine])
-            )
-        )
-    }
-    forgotten = dict(
-        session.execute(
-            select(Forgetting.job_id, Forgetting.name).where(Forgetting.job_id.in_([job.id for job in mine]))
-        ).all()
-    )
-    histories = dict(
-        session.execute(select(History.id, History.name).where(History.id.in_({job.history_id for job in mine}))).all()
-    )
-    left = estimates_of(session, jobs)
+    known = {row[0]: row for row in session.execute(asked)} if mine else {}
+    places, left = queue_places(session, jobs), estimates_of(session, jobs)
     listed = []
     for job in jobs:
-        prompt, generation_id = prompts.get(job.id, (None, None))
-        name = tokens.get(job.concept_id) if job.concept_id else forgotten.get(job.id)
+        _, history, name, prompt, generation_id = known.get(job.id, (None, None, None, None, None))
         about = f"<{name}>" if name else prompt
-        place = queue_place(session, job)
         owner = owners.get(job.owner_id, "")
-        listed.append(Listed(job, about, histories.get(job.history_id), place, left.get(job.id), owner, generation_id))
+        listed.append(Listed(job, about, history, places.get(job.id), left.get(job.id), owner, generation_id))
     return listed

@@ -1,4 +1,5 @@
-"""Ask pages and REST of a private instance at given rates while its worker is busy on one core:
+"""Start the web process a few times, then ask pages and REST of a private instance at given rates while its worker is
+busy on one core:
 
     python -m benchmarks.front_end [--rates 25,50,100,200] [--seconds 30]
 
@@ -20,8 +21,9 @@ from urllib.parse import urlsplit
 
 import torch
 
-from benchmarks.front_end.figures import bars_of, figures_at, markdown, sentences_of
+from benchmarks.front_end.figures import bar_of_start, bars_of, figures_at, markdown, sentences_of
 from benchmarks.front_end.load import make_schedule, send_all
+from benchmarks.front_end.start import figures_of_start, seconds_until_healthy
 from benchmarks.front_end.town import BUSY_AT_ONCE, busy_worker, furnish, keep_on_core, log_in, visits_of, watch_cpu
 from benchmarks.kept import rounded
 from benchmarks.machine import describe_machine, library_versions
@@ -91,7 +93,9 @@ def main() -> None:
     options = parser.parse_args()
     plan = Plan(tuple(float(rate) for rate in options.rates.split(",")), options.seconds)
     with tempfile.TemporaryDirectory() as folder:
-        figures = rounded(measure(options.base, plan, options.log or Path(folder) / "log"))
+        start = figures_of_start(seconds_until_healthy(Path(folder)))
+        _say(f"healthy after {start['median_s']} s")
+        figures = rounded({"start": start, **measure(options.base, plan, options.log or Path(folder) / "log")})
     content = {
         "name": "front-end",
         "plan": asdict(plan),
@@ -99,7 +103,7 @@ def main() -> None:
         "versions": {**library_versions(), **{name: version(name) for name in SERVICE}},
         "figures": figures,
         "says": sentences_of(figures["rates"]),
-        "bars": [asdict(bar) for bar in bars_of(figures["rates"])],
+        "bars": [asdict(bar) for bar in [*bars_of(figures["rates"]), bar_of_start(figures["start"])]],
     }
     write_atomically(options.results, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     _say(markdown(content))

@@ -10,6 +10,7 @@ from benchmarks.markdown import make_table
 
 ASKED_PER_S = 100
 P95_AT_MOST_S = 0.050
+HEALTHY_WITHIN_S = 3.0
 SERVED_AT_LEAST = 0.99  # of the rate, or the latencies are those of another load
 BUSY_AT_LEAST = 0.9  # of the worker's one core, or it was not busy
 
@@ -68,6 +69,10 @@ def bars_of(rates: Sequence[Mapping[str, Any]]) -> list[Bar]:
         at_least("requests served of those that were due", rate["served_per_s"] / rate["due_per_s"], SERVED_AT_LEAST),
         at_least("share of its core that the worker uses meanwhile", rate["worker_share"], BUSY_AT_LEAST),
     ]
+
+
+def bar_of_start(start: Mapping[str, Any]) -> Bar:
+    return at_most("seconds from start to healthy", start["median_s"], HEALTHY_WITHIN_S)
 
 
 def sentences_of(rates: Sequence[Mapping[str, Any]]) -> list[str]:

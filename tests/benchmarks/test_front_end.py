@@ -5,11 +5,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from benchmarks.front_end.figures import ASKED_PER_S, bars_of, figures_at, markdown, quantile, sentences_of, summarise
+from benchmarks.front_end.figures import (
+    ASKED_PER_S,
+    bar_of_start,
+    bars_of,
+    figures_at,
+    markdown,
+    quantile,
+    sentences_of,
+    summarise,
+)
 from benchmarks.front_end.load import Answer, Due, Visit, make_schedule, send_all
+from benchmarks.front_end.start import figures_of_start, seconds_until_healthy
 
 STALL_S = 0.4
 
@@ -111,6 +122,18 @@ def test_a_bar_is_missed_by_what_it_is_about_and_by_nothing_else(
 def test_a_rate_that_was_not_measured_holds_nothing() -> None:
     (bar,) = bars_of([figures_at(50, 1.0, answers_of([0.01] * 50), 0.99, 0.5)])
     assert (bar.value, bar.holds) == (None, False)
+
+
+def test_a_start_is_measured_by_the_median_of_several() -> None:
+    start = figures_of_start([2.0, 9.0, 1.0, 2.5, 2.25])
+    assert start["median_s"] == 2.25
+    assert bar_of_start(start).holds
+    assert not bar_of_start(figures_of_start([2.0, 3.5, 3.25])).holds
+
+
+def test_a_start_ends_with_the_first_answer_of_a_real_web_process(tmp_path: Path) -> None:
+    (seconds,) = seconds_until_healthy(tmp_path, times=1)
+    assert seconds > 0
 
 
 def test_what_a_request_costs_the_web_process_is_told() -> None:

@@ -22,8 +22,6 @@ from demo.rest import become_administrator
 from tests.faults.house import House
 from tests.worker.processes import ROOT, wait_until
 
-HEALTHY_WITHIN_S = 3.0
-
 
 @pytest.fixture
 def house(sd1_folder: Path, tmp_path: Path) -> Iterator[House]:
@@ -181,8 +179,8 @@ def test_who_was_told_to_outlive_the_terminal_does() -> None:
             signal.signal(number, handler)
 
 
-def test_the_web_process_is_healthy_within_three_seconds_and_without_torch(tmp_path: Path) -> None:
-    """Seconds of its own work: on a machine that is busy with something else the clock on the wall says nothing."""
+def test_the_web_process_is_healthy_without_torch_and_without_a_database(tmp_path: Path) -> None:
+    """How soon it is so is a measurement: `python -m benchmarks.front_end`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/healthz"
         number = listening.fileno()
@@ -192,20 +190,12 @@ def test_the_web_process_is_healthy_within_three_seconds_and_without_torch(tmp_p
         ) as process:
             try:
                 assert httpx.get(address, timeout=120, trust_env=False).text == "ok"
-                used_s = seconds_used(process.pid)
                 loaded = Path(f"/proc/{process.pid}/maps").read_text()
             finally:
                 process.terminate()
-    assert used_s < HEALTHY_WITHIN_S
     assert not re.search(r"/torch/", loaded)
 
 
 def numbers() -> list[int]:
     """Of all processes."""
     return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
-
-
-def seconds_used(pid: int) -> float:
-    """Of a processor, by that process, since it began."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,158 @@
+"""Generations, read: requests for pictures with their jobs, pictures, the gallery."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Text, bindparam, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.generations.models import Generation, Image
+from app.histories.models import History, Version
+from app.histories.service import LARGEST_NUMBER
+from app.jobs.models import Job
+from app.jobs.service import LARGEST_SEQUENCE
+
+
+def generation_of(session: Session, job_id: UUID) -> Generation:
+    return session.scalars(select(Generation).where(Generation.job_id == job_id)).one()
+
+
+# A request for pictures, its job, and the number of its version, 0 for the bare base.
+_WITH_JOB = (
+    select(Generation, Job, func.coalesce(Version.number, 0))
+    .join(Job, Job.id == Generation.job_id)
+    .outerjoin(Version, Version.id == Generation.version_id)
+)
+
+
+def get_generation(session: Session, owner_id: UUID, generation_id: UUID) -> tuple[Generation, Job, int]:
+    """With its job and the number of its version. NotFound when it is not there or somebody else's."""
+    of_owner = _WITH_JOB.join(History, History.id == Generation.history_id).where(History.owner_id == owner_id)
+    row = session.execute(of_owner.where(Generation.id == generation_id)).one_or_none()
+    if row is None:
+        raise NotFound("There is no such generation.")
+    return row
+
+
+def images_of(session: Session, generation_ids: Sequence[UUID]) -> Sequence[Image]:
+    return session.scalars(
+        select(Image).where(Image.generation_id.in_(generation_ids)).order_by(Image.generation_id, Image.position)
+    ).all()
+
+
+def get_image(session: Session, owner_id: UUID, image_id: UUID) -> Image:
+    """NotFound when it is not there or somebody else's."""
+    return get_image_asked(session, owner_id, image_id)[0]
+
+
+def get_image_asked(session: Session, owner_id: UUID, image_id: UUID) -> tuple[Image, Generation, int]:
+    """A picture, what it was asked for with, and the number of its version. NotFound as above."""
+    row = session.execute(
+        select(Image, Generation, func.coalesce(Version.number, 0))
+        .join(Generation, Generation.id == Image.generation_id)
+        .join(History, History.id == Generation.history_id)
+        .outerjoin(Version, Version.id == Generation.version_id)
+        .where(Image.id == image_id, History.owner_id == owner_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("There is no such picture.")
+    return row
+
+
+_FILE = (
+    select(Image.blob_sha256)
+    .join(Generation, Generation.id == Image.generation_id)
+    .join(History, History.id == Generation.history_id)
+    .where(Image.id == bindparam("image_id"), History.owner_id == bindparam("owner_id"))
+)
+
+
+def file_of_image(session: Session, owner_id: UUID, image_id: UUID) -> str:
+    """The digest of its file, and nothing else: a page of pictures asks for dozens. NotFound as above."""
+    digest = session.scalar(_FILE, {"image_id": image_id, "owner_id": owner_id})
+    if digest is None:
+        raise NotFound("There is no such picture.")
+    return digest
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Pictures of a history: how many there are, and the latest of them, the newest first."""
+
+    count: int
+    latest: Sequence[Image]
+
+
+def latest_images(session: Session, owner_id: UUID, limit: int) -> dict[UUID, Latest]:
+    """History -> its latest pictures, of all histories of the owner that have any."""
+    of_history, newest_first = Generation.history_id, (Image.created_at.desc(), Image.id.desc())
+    ranked = (
+        select(
+            Image.id,
+            Generation.history_id,
+            func.row_number().over(partition_by=of_history, order_by=newest_first).label("place"),
+            func.count().over(partition_by=of_history).label("count"),
+        )
+        .join(Generation, Generation.id == Image.generation_id)
+        .join(History, History.id == Generation.history_id)
+        .where(History.owner_id == owner_id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(ranked.c.history_id, ranked.c.count, Image)
+        .join(Image, Image.id == ranked.c.id)
+        .where(ranked.c.place <= limit)
+        .order_by(ranked.c.history_id, ranked.c.place)
+    )
+    found: dict[UUID, tuple[int, list[Image]]] = {}
+    for history_id, count, image in rows:
+        found.setdefault(history_id, (count, []))[1].append(image)
+    return {history_id: Latest(*of_it) for history_id, of_it in found.items()}
+
+
+def list_images(
+    session: Session,
+    owner_id: UUID,
+    limit: int,
+    *,
+    history_id: UUID | None = None,
+    version_number: int | None = None,
+    concept: str | None = None,
+    after: tuple[datetime, UUID] | None = None,
+) -> Sequence[tuple[Image, Generation]]:
+    """The gallery, the latest first. after: (created_at, id) of the last one seen."""
+    asked = (
+        select(Image, Generation)
+        .join(Generation, Generation.id == Image.generation_id)
+        .join(History, History.id == Generation.history_id)
+        .where(History.owner_id == owner_id)
+    )
+    if history_id is not None:
+        asked = asked.where(Generation.history_id == history_id)
+    if version_number == 0:
+        asked = asked.where(Generation.version_id.is_(None))
+    elif version_number is not None:
+        version_number = min(version_number, LARGEST_NUMBER)
+        asked = asked.join(Version, Version.id == Generation.version_id).where(Version.number == version_number)
+    if concept is not None:
+        token = f"<{concept}>"
+        in_a_region = Generation.regions.cast(Text).contains(token, autoescape=True)
+        asked = asked.where(or_(Generation.prompt.contains(token, autoescape=True), in_a_region))
+    if after is not None:
+        asked = asked.where(tuple_(Image.created_at, Image.id) < tuple_(*after))
+    asked = asked.order_by(Image.created_at.desc(), Image.id.desc()).limit(limit)
+    return [(image, generation) for image, generation in session.execute(asked)]
+
+
+def list_generations(
+    session: Session, history_id: UUID, limit: int, before: int | None = None
+) -> Sequence[tuple[Generation, Job, int]]:
+    """Of one history, the latest first, each with its job and the number of its version. before: the job's sequence."""
+    asked = _WITH_JOB.where(Generation.history_id == history_id)
+    if before is not None:
+        asked = asked.where(Job.sequence < min(before, LARGEST_SEQUENCE))
+    rows = session.execute(asked.order_by(Job.sequence.desc()).limit(limit))
+    return list(rows.all())
