@@ -20,6 +20,8 @@ from torch.autograd import Function
 from torch.nn.functional import conv2d, gelu, linear
 
 Forward = Callable[..., Tensor]
+WORTH_IT = 2**16
+"""Entries of a weight from which on it pays: calling Python takes longer than leaving the copy of a smaller one."""
 
 
 @contextmanager
@@ -134,7 +136,9 @@ def _frozen_layers(unet: UNet2DConditionModel) -> Sequence[tuple[Any, Forward]]:
 
 
 def _is_frozen(part: nn.Module) -> bool:
-    """Exactly of a type that is known here, and without weights that learn."""
+    """Exactly of a type that is known here, large, and without weights that learn."""
     if type(part) not in _PASSES or any(parameter.requires_grad for parameter in part.parameters()):
         return False
-    return not isinstance(part, nn.Conv2d) or part.padding_mode == "zeros"
+    if isinstance(part, nn.Conv2d) and part.padding_mode != "zeros":
+        return False
+    return max(parameter.numel() for parameter in part.parameters()) >= WORTH_IT

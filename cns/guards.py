@@ -78,17 +78,21 @@ def _prompts_of(delta: Delta) -> tuple[str, ...]:
     return tuple(dict.fromkeys([name, *delta.report.get("captions", ())]))
 
 
-def guarding_loss(guards: Sequence[Guard], entries: Entries, change: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """Drift and interference, scalar: per layer, then meant over the layers.
+def guarding_gradient(
+    guards: Sequence[Guard], entries: Entries, change: Tensor, weights: Mapping[str, Tensor], scale: float = 1.0
+) -> Tensor:
+    """Gradient, (n,) float32, of drift and interference in `change`, times `scale`: layer by layer, none held longer.
 
-    Drift is ||dW c||^2 / ||W c||^2 over features c of general prompts; interference is ||dW c||^2 / ||D c||^2 over
-    those of earlier concepts' prompts, with D what learning them has changed.
+    The loss is meant over the layers. In each, drift is ||dW c||^2 / ||W c||^2 over features c of general prompts, and
+    interference ||dW c||^2 / ||D c||^2 over those of earlier concepts' prompts, with D what learning them has changed.
     change: (n,) float32, what the entries have moved by. weights: layer -> (out, in), for their shapes.
     """
-    total = torch.zeros((), device=change.device)
-    for layer, where, part in entries.split(change):
+    share = torch.tensor(scale, device=change.device) / len(entries.where)
+    gradients = []
+    for layer, where, part in entries.split(change.detach()):
+        part = part.clone().requires_grad_()
         weight = weights[layer]
         moved = torch.zeros(weight.numel(), device=where.device).scatter(0, where, part).view(weight.shape)
-        for guard in guards:
-            total = total + guard.firmness * energy(moved, guard.moment) / guard.against[layer]
-    return total / len(entries.where)
+        terms = [guard.firmness * energy(moved, guard.moment) / guard.against[layer] for guard in guards]
+        gradients += torch.autograd.grad(sum(terms), part, share)
+    return torch.cat(gradients)
