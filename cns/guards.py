@@ -13,6 +13,7 @@ from cns.concept import Concept
 from cns.delta import Delta
 from cns.entries import Entries
 from cns.losses import energy, feature_moment
+from cns.pieces import encode_prompts
 from cns.settings import LearningSettings
 
 SMALLEST_SHARE = 1e-4
@@ -49,7 +50,7 @@ def weigh_guards(
     """
 
     def moment_of(prompts: Sequence[str]) -> Tensor:
-        return feature_moment(base.text_features(prompts, version.tokens).hidden)
+        return feature_moment(encode_prompts(base, prompts, version.tokens).hidden)
 
     guards: list[Guard] = []
     if settings.drift:

@@ -24,7 +24,8 @@ from cns.learned_kv import learned_keys_and_values
 from cns.learning_rows import AskedRows, DrawnRows, ask_unet, borrowed_unet, draw_rows, encode_pictures, repeat_rows
 from cns.losses import PREDICTIONS, diffusion_loss, protection_loss
 from cns.phrases import load_calibration_prompts
-from cns.selection import ConceptMasks, Selector, overlap, select_concept_neurons
+from cns.pieces import encode_prompts
+from cns.selection import Selector, overlap, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings
 from cns.text import TokenVectors
 
@@ -49,7 +50,7 @@ class Losses:
 class LearningRun:
     """One learning of one concept on top of a version.
 
-    selector: who chooses the entries. masks: what it found. losses: the diffusion loss of every step so far.
+    selector: who chooses the entries. entries: what it chose. densities: of the three masks that led there. losses: the diffusion loss of every step so far.
     steps_done, done: how far it is.
     The same inputs give the same delta bytes on the same machine; so does a run that was saved and resumed.
 
@@ -100,16 +101,16 @@ class LearningRun:
                 f"{selection.general_prompts} calibration prompts are asked for, but there are {len(calibration)}."
             )
         weights = self.version.weights
-        captions = self.base.text_features(self.concept.captions, self._tokens())
+        captions = encode_prompts(self.base, self.concept.captions, self._tokens())
         asked = calibration[: selection.general_prompts]
-        general = self.base.text_features(asked, self.version.tokens) if asked else None
-        self.masks: ConceptMasks = self._selector(weights, captions, general, selection)
-        self.entries = Entries(self.masks.concept)
+        general = encode_prompts(self.base, asked, self.version.tokens) if asked else None
+        masks = self._selector(weights, captions, general, selection)
+        self.densities, self.entries = masks.densities(), Entries(masks.concept)
         self._before = self.entries.gather(weights)
         self._original = self.entries.gather(self.base.kv_weights)
         self._owned = self.entries.marked(self.version.owned)
         self.values = nn.Parameter(self._before.clone())  # (n,) float32: every selected value of every layer
-        self._overlap_with_earlier = overlap(self.masks.concept, self.version.owned)
+        self._overlap_with_earlier = overlap(masks.concept, self.version.owned)
 
     def _prepare_schedule(self) -> None:
         if self.base.prediction_type not in PREDICTIONS:
@@ -259,7 +260,7 @@ class LearningRun:
             parent=self.version.digest,
             positions={layer: where for layer, (where, _) in kept.items()},
             values={layer: part for layer, (_, part) in kept.items()},
-            shapes={layer: _shape(self.masks.concept[layer]) for layer in kept},
+            shapes={layer: _shape(self.base.kv_weights[layer]) for layer in kept},
             token_vectors=tuple(vector.detach().float().cpu().clone() for vector in self.token),
             settings=self.settings.to_json(),
             report=self.report(),
@@ -269,7 +270,7 @@ class LearningRun:
         """What is worth knowing about the run: densities of the three masks, overlap with earlier concepts, losses."""
         last = self.losses[-max(1, len(self.losses) // 10) :]
         return {
-            "density": self.masks.densities(),
+            "density": self.densities,
             "overlap": self._overlap_with_earlier,
             "values": int(self.values.numel()),
             "captions": list(self.concept.captions),
@@ -305,5 +306,5 @@ class LearningRun:
         return fingerprint(facts, [self.pictures.latents, *self.entries.where.values()])
 
 
-def _shape(mask: Tensor) -> tuple[int, int]:
-    return int(mask.shape[0]), int(mask.shape[1])
+def _shape(weight: Tensor) -> tuple[int, int]:
+    return int(weight.shape[0]), int(weight.shape[1])

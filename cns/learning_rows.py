@@ -13,6 +13,7 @@ from cns.frozen_layers import thrifty_gradients
 from cns.kv import LayerKV, handed_attention, join_rows, predict
 from cns.losses import diffusion_target, draw_times, min_snr_weights, noisy_latents
 from cns.pictures import to_latent_pixels
+from cns.pieces import encode_squares
 from cns.settings import LearningSettings
 
 
@@ -71,7 +72,7 @@ def encode_pictures(
     caption_of = [distinct.index(caption) for caption in captions]
     if flip:
         pixels, caption_of = torch.cat([pixels, pixels.flip(-1)]), caption_of * 2
-    latents = torch.cat([base.encode_images(part) for part in pixels.split(8)]).float()
+    latents = torch.cat([encode_squares(base, part) for part in pixels.split(8)]).float()
     return EncodedPictures(latents, distinct, torch.tensor(caption_of), side)
 
 
