@@ -25,12 +25,13 @@ WORTH_IT = 2**16
 
 
 @contextmanager
-def thrifty_gradients(unet: UNet2DConditionModel) -> Iterator[None]:
+def thrifty_gradients(unet: UNet2DConditionModel, worth_it: int = WORTH_IT) -> Iterator[None]:
     """While the block runs, the frozen layers of `unet` keep as little as they can; afterwards they are as they were.
 
+    worth_it: entries that a layer's largest weight has at least; smaller layers are left alone.
     What goes backwards from a pass need not be inside the block, unless it is checkpointed.
     """
-    layers = _frozen_layers(unet)
+    layers = [(layer, forward) for layer, forward, size in _frozen_layers(unet) if size >= worth_it]
     try:
         for layer, forward in layers:
             layer.forward = forward
@@ -125,20 +126,22 @@ _PASSES: dict[type[nn.Module], Callable[..., Tensor]] = {
     nn.Conv2d: _pass_convolution,
     GEGLU: _pass_gate,
 }
-_LAYERS: WeakKeyDictionary[UNet2DConditionModel, Sequence[tuple[Any, Forward]]] = WeakKeyDictionary()
+_LAYERS: WeakKeyDictionary[UNet2DConditionModel, Sequence[tuple[Any, Forward, int]]] = WeakKeyDictionary()
 
 
-def _frozen_layers(unet: UNet2DConditionModel) -> Sequence[tuple[Any, Forward]]:
-    """Each layer that has a thrifty way, and that way; found once for each UNet."""
+def _frozen_layers(unet: UNet2DConditionModel) -> Sequence[tuple[Any, Forward, int]]:
+    """Each layer that has a thrifty way, that way, and the entries of its largest weight; found once for each UNet."""
     if unet not in _LAYERS:
-        _LAYERS[unet] = [(part, partial(_PASSES[type(part)], part)) for part in unet.modules() if _is_frozen(part)]
+        _LAYERS[unet] = [
+            (part, partial(_PASSES[type(part)], part), max(weight.numel() for weight in part.parameters()))
+            for part in unet.modules()
+            if _is_frozen(part)
+        ]
     return _LAYERS[unet]
 
 
 def _is_frozen(part: nn.Module) -> bool:
-    """Exactly of a type that is known here, large, and without weights that learn."""
+    """Exactly of a type that is known here, and without weights that learn."""
     if type(part) not in _PASSES or any(parameter.requires_grad for parameter in part.parameters()):
         return False
-    if isinstance(part, nn.Conv2d) and part.padding_mode != "zeros":
-        return False
-    return max(parameter.numel() for parameter in part.parameters()) >= WORTH_IT
+    return not isinstance(part, nn.Conv2d) or part.padding_mode == "zeros"

@@ -10,9 +10,7 @@ from cns.entries import Entries, write_over
 from cns.kv import KEY, VALUE, LayerKV
 
 
-def learned_keys_and_values(
-    entries: Entries, weights: Mapping[str, Tensor], values: Tensor, hidden: Tensor
-) -> LayerKV:
+def learned_keys_and_values(entries: Entries, weights: Mapping[str, Tensor], values: Tensor, hidden: Tensor) -> LayerKV:
     """`cns.kv.keys_and_values` of `weights` with `values` (n,) in the places of `entries`, to the bit.
 
     hidden   (batch, tokens, in) text features

@@ -50,8 +50,8 @@ class Losses:
 class LearningRun:
     """One learning of one concept on top of a version.
 
-    selector: who chooses the entries. entries: what it chose. densities: of the three masks that led there. losses: the diffusion loss of every step so far.
-    steps_done, done: how far it is.
+    selector: who chooses the entries. entries: what it chose. densities: of the three masks that led there.
+    losses: the diffusion loss of every step so far. steps_done, done: how far it is.
     The same inputs give the same delta bytes on the same machine; so does a run that was saved and resumed.
 
     `step` takes a step of this run alone. Whoever takes it together with others' calls its three parts: `ask`, `judge`

@@ -1,6 +1,7 @@
 """Work that is done in pieces, so that no more is held than one of them needs."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -15,7 +16,7 @@ def split_evenly(count: int, least: int) -> list[slice]:
     """`count` things in as many pieces as have `least` each, or in one; none is more than one longer than another."""
     pieces = max(1, count // least)
     ends = [count * place // pieces for place in range(pieces + 1)]
-    return [slice(begin, end) for begin, end in zip(ends, ends[1:])]
+    return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
 def encode_prompts(base: BaseModel, prompts: Sequence[str], tokens: Mapping[str, TokenVectors]) -> TextFeatures:
