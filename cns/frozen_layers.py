@@ -42,14 +42,14 @@ def thrifty_gradients(unet: UNet2DConditionModel, worth_it: int = WORTH_IT) -> I
 
 
 def _pass_linear(layer: nn.Linear, inputs: Tensor) -> Tensor:
-    if not _asks_for_gradient(inputs):
+    if not _asks_for_gradient(inputs) or not _is_rounded(layer.weight):  # its inputs nobody keeps anyway
         return linear(inputs, layer.weight, layer.bias)
     made: Tensor = _Linear.apply(inputs, layer.weight, layer.bias)
     return made
 
 
 def _pass_convolution(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
-    how = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    how: tuple[Any, ...] = (layer.stride, layer.padding, layer.dilation, layer.groups)
     if not _asks_for_gradient(inputs):
         return conv2d(inputs, layer.weight, layer.bias, *how)
     made: Tensor = _Convolution.apply(inputs, layer.weight, layer.bias, how)
@@ -67,6 +67,12 @@ def _pass_gate(layer: GEGLU, inputs: Tensor) -> Tensor:
 
 def _asks_for_gradient(inputs: Tensor) -> bool:
     return torch.is_grad_enabled() and inputs.requires_grad
+
+
+def _is_rounded(weight: Tensor) -> bool:
+    """Whether it is computed with in another dtype than it has, so that a copy would be kept."""
+    kind = weight.device.type
+    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) is not weight.dtype
 
 
 class _Linear(Function):

@@ -79,6 +79,7 @@ def _prompts_of(delta: Delta) -> tuple[str, ...]:
     return tuple(dict.fromkeys([name, *delta.report.get("captions", ())]))
 
 
+@torch.no_grad()
 def guarding_gradient(
     guards: Sequence[Guard], entries: Entries, change: Tensor, weights: Mapping[str, Tensor], scale: float = 1.0
 ) -> Tensor:
@@ -86,14 +87,18 @@ def guarding_gradient(
 
     The loss is meant over the layers. In each, drift is ||dW c||^2 / ||W c||^2 over features c of general prompts, and
     interference ||dW c||^2 / ||D c||^2 over those of earlier concepts' prompts, with D what learning them has changed.
+    Of tr(dW G dW^T) the gradient is dW G + dW G^T (`cns.losses.energy`).
     change: (n,) float32, what the entries have moved by. weights: layer -> (out, in), for their shapes.
     """
     share = torch.tensor(scale, device=change.device) / len(entries.where)
-    gradients = []
-    for layer, where, part in entries.split(change.detach()):
-        part = part.clone().requires_grad_()
+    gradients: list[Tensor] = []
+    for layer, where, part in entries.split(change):
         weight = weights[layer]
         moved = torch.zeros(weight.numel(), device=where.device).scatter(0, where, part).view(weight.shape)
-        terms = [guard.firmness * energy(moved, guard.moment) / guard.against[layer] for guard in guards]
-        gradients += torch.autograd.grad(sum(terms), part, share)
+        pull = torch.zeros_like(part)
+        for guard in reversed(guards):  # the order in which automatic differentiation would add them up
+            firmness = share / guard.against[layer] * guard.firmness
+            pull = pull + (firmness * (moved @ guard.moment)).flatten()[where]
+            pull = pull + ((firmness * moved) @ guard.moment.T).flatten()[where]
+        gradients.append(pull)
     return torch.cat(gradients)
