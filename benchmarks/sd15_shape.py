@@ -117,7 +117,7 @@ def measure(base: BaseModel, pictures: list[Path], noun: str, steps: int, side_p
     settings = LearningSettings(steps=steps, batch=batch, resolution_px=side_px)
     run = LearningRun(base, compose(base), Concept("mine", noun, images, captions), settings)
     figures["seconds_selection_and_latents"] = round(time.monotonic() - started, 2)
-    figures["density"] = run.masks.densities()
+    figures["density"] = run.densities
     figures["values_learned"] = run.values.numel()
     figures["share_of_all_unet_parameters"] = run.values.numel() / figures["unet_parameters"]
     started = time.monotonic()

@@ -40,8 +40,9 @@ class Entries:
 
     def written_over(self, weights: Mapping[str, Tensor], values: Tensor) -> dict[str, Tensor]:
         """Copies of `weights` with `values` (n,) in these entries; gradients reach `values` alone."""
-        made: dict[str, Tensor] = {}
-        for layer, where, part in self.split(values):
-            weight = weights[layer].detach()
-            made[layer] = weight.flatten().scatter(0, where, part.to(weight.dtype)).view(weight.shape)
-        return made
+        return {layer: write_over(weights[layer].detach(), where, part) for layer, where, part in self.split(values)}
+
+
+def write_over(weight: Tensor, where: Tensor, values: Tensor) -> Tensor:
+    """A copy of `weight` (out, in) with `values` (k,) at the flat positions `where` (k,), in the weight's dtype."""
+    return weight.flatten().scatter(0, where, values.to(weight.dtype)).view(weight.shape)

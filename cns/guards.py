@@ -13,6 +13,7 @@ from cns.concept import Concept
 from cns.delta import Delta
 from cns.entries import Entries
 from cns.losses import energy, feature_moment
+from cns.pieces import encode_prompts
 from cns.settings import LearningSettings
 
 SMALLEST_SHARE = 1e-4
@@ -49,7 +50,7 @@ def weigh_guards(
     """
 
     def moment_of(prompts: Sequence[str]) -> Tensor:
-        return feature_moment(base.text_features(prompts, version.tokens).hidden)
+        return feature_moment(encode_prompts(base, prompts, version.tokens).hidden)
 
     guards: list[Guard] = []
     if settings.drift:
@@ -78,17 +79,26 @@ def _prompts_of(delta: Delta) -> tuple[str, ...]:
     return tuple(dict.fromkeys([name, *delta.report.get("captions", ())]))
 
 
-def guarding_loss(guards: Sequence[Guard], entries: Entries, change: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-    """Drift and interference, scalar: per layer, then meant over the layers.
+@torch.no_grad()
+def guarding_gradient(
+    guards: Sequence[Guard], entries: Entries, change: Tensor, weights: Mapping[str, Tensor], scale: float = 1.0
+) -> Tensor:
+    """Gradient, (n,) float32, of drift and interference in `change`, times `scale`: layer by layer, none held longer.
 
-    Drift is ||dW c||^2 / ||W c||^2 over features c of general prompts; interference is ||dW c||^2 / ||D c||^2 over
-    those of earlier concepts' prompts, with D what learning them has changed.
+    The loss is meant over the layers. In each, drift is ||dW c||^2 / ||W c||^2 over features c of general prompts, and
+    interference ||dW c||^2 / ||D c||^2 over those of earlier concepts' prompts, with D what learning them has changed.
+    Of tr(dW G dW^T) the gradient is dW G + dW G^T (`cns.losses.energy`).
     change: (n,) float32, what the entries have moved by. weights: layer -> (out, in), for their shapes.
     """
-    total = torch.zeros((), device=change.device)
+    share = torch.tensor(scale, device=change.device) / len(entries.where)
+    gradients: list[Tensor] = []
     for layer, where, part in entries.split(change):
         weight = weights[layer]
         moved = torch.zeros(weight.numel(), device=where.device).scatter(0, where, part).view(weight.shape)
-        for guard in guards:
-            total = total + guard.firmness * energy(moved, guard.moment) / guard.against[layer]
-    return total / len(entries.where)
+        pull = torch.zeros_like(part)
+        for guard in reversed(guards):  # the order in which automatic differentiation would add them up
+            firmness = share / guard.against[layer] * guard.firmness
+            pull = pull + (firmness * (moved @ guard.moment)).flatten()[where]
+            pull = pull + ((firmness * moved) @ guard.moment.T).flatten()[where]
+        gradients.append(pull)
+    return torch.cat(gradients)

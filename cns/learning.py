@@ -19,12 +19,13 @@ from cns.concept import Concept
 from cns.delta import Delta
 from cns.entries import Entries
 from cns.errors import LearningRefused
-from cns.guards import guarding_loss, weigh_guards
-from cns.kv import keys_and_values
+from cns.guards import guarding_gradient, weigh_guards
+from cns.learned_kv import learned_keys_and_values
 from cns.learning_rows import AskedRows, DrawnRows, ask_unet, borrowed_unet, draw_rows, encode_pictures, repeat_rows
 from cns.losses import PREDICTIONS, diffusion_loss, protection_loss
 from cns.phrases import load_calibration_prompts
-from cns.selection import ConceptMasks, Selector, overlap, select_concept_neurons
+from cns.pieces import encode_prompts
+from cns.selection import Selector, overlap, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings
 from cns.text import TokenVectors
 
@@ -40,17 +41,17 @@ A mean over many latent positions has gradients near the smallest numbers of flo
 
 @dataclass(frozen=True)
 class Losses:
-    """Of one step, scalars with their gradients: the diffusion loss, and all that is to be made small."""
+    """Of one step, scalars: the diffusion loss, and the same as large as its gradients are to be made."""
 
     diffusion: Tensor
-    whole: Tensor
+    scaled: Tensor
 
 
 class LearningRun:
     """One learning of one concept on top of a version.
 
-    selector: who chooses the entries. masks: what it found. losses: the diffusion loss of every step so far.
-    steps_done, done: how far it is.
+    selector: who chooses the entries. entries: what it chose. densities: of the three masks that led there.
+    losses: the diffusion loss of every step so far. steps_done, done: how far it is.
     The same inputs give the same delta bytes on the same machine; so does a run that was saved and resumed.
 
     `step` takes a step of this run alone. Whoever takes it together with others' calls its three parts: `ask`, `judge`
@@ -100,16 +101,16 @@ class LearningRun:
                 f"{selection.general_prompts} calibration prompts are asked for, but there are {len(calibration)}."
             )
         weights = self.version.weights
-        captions = self.base.text_features(self.concept.captions, self._tokens())
+        captions = encode_prompts(self.base, self.concept.captions, self._tokens())
         asked = calibration[: selection.general_prompts]
-        general = self.base.text_features(asked, self.version.tokens) if asked else None
-        self.masks: ConceptMasks = self._selector(weights, captions, general, selection)
-        self.entries = Entries(self.masks.concept)
+        general = encode_prompts(self.base, asked, self.version.tokens) if asked else None
+        masks = self._selector(weights, captions, general, selection)
+        self.densities, self.entries = masks.densities(), Entries(masks.concept)
         self._before = self.entries.gather(weights)
         self._original = self.entries.gather(self.base.kv_weights)
         self._owned = self.entries.marked(self.version.owned)
         self.values = nn.Parameter(self._before.clone())  # (n,) float32: every selected value of every layer
-        self._overlap_with_earlier = overlap(self.masks.concept, self.version.owned)
+        self._overlap_with_earlier = overlap(masks.concept, self.version.owned)
 
     def _prepare_schedule(self) -> None:
         if self.base.prediction_type not in PREDICTIONS:
@@ -140,47 +141,60 @@ class LearningRun:
         with borrowed_unet(self.base, checkpointing=settings.gradient_checkpointing):
             [made] = ask_unet(self.base, [asked], mixed_precision=settings.mixed_precision)
             losses = self.judge(drawn, made)
-            losses.whole.backward()
+            losses.scaled.backward()
         return self.move(losses)
 
     def ask(self) -> tuple[DrawnRows, AskedRows]:
         """The rows of the next step, and what the UNet is asked for them, differentiable in the values and the token.
 
-        Raises LearningRefused when all steps are done.
+        Gradients of the terms that keep what is known are there afterwards: they need no UNet, and so nothing of them
+        is held while it is asked. Raises LearningRefused when all steps are done.
         """
         if self.done:
             raise LearningRefused("This learning has taken all its steps.")
+        self.forget_gradients()  # of a step that was broken off
         self.values.requires_grad_(self.steps_done >= self._values_join)
+        if self.values.requires_grad:  # values that wait for the token have moved nothing that would have to be kept
+            self._keep()
         base = self.base
         drawn = draw_rows(self.pictures, self._signal, base.prediction_type, self.settings, self.steps_done)
         # Each caption that was drawn goes through the text encoder once, however many rows of the batch it has.
         which, counted = drawn.captions.unique(return_counts=True)
         counts = counted.tolist()
         features = base.text_features([self.pictures.captions[index] for index in which.tolist()], self._tokens())
-        kv = keys_and_values(self._weights(), features.hidden)
-        rows = {layer: (repeat_rows(key, counts), repeat_rows(value, counts)) for layer, (key, value) in kv.items()}
+        computed = torch.bfloat16 if self.settings.mixed_precision else base.dtype
+        rows = {
+            layer: (repeat_rows(key, counts).to(computed), repeat_rows(value, counts).to(computed))
+            for layer, (key, value) in learned_keys_and_values(
+                self.entries, self.version.weights, self.values, features.hidden
+            ).items()
+        }
         pooled = repeat_rows(features.pooled, counts) if features.pooled is not None else None
         added = base.added_conditions(pooled, self.pictures.side_px, self.pictures.side_px)
         return drawn, AskedRows(drawn.noisy, drawn.times, rows, added)
 
+    def _keep(self) -> None:
+        """Gradients of the regulariser, and of what guards."""
+        settings, scale = self.settings, self._gradient_scale
+        kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
+        if not self._guards:
+            (kept * scale).backward()
+            return
+        change = self.values - self._before
+        guarding = guarding_gradient(self._guards, self.entries, change, self.version.weights, scale)
+        torch.autograd.backward([kept * scale, change], [None, guarding])
+
     def judge(self, drawn: DrawnRows, made: Tensor) -> Losses:
-        """made: the UNet's answer (batch, channels, height, width). `whole` is as large as gradients are to be made."""
-        settings = self.settings
-        whole = loss = diffusion_loss(made, drawn.target, drawn.weights)
-        if self.values.requires_grad:  # values that wait for the token have moved nothing that would have to be kept
-            kept = protection_loss(self.values, self._before, self._original, self._owned, settings.l1, settings.l2)
-            if self._guards:
-                change = self.values - self._before
-                kept = kept + guarding_loss(self._guards, self.entries, change, self.version.weights)
-            whole = loss + kept
-        return Losses(loss, whole * HALF_LOSS_SCALE if self._is_half else whole)
+        """made: the UNet's answer (batch, channels, height, width)."""
+        loss = diffusion_loss(made, drawn.target, drawn.weights)
+        return Losses(loss, loss * self._gradient_scale)
 
     def move(self, losses: Losses) -> float:
         """The optimiser's step along the gradients that are there now; returns the diffusion loss."""
-        if self._is_half:
+        if self._gradient_scale != 1:
             for parameter in self._parameters():
                 if parameter.grad is not None:
-                    parameter.grad /= HALF_LOSS_SCALE
+                    parameter.grad /= self._gradient_scale
         self._set_rates()
         self._optimizer.step()
         self.forget_gradients()
@@ -193,8 +207,8 @@ class LearningRun:
         self._optimizer.zero_grad(set_to_none=True)
 
     @property
-    def _is_half(self) -> bool:
-        return self.base.dtype is torch.float16
+    def _gradient_scale(self) -> float:
+        return HALF_LOSS_SCALE if self.base.dtype is torch.float16 else 1.0
 
     def _weights(self) -> Mapping[str, Tensor]:
         """The version's weights with the vector's values in their places; gradients reach the vector alone."""
@@ -246,7 +260,7 @@ class LearningRun:
             parent=self.version.digest,
             positions={layer: where for layer, (where, _) in kept.items()},
             values={layer: part for layer, (_, part) in kept.items()},
-            shapes={layer: _shape(self.masks.concept[layer]) for layer in kept},
+            shapes={layer: _shape(self.base.kv_weights[layer]) for layer in kept},
             token_vectors=tuple(vector.detach().float().cpu().clone() for vector in self.token),
             settings=self.settings.to_json(),
             report=self.report(),
@@ -256,7 +270,7 @@ class LearningRun:
         """What is worth knowing about the run: densities of the three masks, overlap with earlier concepts, losses."""
         last = self.losses[-max(1, len(self.losses) // 10) :]
         return {
-            "density": self.masks.densities(),
+            "density": self.densities,
             "overlap": self._overlap_with_earlier,
             "values": int(self.values.numel()),
             "captions": list(self.concept.captions),
@@ -292,5 +306,5 @@ class LearningRun:
         return fingerprint(facts, [self.pictures.latents, *self.entries.where.values()])
 
 
-def _shape(mask: Tensor) -> tuple[int, int]:
-    return int(mask.shape[0]), int(mask.shape[1])
+def _shape(weight: Tensor) -> tuple[int, int]:
+    return int(weight.shape[0]), int(weight.shape[1])

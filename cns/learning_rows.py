@@ -9,9 +9,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from cns.base_model import BaseModel
+from cns.frozen_layers import thrifty_gradients
 from cns.kv import LayerKV, handed_attention, join_rows, predict
 from cns.losses import diffusion_target, draw_times, min_snr_weights, noisy_latents
 from cns.pictures import to_latent_pixels
+from cns.pieces import encode_squares
 from cns.settings import LearningSettings
 
 
@@ -70,7 +72,7 @@ def encode_pictures(
     caption_of = [distinct.index(caption) for caption in captions]
     if flip:
         pixels, caption_of = torch.cat([pixels, pixels.flip(-1)]), caption_of * 2
-    latents = torch.cat([base.encode_images(part) for part in pixels.split(8)]).float()
+    latents = torch.cat([encode_squares(base, part) for part in pixels.split(8)]).float()
     return EncodedPictures(latents, distinct, torch.tensor(caption_of), side)
 
 
@@ -117,7 +119,7 @@ def ask_unet(base: BaseModel, asked: Sequence[AskedRows], *, mixed_precision: bo
 @contextmanager
 def borrowed_unet(base: BaseModel, *, checkpointing: bool) -> Iterator[None]:
     """The shared UNet with K and V handed in, and with gradient checkpointing when asked for; then as it was."""
-    with handed_attention(base.unet):
+    with handed_attention(base.unet), thrifty_gradients(base.unet):
         if checkpointing:
             base.unet.enable_gradient_checkpointing()
         try:

@@ -78,7 +78,7 @@ def find_gradients(runs: Sequence[LearningRun], outcomes: dict[int, Outcome]) ->
         made = dict(zip(asked, ask_unet(base, rows, mixed_precision=settings.mixed_precision), strict=True))
         losses = _each(asked, lambda place: runs[place].judge(asked[place][0], made[place]), outcomes)
         if losses:
-            torch.autograd.backward([one.whole for one in losses.values()])
+            torch.autograd.backward([one.scaled for one in losses.values()])
     return losses
 
 

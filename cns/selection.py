@@ -52,8 +52,18 @@ def prompt_masks(weights: Mapping[str, Tensor], features: TextFeatures, settings
     """top(S) of each prompt of `features` in turn: one at a time, because a mask of a large base is large."""
     for hidden, own in zip(features.hidden, features.own, strict=True):
         kept = hidden[own] if settings.norm_tokens == "own" else hidden
-        scores = {layer: weight_scores(weight, kept) for layer, weight in weights.items()}
-        yield top_fraction(scores, settings.fraction, settings.ranking)
+        if settings.ranking == "global":
+            yield top_fraction(_score(weights, kept), settings.fraction, "global")
+        else:  # layer by layer, because scores are four times as large as masks
+            yield {
+                layer: mask
+                for layer, weight in weights.items()
+                for mask in top_fraction(_score({layer: weight}, kept), settings.fraction, settings.ranking).values()
+            }
+
+
+def _score(weights: Mapping[str, Tensor], inputs: Tensor) -> Mapping[str, Tensor]:
+    return {layer: weight_scores(weight, inputs) for layer, weight in weights.items()}
 
 
 @dataclass(frozen=True)

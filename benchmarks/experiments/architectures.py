@@ -89,7 +89,7 @@ def measure_sdxl(folder: Path, steps: int = 4) -> dict[str, Any]:
         "text_encoders": len(base.text_encoders),
         "context_width": next(iter(base.kv_weights.values())).shape[1],
         "kv_entries": sum(weight.numel() for weight in base.kv_weights.values()),
-        "densities": run.masks.densities(),
+        "densities": run.densities,
         "steps": steps,
         "losses": [round(loss, 4) for loss in run.losses],
         "values_moved": sum(int((weight != base.kv_weights[layer]).sum()) for layer, weight in version.weights.items()),

@@ -131,9 +131,9 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
         )
     if OURS_HALF in seconds:
         sentences.append(
-            "The service keeps the base in the dtype it was loaded in and rounds it anew in every step, which takes "
-            "time and memory; the examples round what they do not train once, at the start. *Base in bfloat16* is ours "
-            "on a base that was rounded once too."
+            "The service keeps the base in the dtype it was loaded in and rounds it anew in every step, forwards and "
+            "backwards, which takes time; the examples round what they do not train once, at the start. *Base in "
+            "bfloat16* is ours on a base that was rounded once too."
         )
     rows = [
         (
