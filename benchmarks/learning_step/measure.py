@@ -1,6 +1,6 @@
 """Seconds and memory of one learning step, ours and the published examples', in turns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -118,16 +118,18 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
     seconds = {name: value / plan["steps"] for name, value in medians(figures["seconds"]).items()}
     held = figures["held_bytes"]
     theirs = [name for name in seconds if not name.startswith(OURS)]
+    published = min((name for name in theirs if not name.endswith(WRITTEN_OUT)), key=seconds.__getitem__)
     fastest = min(theirs, key=seconds.__getitem__)
     sentences = [
         f"A step of {plan['batch']} pictures of {figures['side_px']} px takes {seconds[OURS]:.3f} s, and "
-        f"{seconds[fastest]:.3f} s as `{fastest}`, the fastest of the published examples"
+        f"{seconds[published]:.3f} s as `{published}`, the fastest of the published examples"
         f"{', all with the UNet in bfloat16' if plan['mixed'] else ''}. *Text ahead* is the example's own option "
         "`pre_compute_text_embeddings`."
     ]
     if any(name.endswith(WRITTEN_OUT) for name in theirs):
         sentences.append(
-            "Each is measured with attention written out as well: diffusers' own choice is slow backwards on a CPU."
+            "Each is measured with attention written out as well, as diffusers' own choice is slow backwards on a CPU: "
+            f"with that change, which ours has, the fastest of them is `{fastest}` at {seconds[fastest]:.3f} s."
         )
     if OURS_HALF in seconds:
         sentences.append(
@@ -146,26 +148,30 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
         for name in seconds
     ]
     table = make_table(("a step", "s", "times ours", "MB above the base", "before the first step"), rows)
-    return Told(tuple(sentences), (table,), tuple(_bars(figures, fastest)))
+    return Told(tuple(sentences), (table,), tuple(_bars(figures, tuple(dict.fromkeys((published, fastest))))))
 
 
-def _bars(figures: Mapping[str, Any], fastest: str) -> list[Bar]:
-    """Of ours as it is served, and where the examples round the base, of ours on a base that is rounded too."""
+def _bars(figures: Mapping[str, Any], yardsticks: Sequence[str]) -> list[Bar]:
+    """Of ours as it is served, and where the examples round the base, of ours on a base that is rounded too.
+
+    yardsticks: the fastest example as it was published, and the fastest of all where our own change made it faster.
+    """
     return [
         bar
         for ours in (OURS, OURS_HALF)
         if ours in figures["seconds"]
-        for bar in (_time_bar(figures, ours, fastest), _memory_bar(figures, ours, fastest))
+        for theirs in yardsticks
+        for bar in (_time_bar(figures, ours, theirs), _memory_bar(figures, ours, theirs))
     ]
 
 
 def _time_bar(figures: Mapping[str, Any], ours: str, fastest: str) -> Bar:
-    name = f"seconds of a learning step, {ours}, as a share of the fastest published one's, `{fastest}`"
+    name = f"seconds of a learning step, {ours}, as a share of the fastest one's, `{fastest}`"
     return at_most(name, times_as_long(figures["seconds"], ours, fastest), MOST_OF_TIME)
 
 
 def _memory_bar(figures: Mapping[str, Any], ours: str, fastest: str) -> Bar:
-    name = f"memory of a learning step above the base, {ours}, as a share of that one's"
+    name = f"memory of a learning step above the base, {ours}, as a share of that of `{fastest}`"
     held, theirs = figures["held_bytes"][ours], figures["held_bytes"][fastest]
     if held is None or not theirs:
         return Bar(name, None, MOST_OF_MEMORY, holds=False)

@@ -81,7 +81,8 @@ def test_every_way_is_timed_and_its_memory_taken(sd1: BaseModel) -> None:
     assert set(figures["seconds"]) == set(figures["held_bytes"])
     assert {len(seconds) for seconds in figures["seconds"].values()} == {1}
     assert len(figures["seconds"]) == 3 + 2 * 4
-    assert [bar.goal for bar in measure.report(figures, {"batch": 2, "steps": 1, "mixed": True}).bars] == [0.8, 0.7] * 2
+    goals = [bar.goal for bar in measure.report(figures, {"batch": 2, "steps": 1, "mixed": True}).bars]
+    assert goals in ([0.8, 0.7] * 2, [0.8, 0.7] * 4)  # by whether the fastest is one that our change has helped
 
 
 def test_the_fastest_of_theirs_is_what_ours_is_held_against() -> None:
@@ -92,6 +93,16 @@ def test_the_fastest_of_theirs_is_what_ours_is_held_against() -> None:
     assert (time.value, time.holds) == (0.5, True)
     assert (memory.value, memory.holds) == (0.6, True)
     assert "dreambooth_lora" in time.name
+
+
+def test_it_is_held_against_what_was_published_and_against_the_same_with_our_own_change() -> None:
+    seconds = {"ours": [2.0], "dreambooth": [4.0], "dreambooth, attention written out": [2.5]}
+    held = dict.fromkeys(seconds, 10)
+    figures = {"side_px": 16, "seconds": seconds, "held_bytes": held, "prepared_bytes": held}
+    times = measure.report(figures, {"batch": 2, "steps": 1, "mixed": False}).bars[::2]
+    assert [(bar.value, bar.holds) for bar in times] == [(0.5, True), (0.8, True)]
+    assert "`dreambooth`" in times[0].name
+    assert "`dreambooth, attention written out`" in times[1].name
 
 
 def test_memory_that_nobody_could_measure_holds_nothing() -> None:
