@@ -84,7 +84,7 @@ class Costs:
     messages_a_learning: float = 1.0
     picture_bytes: float = 400_000.0
     taught_bytes: float = 5 * 400_000.0
-    delta_bytes: float = 2_500_000.0
+    delta_bytes: float = 3_100_000.0
 
 
 @dataclass(frozen=True)
