@@ -40,12 +40,12 @@ SERVICE = ("fastapi", "uvicorn", "sqlalchemy", "psycopg", "jinja2")
 
 @dataclass(frozen=True)
 class Plan:
-    """rates: requests per second, one after another. rounds: generations of four pictures that there are to look at."""
+    """rates: requests per second, one after another. generations: of four pictures each, that there are to look at."""
 
     rates: tuple[float, ...]
     seconds: float
     connections: int = 32
-    rounds: int = 6
+    generations: int = 6
     seed: int = 1
 
 
@@ -61,7 +61,7 @@ def measure(base: Path, plan: Plan, log: Path) -> dict[str, Any]:
         site.instance.wait_for_worker()
         keep_on_core(worker, min(os.sched_getaffinity(0)))
         programs = [stack.enter_context(Program(site.api, key)) for _ in range(BUSY_AT_ONCE)]
-        town = furnish(programs[0], plan.rounds)
+        town = furnish(programs[0], plan.generations)
         visits = visits_of(town, log_in(site.instance.address, "demo", password), key)
         stack.enter_context(busy_worker(programs, town.history, sorted(SAMPLES.glob("*.png"))))
         address = urlsplit(site.instance.address)
