@@ -159,13 +159,17 @@ def bars_of(figures: Mapping[str, Any]) -> list[Bar]:
     ]
 
 
+OF_THE_TABLE = (
+    "The last column is how far a step's gradients are from those of the same learning alone, as a share of their "
+    "length; 0 is the same to the bit."
+)
+
+
 def sentences_of(results: Mapping[str, Any]) -> list[str]:
     plan = results["plan"]
     return [
         f"Learnings of {PICTURES} pictures each take {plan['steps']} steps one after another, then all of them "
         f"together, {plan['rounds']} rounds; medians. Memory is what one step held beyond what was held before.",
-        "The last column is how far a step's gradients are from those of the same learning alone, as a share of their "
-        "length; 0 is the same to the bit.",
     ]
 
 
@@ -182,7 +186,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         *("rows of a step", "learnings", "s a step, one after another", "s a step, together", "times as fast"),
         *("MB, one after another", "MB, together", "apart"),
     )
-    return "\n\n".join([*sentences_of(results), make_table(heads, rows)])
+    return "\n\n".join([*sentences_of(results), OF_THE_TABLE, make_table(heads, rows)])
 
 
 def _megabytes(held: int | None) -> str:

@@ -4,7 +4,7 @@ What is trained is one vector of the selected values and the concept's own token
 was not selected is not among the parameters, and the base is only read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,10 +210,6 @@ class LearningRun:
     def _gradient_scale(self) -> float:
         return HALF_LOSS_SCALE if self.base.dtype is torch.float16 else 1.0
 
-    def _weights(self) -> Mapping[str, Tensor]:
-        """The version's weights with the vector's values in their places; gradients reach the vector alone."""
-        return self.entries.written_over(self.version.weights, self.values)
-
     def _tokens(self) -> dict[str, TokenVectors]:
         return {**self.version.tokens, self.concept.token: tuple(self.token)}
 
@@ -244,7 +240,7 @@ class LearningRun:
 
     def sample_version(self) -> Version:
         """The version as it would be if learning stopped now, for sample pictures on the way."""
-        weights = {layer: weight.detach() for layer, weight in self._weights().items()}
+        weights = self.entries.written_over(self.version.weights, self.values.detach())
         tokens = {name: tuple(vector.detach() for vector in vectors) for name, vectors in self._tokens().items()}
         return Version(self.version.deltas, weights, tokens)
 

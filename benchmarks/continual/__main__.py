@@ -7,9 +7,9 @@
 
 `run` learns and judges every cell that is not there yet and writes the results' JSON; stopped at any time, it goes on
 with the cell that it was in. Cells and trials are kept as files in the tree, beside the results: commit them, and
-another machine goes on where this one was. `page` writes the docs page from them alone. `tune` gives every method the
-same number of trials on the validation stream; `run` then uses the best. `sweep` changes one setting of our CNS at a
-time.
+another machine goes on where this one was. `page` writes the docs page from them alone. `tune` gives every method that
+has a search of its own the same number of trials on the validation stream; `run` then uses the best. `sweep` changes
+one setting of our CNS at a time.
 """
 
 import argparse

@@ -1,5 +1,7 @@
 """Settings of each method, tried on the validation stream with as many trials as every other method has.
 
+Ablations and bounds have no search of their own: see `Method.tuned_as`.
+
 A trial learns the short stream and is judged at its end. The first trial has the method's defaults, the others are
 drawn from its grid without repetition, from a seed. A sweep changes one option at a time, to show what each does.
 """

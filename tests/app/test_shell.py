@@ -67,7 +67,7 @@ def test_a_broker_that_takes_the_line_and_says_nothing_holds_nobody_up_for_long(
             person = make_person(client, sessions, "ada")
             started = time.monotonic()
             assert person.ask("GET", "/me").status_code == 200
-            assert time.monotonic() - started < 20
+            assert time.monotonic() - started < 4
 
 
 def test_a_database_that_is_away_is_a_sentence_with_503(config: Settings) -> None:
