@@ -1,7 +1,7 @@
 """Base and ordered deltas -> the K/V weights of a version. Pure: the base is read, never written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from cns.base_model import BaseModel
 from cns.delta import Delta
 from cns.errors import DeltaError, WrongBase
+from cns.taught import TaughtMoment
 from cns.text import TokenVectors
 
 
@@ -22,11 +23,14 @@ class Version:
     weights: every key and value projection -> (out, in) in the base's dtype. Never written: untouched ones are the
     base's own tensors, and versions made of one another share what they have in common.
     tokens: "<rex>" -> the concept's vectors, for every concept of the version.
+    taught: what a learning on this version, or on one that it was made of, has found about the deltas' prompts; empty
+    at first, and no part of what the version is.
     """
 
     deltas: tuple[Delta, ...]
     weights: Mapping[str, Tensor]
     tokens: Mapping[str, TokenVectors]
+    taught: TaughtMoment = field(default_factory=TaughtMoment, compare=False, repr=False)
 
     @property
     def digest(self) -> str | None:
@@ -71,7 +75,9 @@ def extend(base: BaseModel, version: Version, deltas: Sequence[Delta]) -> Versio
                 where = delta.positions[layer].to(flat.device)
                 flat.index_copy_(0, where, delta.values[layer].to(flat))
         weights[layer] = flat.view(base.kv_weights[layer].shape)
-    return Version((*version.deltas, *deltas), MappingProxyType(weights), MappingProxyType(tokens))
+    return Version(
+        (*version.deltas, *deltas), MappingProxyType(weights), MappingProxyType(tokens), replace(version.taught)
+    )
 
 
 def _check_shapes(base: BaseModel, delta: Delta) -> None:

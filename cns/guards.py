@@ -10,7 +10,6 @@ from torch import Tensor
 from cns.base_model import BaseModel
 from cns.compose import Version
 from cns.concept import Concept
-from cns.delta import Delta
 from cns.entries import Entries
 from cns.losses import energy, feature_moment
 from cns.pieces import encode_prompts
@@ -62,7 +61,7 @@ def weigh_guards(
         whole = {layer: energy(version.weights[layer].float(), moment) for layer in layers}
         guards.append(Guard(settings.drift, moment, whole))
     if settings.interference and version.deltas:
-        moment = moment_of([prompt for delta in version.deltas for prompt in _prompts_of(delta)])
+        moment = version.taught.grow(base, version.deltas, version.tokens)
         taught = {}
         for layer in layers:
             weight = version.weights[layer].float()
@@ -71,12 +70,6 @@ def weigh_guards(
         # The moment is a mean over all their prompts: times their number, each is kept as firmly as one alone.
         guards.append(Guard(settings.interference * len(version.deltas), moment, taught))
     return guards
-
-
-def _prompts_of(delta: Delta) -> tuple[str, ...]:
-    """What an earlier concept was taught with, and its plain name: after other words it is not the same features."""
-    name = f"a photo of a <{delta.concept}> {delta.class_noun}"
-    return tuple(dict.fromkeys([name, *delta.report.get("captions", ())]))
 
 
 @torch.no_grad()

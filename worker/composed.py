@@ -8,6 +8,9 @@ from cns.compose import Version, compose, extend
 from cns.delta import Delta
 from worker.recent import Recent
 
+TAUGHT_BYTES = 4
+"""Of an entry of `TaughtMoment.total`."""
+
 Key = tuple[str, ...]
 """Digests of a version's deltas, in order: the last one alone would rely on every line having been checked."""
 
@@ -15,7 +18,8 @@ Key = tuple[str, ...]
 class VersionCache:
     """Composed weights by their whole line of deltas; what was not used for longest makes room.
 
-    most_bytes: of weights that are not the base's own; a layer that two versions share counts for both.
+    most_bytes: of weights that are not the base's own, and of the matrix that a learning leaves with the version it was
+    on (`cns.taught`); a layer that two versions share counts for both.
     hits: how often a version was there. extended: how often it was written over the longest beginning of its line that
     was. misses: how often it had to be composed from the base.
 
@@ -65,6 +69,7 @@ class VersionCache:
         }
 
     def _own_bytes(self, version: Version) -> int:
-        """What a version holds beyond the base's own weights."""
-        own = (weight for layer, weight in version.weights.items() if weight is not self._base.kv_weights[layer])
-        return sum(weight.nbytes for weight in own)
+        """What a version holds beyond the base's own weights, or will once something was learned on it."""
+        own = [weight for layer, weight in version.weights.items() if weight is not self._base.kv_weights[layer]]
+        width = next(iter(version.weights.values())).shape[1]
+        return sum(weight.nbytes for weight in own) + TAUGHT_BYTES * width**2
