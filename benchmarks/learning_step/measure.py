@@ -12,7 +12,7 @@ from benchmarks.bases import copy_base
 from benchmarks.learning_step.examples import custom_diffusion, dreambooth, dreambooth_lora
 from benchmarks.learning_step.lesson import make_lesson
 from benchmarks.learning_step.published import Precision, PublishedStep
-from benchmarks.machine import peak_memory
+from benchmarks.machine import peak_of_tensors
 from benchmarks.markdown import make_table
 from benchmarks.performance.record import Told
 from benchmarks.timing import alternate, medians, times_as_long
@@ -48,7 +48,7 @@ def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str
     prepared_bytes: the most that it held before its first step, which may be the most of all.
 
     Memory counts from when a way's own copy of the base is there, so that the base is nobody's; ours includes what is
-    prepared before the first step, theirs needs nothing prepared.
+    prepared before the first step, theirs needs nothing prepared. It is what tensors held, on a CPU as on a GPU.
     """
     held: dict[str, int | None] = {}
     prepared: dict[str, int | None] = {}
@@ -57,10 +57,10 @@ def measure(base: BaseModel, plan: Plan, say: Callable[[str], None]) -> dict[str
         say(f"memory of {name}")
         open_way()()()  # whatever a first step makes for the whole process, kernels and pools, is nobody's memory
         opened = open_way()
-        with peak_memory(base.device) as before_steps:
+        with peak_of_tensors(base.device) as before_steps:
             opened()
         opened = open_way()
-        with peak_memory(base.device) as peak:
+        with peak_of_tensors(base.device) as peak:
             step = opened()
             for _ in range(2):  # the second one has the optimiser's state already
                 step()
@@ -124,7 +124,7 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
         f"A step of {plan['batch']} pictures of {figures['side_px']} px takes {seconds[OURS]:.3f} s, and "
         f"{seconds[published]:.3f} s as `{published}`, the fastest of the published examples"
         f"{', all with the UNet in bfloat16' if plan['mixed'] else ''}. *Text ahead* is the example's own option "
-        "`pre_compute_text_embeddings`."
+        "`pre_compute_text_embeddings`. Memory is the most that tensors held beyond the base."
     ]
     if any(name.endswith(WRITTEN_OUT) for name in theirs):
         sentences.append(

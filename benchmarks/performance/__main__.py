@@ -18,6 +18,7 @@ from typing import Any
 
 # Set before the libraries come in: while they are imported they warn of picture tools that are not used here.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler, which tells what tensors held, says when it begins
 
 import torch
 
