@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -95,8 +96,8 @@ def peak_of_tensors(device: torch.device) -> Iterator[Peak]:
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=False) as watched:
         yield peak
-    assert watched.profiler is not None and watched.profiler.kineto_results is not None
-    taken = [event for event in watched.profiler.kineto_results.events() if event.name() == "[memory]"]
+    record: Any = watched.profiler
+    taken = [event for event in record.kineto_results.events() if event.name() == "[memory]"]
     taken.sort(key=lambda event: event.start_ns())
     peak.extra_bytes = max(accumulate((event.nbytes() for event in taken), initial=0))
 

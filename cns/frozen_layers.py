@@ -2,7 +2,7 @@
 
 PyTorch keeps for the way back whatever a layer's own weights would need to learn, and, where it computes in another
 dtype than the weights have, a rounded copy of every weight. A frozen layer needs neither: the gradient of its input
-depends on its weights alone, and these can be rounded a second time. What is widest, the gated units of the feed-forward
+depends on its weights alone, and these can be rounded a second time. What is widest, the gated units of feed-forward
 layers, is computed a second time from what it was made of. The same operations on the same numbers, so no bit of a
 gradient differs.
 """
