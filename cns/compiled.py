@@ -26,16 +26,18 @@ class CompiledDenoiser:
             # With a single runner there is nothing to lock, as the engine's thread alone calls it.
             index = -1 if base.device.index is None else base.device.index
             self._program = torch._inductor.aoti_load_package(str(path), run_single_threaded=True, device_index=index)
-            names = self._program.get_constant_fqns()
-            if unknown := sorted(set(names) - set(own)):
-                raise CannotCompile(f"The compiled step wants weights that the base does not have: {unknown[0]}.")
-            self._weights = {name: own[name].detach() for name in names}
+            names = set(self._program.get_constant_fqns())
+            unread = {f"{PREFIX}{layer}.weight" for layer in base.kv_weights}  # K and V of text are handed in
+            if wrong := sorted(names ^ (set(own) - unread)):
+                raise CannotCompile(f"The compiled step and the base have not the same weights: {wrong[0]}.")
+            self._weights = {name: own[name].detach() for name in names}  # for as long as the program reads them
             self._program.load_constants(self._weights, check_full_update=True, user_managed=True)
         except RuntimeError as error:
             raise CannotCompile(f"The compiled step cannot be loaded: {str(error).splitlines()[0]}") from error
 
-    def takes(self, rows: int) -> bool:
-        """Whether it may be called with so many rows: outside these bounds its answer would mean nothing."""
+    @staticmethod
+    def takes(rows: int) -> bool:
+        """Whether a program may be called with so many rows: outside these bounds its answer would mean nothing."""
         return FEWEST_ROWS <= rows <= MOST_ROWS
 
     @torch.no_grad()

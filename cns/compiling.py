@@ -21,6 +21,10 @@ from cns.layout import lay_out
 
 FEWEST_ROWS = 2  # a batch of one row is a special case for torch.export, which would make a program of its own of it
 MOST_ROWS = 63  # diffusers' layers that double a picture's sides treat batches of 64 and more in another way
+WITHOUT_WEIGHTS = {
+    "aot_inductor.package_constants_in_so": False,
+    "always_keep_tensor_constants": True,  # small ones too, which would be written into the program as numbers
+}
 PREFIX = "unet."  # of the weights' names in the program
 
 
@@ -106,7 +110,7 @@ def compile_denoiser(config: Mapping[str, Any], form: Form, device: torch.device
             torch._inductor.aoti_compile_and_package(
                 program,
                 package_path=str(path),
-                inductor_configs={"aot_inductor.package_constants_in_so": False},
+                inductor_configs=WITHOUT_WEIGHTS,
             )
     except Exception as error:  # of dozens of classes, by the release of torch
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -114,12 +118,15 @@ def compile_denoiser(config: Mapping[str, Any], form: Form, device: torch.device
 
 
 def _build_empty(config: Mapping[str, Any], form: Form, device: torch.device) -> Denoiser:
-    """The UNet with weights that nobody ever wrote, so that on a CPU they take no memory either."""
+    """The UNet with weights that hardly anybody wrote to, so that on a CPU they take hardly any memory either."""
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(dict(config))
     unet.requires_grad_(False).eval()
     nn.Module.to(unet, dtype=getattr(torch, form.dtype))
     unet.to_empty(device=device)
+    for weight in unet.state_dict().values():
+        # A weight of equal values, as fresh memory may be, would be taken for a constant and left out of the program.
+        weight.view(-1)[0], weight.view(-1)[-1] = 0, 1
     lay_out(unet, device)
     return Denoiser(unet)
 
