@@ -15,8 +15,9 @@ class CompiledDenoiser:
     """The program in `path`, which `cns.compiling.compile_denoiser` wrote for the form and the device of `base`.
 
     It computes with the base's own weights, where they lie: nothing is copied, and nothing of the base is changed. No
-    Python runs inside, so no call can compile anything. For one thread at a time. The file is not needed afterwards.
-    Raises CannotCompile for a program that is not this base's.
+    Python runs inside, so no call can compile anything. For one thread at a time, and on a CPU it lets no other thread
+    of Python in meanwhile. The file is not needed afterwards. Raises CannotCompile for a program that is not this
+    base's.
     """
 
     def __init__(self, base: BaseModel, form: Form, path: Path):
