@@ -13,6 +13,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
+from app.processes import die_with
 from cns.compiling import CannotCompile, Form, compile_denoiser
 
 BEHIND_ALL = 19  # of nice(2): whoever else wants the processor goes first
@@ -21,6 +22,9 @@ BEHIND_ALL = 19  # of nice(2): whoever else wants the processor goes first
 def main() -> None:
     os.nice(BEHIND_ALL)
     task = json.load(sys.stdin)
+    # Not between fork and exec, as the worker has many threads, and what one of them holds then is never let go.
+    if sys.platform == "linux":
+        die_with(task["worker"])
     try:
         compile_denoiser(task["config"], Form.from_json(task["form"]), torch.device(task["device"]), Path(task["path"]))
     except CannotCompile as error:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from app.processes import Process, child_options, end_process
+from app.processes import Process, end_process
 from cns.base_model import BaseModel
 from cns.compiled import CompiledDenoiser
 from cns.compiling import CannotCompile, Form, find_compiler
@@ -52,6 +52,7 @@ class Compiler:
             "form": form.to_json(),
             "device": str(self._base.device),
             "path": str(path),
+            "worker": os.getpid(),
         }
         process = self._start(path.parent)
         try:
@@ -78,12 +79,12 @@ class Compiler:
         with self._lock:
             if self._stopped:
                 raise CannotCompile("The worker stops.")
-            self._process = subprocess.Popen(  # type: ignore[call-overload]
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.compile_form"],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                **child_options(),
+                start_new_session=True,  # no Ctrl-C of the terminal: the worker ends it in order
             )
             return self._process

@@ -132,7 +132,7 @@ class _Made:
 
 
 def _begin(base: BaseModel, plan: Plan, count: int) -> list[GenerationRun]:
-    asked, version = GenerationRequest(PROMPT, steps=1000, guidance=plan.guidance), compose(base)
+    asked, version = GenerationRequest(PROMPT, steps=500, guidance=plan.guidance), compose(base)
     return [GenerationRun(base, version, one) for one in each_tenant(count, asked)]
 
 

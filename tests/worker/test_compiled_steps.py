@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from app.config import Settings
 from cns.base_model import BaseModel, load_base
 from cns.compiled import CompiledDenoiser
 from cns.compiling import CannotCompile, Form, find_compiler
@@ -22,6 +23,7 @@ from worker.compiling import Compiler
 from worker.equipment import Equipment
 from worker.orders import Order
 from worker.painting import Painter
+from worker.process import compiled_steps
 
 PATIENCE_S = 60
 TOLERANCE = 1e-4
@@ -201,6 +203,15 @@ def test_on_a_processor_steps_that_would_hold_everybody_up_are_not_compiled(
     bench = Workbench(InHand(base))
     draw(base, begin(bench), request())
     assert bench.asked == []
+
+
+def test_steps_are_compiled_where_the_settings_ask_for_it_and_nowhere_else(base: BaseModel) -> None:
+    assert compiled_steps(Settings(), base) is None
+    steps = compiled_steps(Settings(compile_step="auto"), base)
+    assert steps is not None
+    steps.stop()
+    with pytest.raises(ValueError, match="compile_step"):
+        Settings(compile_step="always")
 
 
 def test_after_stopping_nothing_is_compiled_any_more(base: BaseModel, begin: Callable[..., CompiledSteps]) -> None:
