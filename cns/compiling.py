@@ -21,9 +21,10 @@ from cns.layout import lay_out
 
 FEWEST_ROWS = 2  # a batch of one row is a special case for torch.export, which would make a program of its own of it
 MOST_ROWS = 63  # diffusers' layers that double a picture's sides treat batches of 64 and more in another way
-WITHOUT_WEIGHTS = {
+OPTIONS = {
     "aot_inductor.package_constants_in_so": False,
     "always_keep_tensor_constants": True,  # small ones too, which would be written into the program as numbers
+    "aot_inductor.precompile_headers": False,  # each would be read once, and takes longer than reading it in place
 }
 PREFIX = "unet."  # of the weights' names in the program
 
@@ -110,7 +111,7 @@ def compile_denoiser(config: Mapping[str, Any], form: Form, device: torch.device
             torch._inductor.aoti_compile_and_package(
                 program,
                 package_path=str(path),
-                inductor_configs=WITHOUT_WEIGHTS,
+                inductor_configs=OPTIONS,
             )
     except Exception as error:  # of dozens of classes, by the release of torch
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
