@@ -6,6 +6,7 @@ waits for any of that. Called on the engine's thread alone, but for `stop`.
 """
 
 import logging
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from cns.base_model import BaseModel
 from cns.compiled import CompiledDenoiser
-from cns.compiling import CannotCompile, Form
+from cns.compiling import Form
 from cns.kv import LayerKV, predict
 from cns.regions import RegionsOfRows
 from worker.device import check_device
@@ -63,7 +64,7 @@ class CompiledSteps:
     def __init__(self, base: BaseModel, compiler: Compiles, worth_steps: int = WORTH_STEPS):
         self._base, self._compiler, self._worth = base, compiler, worth_steps
         self._known: OrderedDict[Form, _Known] = OrderedDict()
-        self._stopped = False
+        self._stopping = threading.Lock()
         self._stopped = False
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="compiling")  # it waits, and loads; it computes nothing
 
@@ -94,7 +95,8 @@ class CompiledSteps:
 
     def stop(self) -> None:
         """End the compilation that runs, and begin no other."""
-        self._stopped = True
+        with self._stopping:
+            self._stopped = True
         self._compiler.stop()
         self._aside.shutdown(wait=True, cancel_futures=True)
 
@@ -118,13 +120,19 @@ class CompiledSteps:
             return known
         if known.coming is None:
             self._known.move_to_end(form)
-            begun = sum(one.coming is not None for one in self._known.values())
-            if known.steps >= self._worth and begun < MOST_FORMS and not self._stopped:
-                known.coming = self._aside.submit(self._compiler.compile, form)
+            if known.steps >= self._worth:
+                known.coming = self._begin(form)
             self._forget_some()
         elif known.coming.done():
             self._take_in(form, known, known.coming)
         return known
+
+    def _begin(self, form: Form) -> "Future[CompiledDenoiser] | None":
+        with self._stopping:
+            begun = sum(known.coming is not None for known in self._known.values())
+            if self._stopped or begun >= MOST_FORMS:
+                return None
+            return self._aside.submit(self._compiler.compile, form)
 
     def _counted(self, known: _Known, rows: int, step: Callable[[], Tensor]) -> Tensor:
         begun = time.monotonic()
@@ -139,16 +147,17 @@ class CompiledSteps:
         return self._base.device.type != "cpu" or seconds <= LONGEST_S
 
     def _forget_some(self) -> None:
-        for form in [form for form, known in self._known.items() if known.coming is None][: -MOST_COUNTED or None]:
+        for form in [form for form, known in self._known.items() if known.coming is None][:-MOST_COUNTED]:
             del self._known[form]
 
     def _take_in(self, form: Form, known: _Known, coming: "Future[CompiledDenoiser]") -> None:
         try:
             known.denoiser = coming.result()
             log.info("The step for latents of %s is compiled, and tried.", form.latents)
-        except CannotCompile as error:
+        except Exception as error:  # a full disk too is no reason why anybody's picture should fail
             known.given_up = True
-            log.warning("Steps stay as they are, without compiling: %s", error)
+            if not self._stopped:
+                log.warning("Steps stay as they are, without compiling: %s", error)
 
     # --- which way -----------------------------------------------------------------------------------------------
 

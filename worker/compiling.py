@@ -64,7 +64,9 @@ class Compiler:
             with self._lock:
                 self._process = None
         if process.returncode != 0:
-            lines = errors.decode(errors="replace").strip().splitlines() or [f"It ended with {process.returncode}."]
+            lines = errors.decode(errors="replace").strip().splitlines() or [
+                f"The compiling process ended with {process.returncode}."
+            ]
             raise CannotCompile(lines[-1])
 
     def _start(self, folder: Path) -> Process:

@@ -171,16 +171,17 @@ def test_a_denoiser_that_fails_is_given_up_and_the_pictures_are_made_all_the_sam
     assert "Steps of this form are not compiled any more" in caplog.text
 
 
+@pytest.mark.parametrize("error", [CannotCompile("There is no C++ compiler here."), OSError("The disk is full.")])
 def test_where_nothing_can_be_compiled_one_sentence_says_so_and_steps_stay_as_they_are(
-    base: BaseModel, begin: Callable[..., CompiledSteps], caplog: pytest.LogCaptureFixture
+    error: Exception, base: BaseModel, begin: Callable[..., CompiledSteps], caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench = Workbench(CannotCompile("There is no C++ compiler here."))
+    bench = Workbench(error)
     steps = begin(bench)
     begin_compiling(base, steps)
     draw(base, steps, request(steps=4))
     draw(base, steps, request(steps=4))
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said == ["Steps stay as they are, without compiling: There is no C++ compiler here."]
+    assert said == [f"Steps stay as they are, without compiling: {error}"]
     assert len(bench.asked) == 1
 
 
