@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch._inductor import aoti_load_package
 
 from cns.base_model import BaseModel
 from cns.compiling import FEWEST_ROWS, MOST_ROWS, PREFIX, CannotCompile, Form
@@ -26,7 +27,7 @@ class CompiledDenoiser:
         try:
             # With a single runner there is nothing to lock, as the engine's thread alone calls it.
             index = -1 if base.device.index is None else base.device.index
-            self._program = torch._inductor.aoti_load_package(str(path), run_single_threaded=True, device_index=index)
+            self._program = aoti_load_package(str(path), run_single_threaded=True, device_index=index)
             names = set(self._program.get_constant_fqns())
             unread = {f"{PREFIX}{layer}.weight" for layer in base.kv_weights}  # K and V of text are handed in
             if wrong := sorted(names ^ (set(own) - unread)):

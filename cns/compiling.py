@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
+from torch._inductor import aoti_compile_and_package
 
 from cns.errors import CnsError
 from cns.kv import HandedAttention, LayerKV
@@ -108,7 +109,7 @@ def compile_denoiser(config: Mapping[str, Any], form: Form, device: torch.device
     try:
         with torch.no_grad():
             program = _export(_build_empty(config, form, device), form, device)
-            torch._inductor.aoti_compile_and_package(
+            aoti_compile_and_package(
                 program,
                 package_path=str(path),
                 inductor_configs=OPTIONS,
