@@ -6,10 +6,12 @@ the engine at every operation of a step, and those who wait for pictures would w
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from app.processes import Process, end_process
@@ -44,7 +46,7 @@ class Compiler:
         with self._lock:
             self._stopped, process = True, self._process
         if process is not None:
-            end_process(process, PATIENCE_S)
+            _end_group(process)
 
     def _make(self, form: Form, path: Path) -> None:
         task = {
@@ -58,7 +60,7 @@ class Compiler:
         try:
             _, errors = process.communicate(json.dumps(task).encode(), timeout=LIMIT_S)
         except subprocess.TimeoutExpired:
-            end_process(process, PATIENCE_S)
+            _end_group(process)
             raise CannotCompile(f"Compiling the step took more than {LIMIT_S / 60:.0f} minutes.") from None
         finally:
             with self._lock:
@@ -87,6 +89,16 @@ class Compiler:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # no Ctrl-C of the terminal: the worker ends it in order
+                # A group of its own, so that it is ended with its C++ compiler, and by us alone; but no session of its
+                # own: Linux shares the processor out between sessions first, and being nice would count for nothing.
+                process_group=0,
             )
             return self._process
+
+
+def _end_group(process: Process) -> None:
+    """The process and whatever it has started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):  # it ended just now
+            os.killpg(process.pid, signal.SIGTERM)
+    end_process(process, PATIENCE_S)
