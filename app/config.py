@@ -101,6 +101,13 @@ class Settings(BaseSettings):
         description="Rows of one UNet call, at most, where measured time and memory allow as many; a guided picture "
         "takes two.",
     )
+    compile_step: str = Field(
+        "off",
+        pattern="^(off|auto)$",
+        description="`auto`: denoising steps that come often are compiled by a process of its own while pictures are "
+        "made as ever, and used where they give the same answers but for rounding and were measured to be faster. "
+        "Needs a C++ compiler.",
+    )
     version_cache_bytes: int = Field(
         1000 * MEGABYTE,
         ge=0,

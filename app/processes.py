@@ -19,11 +19,12 @@ def child_options(on_our_death: signal.Signals = signal.SIGTERM) -> dict[str, ob
     options: dict[str, object] = {"start_new_session": True}
     if sys.platform == "linux":
         ours = os.getpid()
-        options["preexec_fn"] = lambda: _die_with(ours, on_our_death)
+        options["preexec_fn"] = lambda: die_with(ours, on_our_death)
     return options
 
 
-def _die_with(parent: int, sign: signal.Signals) -> None:
+def die_with(parent: int, sign: signal.Signals = signal.SIGTERM) -> None:
+    """Ask Linux, in a child, to send it `sign` when the thread of `parent` that started it is gone."""
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, sign)
     if os.getppid() != parent:  # it died before we asked

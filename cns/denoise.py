@@ -16,7 +16,7 @@ from torch import Tensor
 from cns.base_model import BaseModel
 from cns.compose import Version
 from cns.errors import CnsError
-from cns.kv import handed_attention, join_rows, predict
+from cns.kv import Predict, handed_attention, join_rows, predict
 from cns.prompts import Encode, EncodedPrompt, encode_prompt
 from cns.regions import Region, RegionalKV, check_regions
 from cns.samplers import SAMPLERS, build_sampler
@@ -142,10 +142,11 @@ def _size_px(base: BaseModel, request: GenerationRequest) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def denoise_step(base: BaseModel, runs: Sequence[GenerationRun]) -> None:
+def denoise_step(base: BaseModel, runs: Sequence[GenerationRun], call: Predict = predict) -> None:
     """Move every run on by one step of its own sampler, in one UNet call.
 
-    All runs need latents of one shape, and none may be done. Call it inside `handed_attention(base.unet)`.
+    All runs need latents of one shape, and none may be done. call: how the UNet is asked.
+    Call it inside `handed_attention(base.unet)`.
     """
     shapes = {run.latents.shape for run in runs}
     if len(shapes) > 1:
@@ -161,9 +162,7 @@ def denoise_step(base: BaseModel, runs: Sequence[GenerationRun]) -> None:
         row += run.rows
         if run.regional is not None:
             regions[row - 1] = run.regional  # the row with the prompt is the run's last; the one without has no regions
-    made = predict(
-        base, inputs, times, join_rows([prompt.kv for run in runs for prompt in run.prompts]), added, regions
-    )
+    made = call(base, inputs, times, join_rows([prompt.kv for run in runs for prompt in run.prompts]), added, regions)
     for run, answer in zip(runs, made.split([run.rows for run in runs]), strict=True):
         run.advance(answer)
 

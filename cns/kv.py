@@ -4,7 +4,7 @@ In cross-attention to static text, K = W^k c and V = W^v c depend on the prompt 
 picture. A personalised model is therefore the untouched base plus, for each row of a batch, that row's own K and V.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,6 +21,12 @@ LayerKV = Mapping[str, tuple[Tensor, Tensor]]
 """Name of a cross-attention module ("... .attn2") -> its K and V, (batch, tokens, out) each."""
 
 KEY, VALUE = ".to_k", ".to_v"
+
+Predict = Callable[
+    [BaseModel, Tensor, Tensor, LayerKV, Mapping[str, Tensor] | None, RegionsOfRows | None],
+    Tensor,
+]
+"""A way to ask the UNet, called with what `predict` is called with, and answering what it answers."""
 
 
 def keys_and_values(weights: Mapping[str, Tensor], hidden: Tensor) -> LayerKV:

@@ -36,7 +36,7 @@ class Taken:
 
 @contextmanager
 def measured(device: torch.device) -> Iterator[Taken]:
-    """What the block takes of the device, to be read after it. Waits for the device, once."""
+    """What the block takes of the device, to be read after it. Waits once, for what it asked of the current stream."""
     taken, begun = Taken(), time.monotonic()
     cuda = device.type == "cuda"
     before = torch.cuda.memory_allocated(device) if cuda else 0
@@ -44,7 +44,8 @@ def measured(device: torch.device) -> Iterator[Taken]:
         torch.cuda.reset_peak_memory_stats(device)
     yield taken
     if cuda:
-        torch.cuda.synchronize(device)  # else the time would be booked on whoever comes next
+        # Else the time would be booked on whoever comes next; what goes on in another stream is not waited for.
+        torch.cuda.current_stream(device).synchronize()
         taken.peak_bytes = torch.cuda.max_memory_allocated(device) - before
     taken.seconds = time.monotonic() - begun
 

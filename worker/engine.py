@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from cns.base_model import BaseModel
+from cns.kv import Predict, predict
 from cns.preview import LatentPreview
 from cns.prompts import Encode
 from worker.orders import Order
@@ -41,7 +42,7 @@ class Engine:
     batch_rows: rows of one UNet call, at most; a guided picture takes two.
     learning_share: of the device's time, while pictures are waiting.
     together: takes steps of several learnings in one call; without it each goes by itself.
-    encode, preview: of the painter.
+    encode, preview, call: of the painter.
     on_death: called when the device cannot be used any more, or the thread ended for whatever other reason.
     """
 
@@ -54,9 +55,10 @@ class Engine:
         together: Together | None = None,
         encode: Encode | None = None,
         preview: LatentPreview | None = None,
+        call: Predict = predict,
         on_death: Callable[[], None] = lambda: None,
     ):
-        self.base, self.painter = base, Painter(base, batch_rows, encode, preview)
+        self.base, self.painter = base, Painter(base, batch_rows, encode, preview, call)
         self.shares = Shares(learning_share)
         self._on_death = on_death
         self._orders: list[Order] = []

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cns.base_model import BaseModel
 from cns.denoise import GenerationRun, denoise_step
-from cns.kv import handed_attention
+from cns.kv import Predict, handed_attention, predict
 from cns.preview import LatentPreview, fit_preview
 from cns.prompts import Encode
 from worker.batches import choose_batch
@@ -17,6 +17,7 @@ from worker.capacity import Capacity
 from worker.device import PictureTooLarge, check_device, free_bytes, give_memory_back, is_out_of_memory, measured
 from worker.orders import Order, Row, Size
 from worker.pace import Pace
+from worker.second_stream import Begun, SecondStream
 
 log = logging.getLogger(__name__)
 DECODED_AT_ONCE = 8  # pictures through the autoencoder between two steps: bounds memory and waiting, changes no picture
@@ -26,18 +27,25 @@ class Painter:
     """Chooses who goes together, takes the step, decodes what is finished, and lets nobody fail for another.
 
     batch_rows: rows of one UNet call, at most; a guided picture takes two. encode: how runs come by K and V of
-    prompts. preview: how latents on their way are looked at; None to fit it to the base.
+    prompts. preview: how latents on their way are looked at; None to fit it to the base. call: how the UNet is asked.
     capacity: how many rows of a size go together. row_pace: seconds of one row of a step, of the base's own size.
     """
 
     def __init__(
-        self, base: BaseModel, batch_rows: int, encode: Encode | None = None, preview: LatentPreview | None = None
+        self,
+        base: BaseModel,
+        batch_rows: int,
+        encode: Encode | None = None,
+        preview: LatentPreview | None = None,
+        call: Predict = predict,
     ):
-        self.base, self._encode = base, encode
+        self.base, self._encode, self._call = base, encode, call
         self._look = preview or fit_preview(base)
         self.capacity = Capacity(batch_rows)
         self.row_pace = Pace()
+        self._aside = SecondStream(base.device)
         self._finished: list[Row] = []  # with all steps taken, to be decoded, the oldest first
+        self._decoding: list[tuple[Sequence[Row], Begun]] = []
         self._steps = 0
         self._served: dict[object, int] = {}  # owner -> the last step that they had a picture in
 
@@ -50,7 +58,7 @@ class Painter:
         begun = time.monotonic()
         self._together_or_fewer(batch, self._denoise)
         self._finished += [row for row in batch if row.done]
-        self._decode_some()
+        self._finish_pictures(idle=not batch)
         self._preview(batch)
         if batch:
             self.row_pace.note((time.monotonic() - begun) / sum(self._weight(row) for row in batch))
@@ -113,19 +121,26 @@ class Painter:
         size, width = rows[0].size_px, sum(run.rows for run in runs)
         try:
             with measured(self.base.device) as taken, handed_attention(self.base.unet):
-                denoise_step(self.base, runs)
+                denoise_step(self.base, runs, self._call)
         except Exception as error:
             if is_out_of_memory(error):
                 self.capacity.fail(size, width)
             raise
         self.capacity.note(size, width, taken.seconds, taken.peak_bytes)
 
+    def _finish_pictures(self, idle: bool) -> None:
+        """Deliver what is decoded, and begin to decode a few more. idle: there is no step to take, so wait for it."""
+        self._deliver_decoded(idle)
+        if not self._decoding:
+            self._decode_some()
+        self._deliver_decoded(idle)  # on a CPU it is there by now
+
     def _decode_some(self) -> None:
         """The oldest of the finished pictures, as many of one size as go together; the others after the next step.
 
-        Between the steps and on this thread: on a CPU the autoencoder would take from the step what it needs, as both
-        use every core, and a second thread of torch's makes the first one slower. The bound keeps whoever is on the
-        way from waiting for all that became finished at once.
+        Asked for between the steps and on this thread, done in a second stream where the device has such: on a CPU the
+        autoencoder would take from the step what it needs, as both use every core, and a second thread of torch's makes
+        the first one slower. The bound keeps whoever is on the way from waiting for all that became finished at once.
         """
         self._finished = [row for row in self._finished if not row.order.finished.is_set()]
         if not self._finished:
@@ -133,16 +148,32 @@ class Painter:
         size = self._finished[0].size_px
         chosen = [row for row in self._finished if row.size_px == size][:DECODED_AT_ONCE]
         self._finished = [row for row in self._finished if row not in chosen]
-        self._together_or_fewer(chosen, self._deliver)
+        self._together_or_fewer(chosen, self._begin_decoding)
 
-    def _deliver(self, rows: Sequence[Row]) -> None:
-        pixels = self._decode([row.run for row in rows if row.run is not None])
-        for row, picture in zip(rows, pixels, strict=True):
-            row.order.deliver(row, picture)
+    def _begin_decoding(self, rows: Sequence[Row]) -> None:
+        latents = [row.run.latents for row in rows if row.run is not None]
+        self._decoding.append((rows, self._aside.begin(lambda: self._decode(latents), latents)))
 
-    def _decode(self, runs: Sequence[GenerationRun]) -> Tensor:
-        """(n, 3, height, width) float32 in 0..1 on the CPU."""
-        return self.base.decode_latents(torch.cat([run.latents for run in runs])).cpu()
+    def _decode(self, latents: Sequence[Tensor]) -> Tensor:
+        """(n, 3, height, width) float32 in 0..1."""
+        return self.base.decode_latents(torch.cat(list(latents)))
+
+    def _deliver_decoded(self, wait: bool) -> None:
+        """What is there, in the order of asking."""
+        while self._decoding:
+            rows, begun = self._decoding[0]
+            try:
+                if not wait and not begun.ready:
+                    return
+                pixels = begun.take()
+            except Exception as error:
+                check_device(self.base.device)
+                for row in rows:
+                    row.order.fail(error)
+            else:
+                for row, picture in zip(rows, pixels, strict=True):
+                    row.order.deliver(row, picture)
+            del self._decoding[0]
 
     def _preview(self, batch: Sequence[Row]) -> None:
         """A look at the pictures on their way, for orders where somebody asked for one: at what they will come to."""

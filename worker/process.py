@@ -19,7 +19,11 @@ from app.db import Send, Sessions, make_engine, make_sessions
 from app.jobs.models import LANE
 from app.queue import own_queue_of, queue_of
 from app.stores import open_store
+from cns.base_model import BaseModel
+from cns.kv import predict
 from worker.bell import Bell
+from worker.compiled_steps import CompiledSteps
+from worker.compiling import Compiler
 from worker.engine import Engine
 from worker.equipment import Equipment, load_equipment
 from worker.hands import Hands
@@ -52,6 +56,7 @@ class Worker:
         self.bell = Bell(settings.redis_url)
         self.hands = Hands(self.sessions, self.id, settings.lease, settings.heartbeat_s)
         self.versions = Versions(equipment.base, self.store, settings.version_cache_bytes, settings.prompt_cache_bytes)
+        self.compiled_steps = compiled_steps(settings, equipment.base)
         self.engine = Engine(
             equipment.base,
             batch_rows=settings.batch_rows,
@@ -61,6 +66,7 @@ class Worker:
             ),
             encode=self.versions.prompts.encode,
             preview=equipment.preview,
+            call=self.compiled_steps or predict,
             on_death=end_at_once,
         )
         self.made: Recent[str, Tensor] = Recent(MOST_MADE_BYTES, lambda picture: picture.nbytes)
@@ -97,6 +103,8 @@ class Worker:
         """Take nothing new and put down what is in hand; the tasks end by themselves within seconds."""
         self.hands.stop()
         self.sweep.stop()
+        if self.compiled_steps is not None:
+            self.compiled_steps.stop()
 
     def close(self) -> None:
         """When no task runs any more."""
@@ -137,6 +145,11 @@ class Worker:
         """Without patience, as leases wait for the same thread."""
         report_worker(self, patience_s=0)
         report_base(self, patience_s=0)
+
+
+def compiled_steps(settings: Settings, base: BaseModel) -> CompiledSteps | None:
+    """Steps that are compiled when they come often, where the settings ask for them."""
+    return CompiledSteps(base, Compiler(base)) if settings.compile_step == "auto" else None
 
 
 def end_at_once() -> None:

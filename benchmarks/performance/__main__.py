@@ -29,8 +29,9 @@ from benchmarks.performance.record import as_kept, describe_run, is_there, place
 from benchmarks.performance.registry import BENCHMARKS
 from benchmarks.serving.peers import PeersMissing
 from cns.base_model import BaseModel
+from cns.compiling import CannotCompile
 
-CANNOT = (PeersMissing, NotPublished)
+CANNOT = (PeersMissing, NotPublished, CannotCompile)
 ROOT = Path(__file__).resolve().parents[2]
 
 

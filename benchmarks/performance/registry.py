@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.learning_step import measure as learning_step
 from benchmarks.performance.record import Told
-from benchmarks.serving import beside, growth, limit, mixed, sizes, switching
+from benchmarks.serving import beside, compiled, growth, limit, mixed, sizes, switching
 from cns.base_model import BaseModel
 
 Say = Callable[[str], None]
@@ -39,6 +39,7 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
         "learning-step": _benchmark("A learning step", learning_step),
         "bytes-per-version": _benchmark("Bytes per version", sizes),
         "growth": _benchmark("Growth", growth),
+        "compiled-step": _benchmark("A compiled step", compiled),
         "distance-to-limit": _benchmark("Distance to the limit", limit),
     }
 )

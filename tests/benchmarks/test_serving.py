@@ -1,13 +1,16 @@
 """Serving is measured as it says: the peers draw the same pictures, and figures have the shape they should."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from benchmarks.serving import beside, growth, limit, mixed, sizes, switching
+from benchmarks.bars import Bar
+from benchmarks.serving import beside, compiled, growth, limit, mixed, sizes, switching
 from benchmarks.serving.ours import Ours, rows_of
 from benchmarks.serving.peers import (
     CopiedKeysAndValues,
@@ -21,8 +24,10 @@ from benchmarks.serving.shapes import attention_shapes, kv_shapes, sd15_unet
 from benchmarks.serving.tenants import PROMPT, SHARE, random_delta, random_lora, random_weights
 from benchmarks.serving.versions import Known
 from cns.base_model import BaseModel
+from cns.compiling import Form
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, generate
+from cns.kv import LayerKV, predict
 
 ASKED = GenerationRequest(PROMPT, seed=3, steps=3, guidance=4.0)
 NEAR = 1e-4
@@ -218,3 +223,50 @@ def as_json(plan: object) -> dict[str, object]:
     """As results keep a plan."""
     kept: dict[str, object] = json.loads(json.dumps(asdict(plan)))  # type: ignore[call-overload]
     return kept
+
+
+# --- a compiled step ----------------------------------------------------------------------------------------------
+
+
+class Compiles:
+    """In no time: what it makes is the eager step."""
+
+    def __init__(self, base: BaseModel):
+        self._base = base
+
+    def compile(self, form: Form) -> Callable[..., Tensor]:
+        def step(latents: Tensor, timesteps: Tensor, kv: LayerKV, added: Mapping[str, Tensor] | None = None) -> Tensor:
+            assert Form.of(latents, kv, added) == form
+            return predict(self._base, latents, timesteps, kv, added)
+
+        step.takes = lambda rows: rows >= 2  # type: ignore[attr-defined]
+        return step
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+def test_a_compiled_step_is_timed_beside_the_eager_one_and_as_a_worker_takes_it(
+    sd1: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "Compiler", Compiles)
+    plan = replace(compiled.QUICK, rounds=2)
+    figures = compiled.measure(sd1, plan, silent)
+    assert {rows: set(taken) for rows, taken in figures["seconds"].items()} == {
+        rows: {"eager", "compiled", "worker's"} for rows in ("2", "8")
+    }
+    assert set(figures["chosen"]) == {"2", "8"}
+    assert figures["apart"] == {"2": 0, "8": 0}
+    assert (len(figures["quiet"]), len(figures["first"])) == (2, 2)
+    assert compiled.report(figures, asdict(plan)).bars
+
+
+def test_a_worker_that_keeps_the_slower_step_misses_its_bar() -> None:
+    def told(workers: list[float]) -> Bar:
+        seconds = {"8": {"eager": [1.0, 2.0], "compiled": [2.0, 4.0], "worker's": workers}}
+        figures = {"seconds": seconds, "apart": {"8": 0.0}, "warming_up_s": 1.0}
+        pictures = {"quiet": [1.0], "first": [1.0], "beside": [1.0]}
+        return compiled.report({**figures, **pictures}, {"calls": 1}).bars[0]
+
+    assert told([1.0, 2.0]).holds
+    assert not told([2.0, 4.0]).holds
