@@ -19,7 +19,7 @@ from cns.errors import CnsError
 from cns.kv import Predict, handed_attention, join_rows, predict
 from cns.prompts import Encode, EncodedPrompt, encode_prompt
 from cns.regions import Region, RegionalKV, check_regions
-from cns.samplers import SAMPLERS, build_sampler
+from cns.samplers import MOST_STEPS, SAMPLERS, build_sampler
 
 __all__ = [
     "SAMPLERS",
@@ -40,7 +40,7 @@ class RequestRefused(CnsError):
 class GenerationRequest:
     """What a picture is made from. The same request on the same version gives the same picture.
 
-    guidance: scale of classifier-free guidance; 1 or less uses none and costs half. steps: 1 to 1000.
+    guidance: scale of classifier-free guidance; 1 or less uses none and costs half. steps: 1 to 500.
     width_px, height_px: None for the size the base was trained on. regions: boxes with prompts of their own, in the
     place of `prompt` there; what shall not be in the picture is the same everywhere.
     """
@@ -69,8 +69,8 @@ class GenerationRun:
     def __init__(self, base: BaseModel, version: Version, request: GenerationRequest, encode: Encode | None = None):
         encode = encode or partial(encode_prompt, base)
         height, width = _size_px(base, request)
-        if not 1 <= request.steps <= 1000:
-            raise RequestRefused(f"A picture takes 1 to 1000 steps, not {request.steps}.")
+        if not 1 <= request.steps <= MOST_STEPS:
+            raise RequestRefused(f"A picture takes 1 to {MOST_STEPS} steps, not {request.steps}.")
         check_regions(request.regions)
         self.request = request
         self.guided = request.guidance > 1

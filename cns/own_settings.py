@@ -8,7 +8,7 @@ from typing import Any
 
 from cns.denoise import GenerationRequest
 from cns.diagnosis import Thresholds
-from cns.samplers import SAMPLERS
+from cns.samplers import MOST_STEPS, SAMPLERS
 from cns.settings import LearningSettings, UnknownSetting, change_settings
 
 LEARNING_SETTINGS = "learning_settings.json"
@@ -25,8 +25,8 @@ class GenerationSettings:
     sampler: str = GenerationRequest.sampler
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= 1000 or self.guidance < 0:
-            raise ValueError("A picture takes 1 to 1000 steps, and guidance is not below 0.")
+        if not 1 <= self.steps <= MOST_STEPS or self.guidance < 0:
+            raise ValueError(f"A picture takes 1 to {MOST_STEPS} steps, and guidance is not below 0.")
         if self.sampler not in SAMPLERS:
             raise ValueError(f"There is no sampler {self.sampler!r}; there are {', '.join(SAMPLERS)}.")
 

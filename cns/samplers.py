@@ -13,6 +13,9 @@ from diffusers import (
 
 from cns.errors import CnsError
 
+MOST_STEPS = 500
+"""Of a picture. With nearly as many steps as a base was trained with, a thousand, some samplers leave its schedule."""
+
 
 class UnknownSampler(CnsError):
     """A request names a sampler that does not exist here."""
