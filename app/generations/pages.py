@@ -1,6 +1,5 @@
 """Pages: the studio, where pictures are asked for and appear."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
@@ -42,7 +41,7 @@ def show_studio(
     if before is not None and is_fragment(request):
         asked, more = studio.lately_asked(session, history, before)
         desk = studio.desk_of(session, history)
-        return render(request, "studio/more.html", caller, desk=desk, asked=asked, more=more, calls=_calls(request))
+        return render(request, "studio/more.html", caller, desk=desk, asked=asked, more=more, **_calls(request))
     values: dict[str, object] = {"prompt": prompt, "version": version}
     if image is not None:
         found, made, number = reading.get_image_asked(session, caller.id, image)
@@ -101,7 +100,7 @@ def show_card(request: Request, generation_id: UUID, caller: CurrentUser, sessio
     asked = studio.look_at(session, row)
     history = get_history_with_base(session, caller.id, row[0].history_id)
     desk = studio.desk_of(session, history)
-    return render(request, "studio/one.html", caller, desk=desk, asked=asked, calls=_calls(request))
+    return render(request, "studio/one.html", caller, desk=desk, asked=asked, **_calls(request))
 
 
 def _studio(
@@ -130,7 +129,7 @@ def _studio(
         errors=errors,
         once=new_once(),
         limits=state_of(request).settings,
-        calls=_calls(request),
+        **_calls(request),
     )
 
 
@@ -156,8 +155,8 @@ def _refuse(
     return answer
 
 
-def _calls(request: Request) -> Callable[[studio.Asked], Call]:
-    """For templates: a request for pictures -> the call that asks for the same ones."""
+def _calls(request: Request) -> dict[str, object]:
+    """For templates. calls: a request for pictures -> the call that asks for the same ones, of this `site`."""
     site = address_of_site(request)
 
     def call_of(asked: studio.Asked) -> Call:
@@ -173,4 +172,4 @@ def _calls(request: Request) -> Callable[[studio.Asked], Call]:
         path = f"/histories/{made.history_id}/generations"
         return json_call("Make the same pictures", site, "POST", path, body)
 
-    return call_of
+    return {"site": site, "calls": call_of}

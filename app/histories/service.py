@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer, joinedload
 
@@ -155,17 +155,19 @@ def steps_of(session: Session, history_id: UUID, limit: int | None = None, after
     return [Step(version, concept) for version, concept in rows]
 
 
+_STEPS_IN = (  # put together once: most pages ask for it
+    select(Version, Concept)
+    .options(*WITHOUT_REPORT)
+    .join(Concept, Concept.id == Version.concept_id)
+    .where(Version.history_id.in_(bindparam("ids", expanding=True)))
+    .order_by(Version.number)
+)
+
+
 def steps_in(session: Session, history_ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
     """The versions of several histories with their concepts, each in the order of learning, without their reports."""
     found: dict[UUID, list[Step]] = {history_id: [] for history_id in history_ids}
-    rows = session.execute(
-        select(Version, Concept)
-        .options(*WITHOUT_REPORT)
-        .join(Concept, Concept.id == Version.concept_id)
-        .where(Version.history_id.in_(history_ids))
-        .order_by(Version.number)
-    )
-    for version, concept in rows:
+    for version, concept in session.execute(_STEPS_IN, {"ids": history_ids}) if history_ids else ():
         found[version.history_id].append(Step(version, concept))
     return found
 

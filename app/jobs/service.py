@@ -142,12 +142,16 @@ def queue_places(session: Session, jobs: Sequence[Job]) -> dict[UUID, int]:
     return dict(rows.all())
 
 
+_NEWEST = (
+    select(JobEvent.job_id, func.max(JobEvent.id))
+    .where(JobEvent.job_id.in_(bindparam("ids", expanding=True)))
+    .group_by(JobEvent.job_id)
+)
+
+
 def last_event_ids(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Job -> its newest event. Asked before the rest is read, it says from where on a page has to be told."""
-    rows = session.execute(
-        select(JobEvent.job_id, func.max(JobEvent.id)).where(JobEvent.job_id.in_(job_ids)).group_by(JobEvent.job_id)
-    )
-    return dict(rows.all())
+    return dict(session.execute(_NEWEST, {"ids": job_ids}).all()) if job_ids else {}
 
 
 def events_after(session: Session, told: Mapping[UUID, int], limit: int = 500) -> Sequence[JobEvent]:
