@@ -62,13 +62,13 @@ def _still(template: str, about: tuple[tuple[str, Hashable], ...]) -> Markup:
     return Markup(ENVIRONMENT.get_template(template).render(dict(about)))  # noqa: S704  # a template escapes by itself
 
 
-def kept(template: str, shows: Hashable | None, **about: Any) -> Markup:
-    """A part of a page, kept under all that it shows of `about`. shows: None for one that is made anew each time."""
+def kept(template: str, shows: Hashable, **about: Any) -> Markup:
+    """A part of a page. shows: all that it shows of `about`."""
 
     def make() -> Markup:
         return Markup(ENVIRONMENT.get_template(template).render(about))  # noqa: S704  # a template escapes by itself
 
-    return make() if shows is None else FRAGMENTS.get((template, shows), make)
+    return FRAGMENTS.get((template, shows), make)
 
 
 def make_environment() -> Environment:

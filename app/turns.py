@@ -15,8 +15,14 @@ from fastapi.params import Depends
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import app_state, let_in, logged_in, reading, sent_csrf_token, state_of, unit_of_work
+from app.files import if_none_match
 
-HANDED_IN = (logged_in, reading, app_state, unit_of_work)
+AT_HAND: Mapping[Callable[..., Any], Callable[[Request], Any]] = {
+    app_state: state_of,
+    unit_of_work: lambda request: state_of(request).unit_of_work(),
+    if_none_match: lambda request: request.headers.get("if-none-match"),
+}
+HANDED_IN = (logged_in, reading, *AT_HAND)
 Endpoint = Callable[..., Any]
 
 
@@ -67,10 +73,9 @@ def _take(
 ) -> Any:
     """In the thread. Whoever only changes something gives the connection back before it begins to."""
     state = state_of(request)
-    if app_state in wanted:
-        values[wanted[app_state]] = state
-    if unit_of_work in wanted:
-        values[wanted[unit_of_work]] = state.unit_of_work()
+    for one, name in wanted.items():
+        if one in AT_HAND:
+            values[name] = AT_HAND[one](request)
     if reading in wanted:
         with state.readers() as session:
             if logged_in in wanted:

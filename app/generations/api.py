@@ -316,7 +316,7 @@ def list_images(
     concept: Annotated[str | None, Query(max_length=60, description="Name of a concept in the prompt.")] = None,
 ) -> Gallery:
     """Every picture of the caller, the latest first."""
-    rows = reading.list_images(
+    found = reading.list_images(
         session,
         caller.id,
         page.limit + 1,
@@ -325,7 +325,7 @@ def list_images(
         concept=concept,
         after=moment_after(page),
     )
-    rows, cursor = split_page(rows, page.limit, lambda row: moment_key(row.picture.created_at, row.picture.id))
+    rows, cursor = split_page(found, page.limit, lambda row: moment_key(row.picture.created_at, row.picture.id))
     items = [_show_with(row.picture, row.history_id, row.prompt, row.version) for row in rows]
     return Gallery(items=items, next=cursor)
 

@@ -1,7 +1,7 @@
 """Pages: the studio, where pictures are asked for and appear."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Request
@@ -155,7 +155,7 @@ def _refuse(
     return answer
 
 
-def _calls(request: Request) -> dict[str, object]:
+def _calls(request: Request) -> dict[str, Any]:
     """For templates. calls: a request for pictures -> the call that asks for the same ones, of this `site`."""
     site = address_of_site(request)
 

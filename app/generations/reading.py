@@ -28,7 +28,11 @@ class Picture(NamedTuple):
     created_at: datetime
 
 
-PICTURE = (Image.id, Image.generation_id, Image.seed, Image.width_px, Image.height_px, Image.created_at)
+# Where columns are all that is read, statements are made of tables: of rows of ours, SQLAlchemy would look at each
+# column again whenever it is asked.
+_images, _asked = Image.__table__, Generation.__table__
+_histories, _versions = History.__table__, Version.__table__
+PICTURE = tuple(_images.c[name] for name in Picture._fields)
 
 
 class InGallery(NamedTuple):
@@ -63,8 +67,8 @@ def get_generation(session: Session, owner_id: UUID, generation_id: UUID) -> tup
 
 _IMAGES = (
     select(*PICTURE)
-    .where(Image.generation_id.in_(bindparam("ids", expanding=True)))
-    .order_by(Image.generation_id, Image.position)
+    .where(_images.c.generation_id.in_(bindparam("ids", expanding=True)))
+    .order_by(_images.c.generation_id, _images.c.position)
 )
 
 
@@ -97,10 +101,10 @@ def get_image_asked(session: Session, owner_id: UUID, image_id: UUID) -> tuple[I
 
 
 _FILE = (
-    select(Image.blob_sha256)
-    .join(Generation, Generation.id == Image.generation_id)
-    .join(History, History.id == Generation.history_id)
-    .where(Image.id == bindparam("image_id"), History.owner_id == bindparam("owner_id"))
+    select(_images.c.blob_sha256)
+    .join(_asked, _asked.c.id == _images.c.generation_id)
+    .join(_histories, _histories.c.id == _asked.c.history_id)
+    .where(_images.c.id == bindparam("image_id"), _histories.c.owner_id == bindparam("owner_id"))
 )
 
 
@@ -120,22 +124,22 @@ class Latest:
     latest: Sequence[Picture]
 
 
-_newest_first = (Image.created_at.desc(), Image.id.desc())
+_newest_first = (_images.c.created_at.desc(), _images.c.id.desc())
 _ranked = (
     select(
-        Image.id,
-        Generation.history_id,
-        func.row_number().over(partition_by=Generation.history_id, order_by=_newest_first).label("place"),
-        func.count().over(partition_by=Generation.history_id).label("count"),
+        _images.c.id,
+        _asked.c.history_id,
+        func.row_number().over(partition_by=_asked.c.history_id, order_by=_newest_first).label("place"),
+        func.count().over(partition_by=_asked.c.history_id).label("count"),
     )
-    .join(Generation, Generation.id == Image.generation_id)
-    .join(History, History.id == Generation.history_id)
-    .where(History.owner_id == bindparam("owner_id"))
+    .join_from(_images, _asked, _asked.c.id == _images.c.generation_id)
+    .join(_histories, _histories.c.id == _asked.c.history_id)
+    .where(_histories.c.owner_id == bindparam("owner_id"))
     .subquery()
 )
 _LATEST = (
     select(_ranked.c.history_id, _ranked.c.count, *PICTURE)
-    .join(Image, Image.id == _ranked.c.id)
+    .join_from(_ranked, _images, _images.c.id == _ranked.c.id)
     .where(_ranked.c.place <= bindparam("most"))
     .order_by(_ranked.c.history_id, _ranked.c.place)
 )
@@ -162,25 +166,25 @@ def list_images(
 ) -> list[InGallery]:
     """The gallery, the latest first. after: (created_at, id) of the last one seen."""
     asked = (
-        select(*PICTURE, Generation.history_id, Generation.prompt, func.coalesce(Version.number, 0))
-        .join(Generation, Generation.id == Image.generation_id)
-        .join(History, History.id == Generation.history_id)
-        .outerjoin(Version, Version.id == Generation.version_id)
-        .where(History.owner_id == owner_id)
+        select(*PICTURE, _asked.c.history_id, _asked.c.prompt, func.coalesce(_versions.c.number, 0))
+        .join_from(_images, _asked, _asked.c.id == _images.c.generation_id)
+        .join(_histories, _histories.c.id == _asked.c.history_id)
+        .outerjoin(_versions, _versions.c.id == _asked.c.version_id)
+        .where(_histories.c.owner_id == owner_id)
     )
     if history_id is not None:
-        asked = asked.where(Generation.history_id == history_id)
+        asked = asked.where(_asked.c.history_id == history_id)
     if version_number == 0:
-        asked = asked.where(Generation.version_id.is_(None))
+        asked = asked.where(_asked.c.version_id.is_(None))
     elif version_number is not None:
-        asked = asked.where(Version.number == min(version_number, LARGEST_NUMBER))
+        asked = asked.where(_versions.c.number == min(version_number, LARGEST_NUMBER))
     if concept is not None:
         token = f"<{concept}>"
-        in_a_region = Generation.regions.cast(Text).contains(token, autoescape=True)
-        asked = asked.where(or_(Generation.prompt.contains(token, autoescape=True), in_a_region))
+        in_a_region = _asked.c.regions.cast(Text).contains(token, autoescape=True)
+        asked = asked.where(or_(_asked.c.prompt.contains(token, autoescape=True), in_a_region))
     if after is not None:
-        asked = asked.where(tuple_(Image.created_at, Image.id) < tuple_(*after))
-    asked = asked.order_by(Image.created_at.desc(), Image.id.desc()).limit(limit)
+        asked = asked.where(tuple_(_images.c.created_at, _images.c.id) < tuple_(*after))
+    asked = asked.order_by(*_newest_first).limit(limit)
     return [
         InGallery(Picture(*columns), of_history, prompt, number)
         for *columns, of_history, prompt, number in session.execute(asked)

@@ -16,7 +16,7 @@ from app.histories.models import BaseModelRow, History
 from app.histories.service import Step, line_to, steps_in
 from app.jobs.estimates import estimates_of
 from app.jobs.models import OPEN, Job, JobState
-from app.jobs.service import last_event_ids, queue_places
+from app.jobs.service import last_event_ids, queue_places, standing_of
 from app.words import relative
 
 SHOWN_AT_ONCE = 12
@@ -53,19 +53,13 @@ class Asked:
     images: Sequence[Picture] = ()
     told: int = 0  # the newest event of an open one that this already shows
 
-    def shows(self, desk: "Desk", site: str) -> Hashable | None:
-        """All that its card depends on when it is done; what was asked for never changes. None while it may."""
-        if self.job.state != JobState.DONE:
-            return None
-        images = tuple(image.id for image in self.images)
-        return (
-            self.generation.id,
-            self.version,
-            images,
-            desk.facts.get("pixelated"),
-            site,
-            relative(self.generation.created_at),
-        )
+    def shows(self, desk: "Desk", site: str, csrf_token: str) -> Hashable:
+        """All that its card depends on. What was asked for never changes, nor does a picture."""
+        made, images = self.generation, tuple(image.id for image in self.images)
+        asked = (made.id, self.version, relative(made.created_at), images, desk.facts.get("pixelated"), site)
+        if self.job.state == JobState.DONE:
+            return asked
+        return asked, standing_of(self.job), self.place, self.left, self.told, csrf_token
 
 
 @dataclass(frozen=True)

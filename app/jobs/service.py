@@ -1,6 +1,6 @@
 """The user's side of a job: look, cancel, try again, follow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -152,6 +152,12 @@ _NEWEST = (
 def last_event_ids(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Job -> its newest event. Asked before the rest is read, it says from where on a page has to be told."""
     return dict(session.execute(_NEWEST, {"ids": job_ids}).all()) if job_ids else {}
+
+
+def standing_of(job: Job) -> Hashable:
+    """All that is told of where a job stands: two that are equal look the same."""
+    told = (job.state, job.stage, job.step, job.steps_total, job.progress.get("seconds_left"))
+    return told, job.cancel_requested, job.error
 
 
 def events_after(session: Session, told: Mapping[UUID, int], limit: int = 500) -> Sequence[JobEvent]:

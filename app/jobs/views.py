@@ -15,7 +15,7 @@ from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import lineage
 from app.jobs.estimates import estimates_of
 from app.jobs.models import Job, JobSample, JobState
-from app.jobs.service import captions_of, last_event_ids, queue_place, queue_places, samples_of
+from app.jobs.service import captions_of, last_event_ids, queue_place, queue_places, samples_of, standing_of
 from app.words import relative
 
 STAGES = (
@@ -103,14 +103,14 @@ class Listed:
     owner: str
     generation_id: UUID | None
 
-    def shows(self, everybody: bool) -> Hashable | None:
-        """All that its row depends on when it has ended. None while it may change, or begin anew."""
+    def shows(self, everybody: bool, csrf_token: str) -> Hashable:
+        """All that its row depends on."""
         job = self.job
-        if job.state != JobState.DONE:
-            return None
-        took = (job.started_at, job.finished_at)
         about = (self.about, self.history, self.owner if everybody else None, self.generation_id)
-        return job.id, took, about, relative(job.created_at)
+        shown = (job.id, about, relative(job.created_at), job.started_at, job.finished_at)
+        if job.state == JobState.DONE:
+            return shown
+        return shown, standing_of(job), self.place, self.left, csrf_token
 
 
 def learning_of(session: Session, job: Job) -> Learning:
