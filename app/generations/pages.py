@@ -17,6 +17,7 @@ from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations import reading, service, studio
 from app.generations.models import Generation
 from app.generations.regions import gathered, in_order, typed_regions
+from app.histories.models import History
 from app.histories.service import get_history_with_base
 from app.jobs.models import Job
 from app.routing import page_router
@@ -47,7 +48,7 @@ def show_studio(
         found, made, number = reading.get_image_asked(session, caller.id, image)
         own = number if made.history_id == history.id else None
         values = studio.values_of(made, version=own if version is None else version, seed=found.seed)
-    return _studio(request, caller, session, history_id, values, before=before)
+    return _studio(request, caller, session, history, values, before=before)
 
 
 @router.post("/histories/{history_id}/generations")
@@ -107,13 +108,12 @@ def _studio(
     request: Request,
     caller: Caller,
     session: Session,
-    history_id: UUID,
+    history: History,
     values: dict[str, object],
     errors: dict[str, str] | None = None,
     status: int = 200,
     before: int | None = None,
 ) -> Response:
-    history = get_history_with_base(session, caller.id, history_id)
     desk = studio.desk_of(session, history, values)
     asked, more = studio.lately_asked(session, history, before)
     return render(
@@ -138,9 +138,10 @@ def _refuse(
 ) -> Response:
     """The form with what was typed in it, and the sentence beside its field."""
     values: dict[str, object] = dict(form.values)
+    history = get_history_with_base(session, caller.id, history_id)
     if not is_fragment(request):
-        return _studio(request, caller, session, history_id, values, errors_of(error), error.status)
-    desk = studio.desk_of(session, get_history_with_base(session, caller.id, history_id), values)
+        return _studio(request, caller, session, history, values, errors_of(error), error.status)
+    desk = studio.desk_of(session, history, values)
     answer = render(
         request,
         "studio/form_alone.html",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import bindparam, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.concepts.models import Concept
@@ -117,18 +117,20 @@ def _last_samples(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
     return dict(rows.all())
 
 
-def _open_learnings(session: Session, history_id: UUID) -> list[tuple[Job, Concept]]:
-    rows = session.execute(
-        select(Job, Concept)
-        .join(Concept, Concept.id == Job.concept_id)
-        .where(
-            Job.history_id == history_id,
-            Job.kind == JobKind.LEARN.value,
-            Job.state.in_([state.value for state in OPEN]),
-        )
-        .order_by(Job.sequence)
+_OPEN_LEARNINGS = (
+    select(Job, Concept)
+    .join(Concept, Concept.id == Job.concept_id)
+    .where(
+        Job.history_id == bindparam("history_id"),
+        Job.kind == JobKind.LEARN.value,
+        Job.state.in_([state.value for state in OPEN]),
     )
-    return list(rows.all())
+    .order_by(Job.sequence)
+)
+
+
+def _open_learnings(session: Session, history_id: UUID) -> list[tuple[Job, Concept]]:
+    return list(session.execute(_OPEN_LEARNINGS, {"history_id": history_id}).all())
 
 
 def show_version(session: Session, timeline: Timeline, number: int) -> Shown:

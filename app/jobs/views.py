@@ -196,7 +196,7 @@ _ABOUT = (
 def list_view(session: Session, jobs: Sequence[Job], viewer_id: UUID, owners: Mapping[UUID, str]) -> list[Listed]:
     """Others' jobs are shown without what they are about: an administrator sees the load, not the pictures."""
     mine = [job.id for job in jobs if job.owner_id == viewer_id]
-    known = {row[0]: row for row in session.execute(_ABOUT, {"ids": mine})} if mine else {}
+    known = {row[0]: row for row in session.execute(_ABOUT, {"ids": mine}).all()} if mine else {}
     places, left = queue_places(session, jobs), estimates_of(session, jobs)
     listed = []
     for job in jobs:

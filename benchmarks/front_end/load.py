@@ -59,7 +59,7 @@ def send_all(host: str, port: int, schedule: Sequence[Due], connections: int) ->
     """Send each request when it is due, over so many connections that stay open; returns the answers in order."""
     answers: list[Answer | None] = [None] * len(schedule)
     numbers, lock = iter(range(len(schedule))), threading.Lock()
-    requests = {id(due.visit): get_request(host, due.visit.path, due.visit.headers) for due in schedule}
+    requests = [get_request(host, due.visit.path, due.visit.headers) for due in schedule]
     begun = time.perf_counter()
 
     def work() -> None:
@@ -71,7 +71,7 @@ def send_all(host: str, port: int, schedule: Sequence[Due], connections: int) ->
                     return
                 due = schedule[number]
                 time.sleep(max(0.0, begun + due.at_s - time.perf_counter()))
-                status, size = _ask(connection, requests[id(due.visit)])
+                status, size = _ask(connection, requests[number])
                 answers[number] = Answer(due.visit.name, due.at_s, time.perf_counter() - begun - due.at_s, status, size)
 
     threads = [threading.Thread(target=work) for _ in range(connections)]
