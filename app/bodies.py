@@ -31,6 +31,9 @@ class BodyLimit:
             return
         request = Request(scope)
         announced = _announced(request)
+        if announced == 0:  # nothing will come, as with nearly every request
+            await self.app(scope, receive, send)
+            return
         most = await self._most(request, announced)
         if announced is not None and announced > most:
             await refuse(request, _too_much(request, most))(scope, receive, send)

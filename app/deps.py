@@ -1,9 +1,11 @@
 """What routes ask for: the caller, a session to read with, a unit of work to change with."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -26,14 +28,14 @@ def state_of(request: Request) -> State:
     return state
 
 
-async def _state(request: Request) -> State:
+async def app_state(request: Request) -> State:
     """Waits for nothing, and is `async` all the same: FastAPI sends whatever is not through a thread of its pool, and a
     request has enough of those turns to wait for.
     """
     return state_of(request)
 
 
-AppState = Annotated[State, Depends(_state)]
+AppState = Annotated[State, Depends(app_state)]
 
 
 async def reading(request: Request) -> AsyncIterator[Session]:
@@ -43,6 +45,18 @@ async def reading(request: Request) -> AsyncIterator[Session]:
 
 
 Reading = Annotated[Session, Depends(reading)]
+
+
+@contextmanager
+def session_of(request: Request) -> Iterator[Session]:
+    """The session that this request reads with already, else one of its own: whoever waits for a second connection
+    while they hold one may wait for each other.
+    """
+    if (session := getattr(request.state, "reading", None)) is not None:
+        yield session
+        return
+    with state_of(request).readers() as session:
+        yield session
 
 
 async def unit_of_work(request: Request) -> UnitOfWork:
@@ -66,16 +80,20 @@ async def sent_csrf_token(request: Request) -> str:
     return ""
 
 
-def caller_if_any(request: Request, state: AppState) -> Caller | None:
+def caller_by(request: Request, reads: Session | Connection) -> Caller | None:
     """The caller by API key or by session cookie; None when there is neither, or it is not valid any more."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if key and scheme.lower() == "bearer":
-        with state.reading.connect() as connection:
-            return find_by_api_key(connection, key.strip())
+        return find_by_api_key(reads, key.strip())
     if token := request.cookies.get(SESSION_COOKIE):
-        with state.reading.connect() as connection:
-            return find_by_session(connection, token)
+        return find_by_session(reads, token)
     return None
+
+
+def caller_if_any(request: Request, state: AppState) -> Caller | None:
+    """The same, for whoever reads nothing else."""
+    with state.reading.connect() as connection:
+        return caller_by(request, connection)
 
 
 MaybeCaller = Annotated[Caller | None, Depends(caller_if_any)]
@@ -83,12 +101,18 @@ MaybeCaller = Annotated[Caller | None, Depends(caller_if_any)]
 
 async def logged_in(request: Request) -> Caller:
     """A known caller, whose changes carry the token of their session's forms, and who does not ask too often."""
-    return await run_in_threadpool(_let_in, request, state_of(request), await sent_csrf_token(request))
+    return await run_in_threadpool(_let_in, request, await sent_csrf_token(request))
 
 
-def _let_in(request: Request, state: State, csrf_token: str) -> Caller:
+def _let_in(request: Request, csrf_token: str) -> Caller:
+    with state_of(request).reading.connect() as connection:
+        return let_in(request, connection, csrf_token)
+
+
+def let_in(request: Request, reads: Session | Connection, csrf_token: str) -> Caller:
     """All in one turn through a thread."""
-    found = caller_if_any(request, state)
+    state = state_of(request)
+    found = caller_by(request, reads)
     if found is None:
         raise Unauthorized("Log in first, or send an API key as `Authorization: Bearer pk_...`.")
     if request.method not in SAFE_METHODS and found.session_id is not None:
@@ -96,6 +120,7 @@ def _let_in(request: Request, state: State, csrf_token: str) -> Caller:
     if found.session_id is None or request.method not in SAFE_METHODS:
         # What a browser reads is not counted: one page of pictures alone asks for a hundred.
         spend(state, state.settings.api_rate, "api", str(found.id))
+    request.state.is_let_in = True
     return found
 
 

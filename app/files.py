@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import IO, Annotated
 
-from fastapi import Header
+from fastapi import Depends, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.background import BackgroundTask
 
@@ -13,7 +13,14 @@ from app.thumbnails import SIZES_PX, thumbnail
 
 KEPT = "private, max-age=31536000, immutable"
 CHUNK_BYTES = 1 << 18
-IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", include_in_schema=False)]
+
+
+async def if_none_match(request: Request) -> str | None:
+    """The header of that name."""
+    return request.headers.get("if-none-match")
+
+
+IfNoneMatch = Annotated[str | None, Depends(if_none_match)]
 
 
 def has_it(if_none_match: str | None, tag: str) -> bool:

@@ -5,7 +5,6 @@ import time
 import uuid
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +26,10 @@ HEADERS = {
 }
 
 
+RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+OVER_TLS = (b"strict-transport-security", b"max-age=31536000")
+
+
 def _pattern(scope: Scope) -> str:
     """The route's address with the names of its ids, so that ids make no new series."""
     path: str = getattr(scope.get("route"), "path", "none")
@@ -37,14 +40,15 @@ class Surroundings:
     """Plain ASGI, so that event streams pass through piece by piece."""
 
     def __init__(self, app: ASGIApp, behind_tls: bool):
-        self.app, self.behind_tls = app, behind_tls
+        self.app, self.log = app, log.bind()
+        self.headers = [*RAW_HEADERS, OVER_TLS] if behind_tls else RAW_HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -55,12 +59,9 @@ class Surroundings:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-                if self.behind_tls:
-                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+                given = {name for name, _ in message["headers"]}
+                ours = [(b"x-request-id", request_id.encode()), *self.headers]
+                message["headers"] = [*message["headers"], *(one for one in ours if one[0] not in given)]
             await send(message)
 
         try:
@@ -79,4 +80,6 @@ class Surroundings:
             REQUESTS.labels(scope["method"] if scope["method"] in METHODS else "other", route, status).inc()
             SECONDS.labels(route).observe(seconds)
             if not scope["path"].startswith(QUIET):
-                log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000))
+                self.log.info(
+                    "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000)
+                )

@@ -4,18 +4,20 @@ FastAPI's `include_router` keeps routers inside routers, and finds a route by as
 route has its whole address from the beginning, so that all stand in one list that is walked once.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
-from functools import wraps
+from collections.abc import Callable, Coroutine, Iterable
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
 from starlette.routing import Match
 from starlette.types import Scope
 
+from app.deps import logged_in
+from app.errors import AppError
 from app.problems import described
+from app.turns import in_one_turn
 
 REST = "/api/v1"
 
@@ -26,23 +28,33 @@ class OneTurn(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any):
-        has_its_own = iscoroutinefunction(endpoint) or isasyncgenfunction(endpoint)
-        super().__init__(path, endpoint if has_its_own else _in_a_thread(endpoint), **options)
+        self._asks_who = False
+        if not iscoroutinefunction(endpoint) and not isasyncgenfunction(endpoint):
+            endpoint, self._asks_who = in_one_turn(endpoint)
+        super().__init__(path, endpoint, **options)
         self._begins_with = self.path.partition("{")[0]
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Whoever is not known is told so, and not what else is wrong with what they ask."""
+        handle = super().get_route_handler()
+        if not self._asks_who:
+            return handle
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except (AppError, RequestValidationError):
+                if not getattr(request.state, "is_let_in", False):
+                    await logged_in(request)
+                raise
+
+        return answer
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Most of the table is passed over by how an address begins, before anything of it is read."""
         if scope["path"].startswith(self._begins_with) or scope.get("root_path"):
             return super().matches(scope)
         return Match.NONE, {}
-
-
-def _in_a_thread(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    @wraps(endpoint)
-    async def turn(**values: Any) -> Any:
-        return await run_in_threadpool(endpoint, **values)
-
-    return turn
 
 
 def rest_router(tag: str) -> APIRouter:

@@ -38,6 +38,8 @@ def make_server(config: Settings, host: str, port: int) -> uvicorn.Server:
             create_app(config),
             host=host,
             port=port,
+            loop="uvloop",
+            http="httptools",
             lifespan="on",
             log_config=None,
             access_log=False,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.histories.models import History
@@ -19,12 +19,17 @@ class Shelf:
     current: History | None
 
 
+_last_used = select(func.max(Job.sequence)).where(Job.history_id == History.id).scalar_subquery()
+_HISTORIES = (  # put together once: every page asks for it
+    select(History, _last_used)
+    .where(History.owner_id == bindparam("owner_id"))
+    .order_by(History.created_at, History.id)
+)
+
+
 def shelf_of(session: Session, owner_id: UUID, history_id: object = None) -> Shelf:
     """history_id: of the page's address, whatever was typed there."""
-    last_used = select(func.max(Job.sequence)).where(Job.history_id == History.id).scalar_subquery()
-    rows = session.execute(
-        select(History, last_used).where(History.owner_id == owner_id).order_by(History.created_at, History.id)
-    ).all()
+    rows = session.execute(_HISTORIES, {"owner_id": owner_id}).all()
     histories = [history for history, _ in rows]
     named = next((history for history in histories if str(history.id) == str(history_id)), None)
     latest = max(rows, key=lambda row: (row[1] or 0, row[0].created_at), default=None)

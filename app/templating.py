@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app import words
-from app.deps import Caller, state_of
+from app.deps import Caller, session_of, state_of
+from app.fragments import Fragments
 from app.shelf import Shelf, shelf_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "templates"
@@ -61,6 +62,15 @@ def _still(template: str, about: tuple[tuple[str, Hashable], ...]) -> Markup:
     return Markup(ENVIRONMENT.get_template(template).render(dict(about)))  # noqa: S704  # a template escapes by itself
 
 
+def kept(template: str, shows: Hashable, **about: Any) -> Markup:
+    """A part of a page. shows: all that it shows of `about`."""
+
+    def make() -> Markup:
+        return Markup(ENVIRONMENT.get_template(template).render(about))  # noqa: S704  # a template escapes by itself
+
+    return FRAGMENTS.get((template, shows), make)
+
+
 def make_environment() -> Environment:
     """A name that a template does not get is an error, never an empty place."""
     environment = Pages(
@@ -69,8 +79,15 @@ def make_environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # or each `import` and `include` would ask the disk whether its file has changed
     )
-    environment.globals |= {"static": static_url, "module": module_url, "address": address, "still": still}
+    environment.globals |= {
+        "static": static_url,
+        "module": module_url,
+        "address": address,
+        "still": still,
+        "kept": kept,
+    }
     environment.filters |= {
         "ago": words.ago,
         "amount": words.amount,
@@ -87,6 +104,7 @@ def make_environment() -> Environment:
 
 
 ENVIRONMENT = make_environment()
+FRAGMENTS = Fragments()
 
 
 def render(request: Request, template: str, caller: Caller | None, *, status: int = 200, **about: Any) -> HTMLResponse:
@@ -121,7 +139,7 @@ def address_of_site(request: Request) -> str:
 def _shelf(request: Request, caller: Caller | None) -> Shelf | None:
     if caller is None or is_fragment(request):
         return None
-    with state_of(request).readers() as session:
+    with session_of(request) as session:
         return shelf_of(session, caller.id, request.path_params.get("history_id"))
 
 

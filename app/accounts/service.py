@@ -88,21 +88,22 @@ def log_in(uow: UnitOfWork, name: str, password: str, *, days: int, user_agent: 
         return user, token
 
 
-# Every request asks one of these two. They are put together once, and read columns and not rows of ours, which halves
-# what they cost the web process.
+# Every request asks one of these two. They are put together once, and of tables and not of rows of ours, which more
+# than halves what they cost the web process.
+_USERS, _LOGINS, _KEYS = User.__table__.c, LoginSession.__table__.c, ApiKey.__table__.c
 _BY_SESSION = (
-    select(User.id, User.name, User.is_admin, LoginSession.id, LoginSession.csrf_token, LoginSession.last_seen_at)
-    .join(User, User.id == LoginSession.user_id)
+    select(_USERS.id, _USERS.name, _USERS.is_admin, _LOGINS.id, _LOGINS.csrf_token, _LOGINS.last_seen_at)
+    .join_from(LoginSession.__table__, User.__table__, _USERS.id == _LOGINS.user_id)
     .where(
-        LoginSession.token_sha256 == bindparam("digest"),
-        LoginSession.expires_at > func.now(),
-        User.disabled_at.is_(None),
+        _LOGINS.token_sha256 == bindparam("digest"),
+        _LOGINS.expires_at > func.now(),
+        _USERS.disabled_at.is_(None),
     )
 )
 _BY_API_KEY = (
-    select(User.id, User.name, User.is_admin, ApiKey.id, ApiKey.last_used_at)
-    .join(User, User.id == ApiKey.user_id)
-    .where(ApiKey.key_sha256 == bindparam("digest"), ApiKey.revoked_at.is_(None), User.disabled_at.is_(None))
+    select(_USERS.id, _USERS.name, _USERS.is_admin, _KEYS.id, _KEYS.last_used_at)
+    .join_from(ApiKey.__table__, User.__table__, _USERS.id == _KEYS.user_id)
+    .where(_KEYS.key_sha256 == bindparam("digest"), _KEYS.revoked_at.is_(None), _USERS.disabled_at.is_(None))
 )
 
 

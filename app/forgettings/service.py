@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.concepts.service import check_open_jobs
@@ -113,12 +113,14 @@ def get_forgetting(session: Session, owner_id: UUID, forgetting_id: UUID) -> For
     return found
 
 
+_OF_HISTORY = (
+    select(Forgetting, Job)
+    .join(Job, Job.id == Forgetting.job_id)
+    .where(Forgetting.history_id == bindparam("history_id"))
+    .order_by(Job.sequence.desc())
+)
+
+
 def list_forgettings(session: Session, history_id: UUID) -> Sequence[tuple[Forgetting, Job]]:
     """Of one history, each with its job, the latest first."""
-    rows = session.execute(
-        select(Forgetting, Job)
-        .join(Job, Job.id == Forgetting.job_id)
-        .where(Forgetting.history_id == history_id)
-        .order_by(Job.sequence.desc())
-    )
-    return [(forgetting, job) for forgetting, job in rows]
+    return list(session.execute(_OF_HISTORY, {"history_id": history_id}).all())

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -19,14 +18,13 @@ from app.generations import reading, service
 from app.generations.models import Generation, Image
 from app.generations.recipe import read_recipe
 from app.generations.regions import MOST_REGIONS, Region
-from app.histories.models import Version
 from app.histories.service import get_history
 from app.idempotency import make_once
 from app.jobs.api import IdempotencyKeyHeader
 from app.jobs.models import OPEN, Job
 from app.jobs.schemas import GENERATE_EXAMPLE, JobShown, show_jobs
 from app.jobs.stream import wait_until_ended
-from app.paging import Page, moment_after, moment_key, number_after, read_moment_key, split_page
+from app.paging import Page, moment_after, moment_key, number_after, split_page
 from app.problems import described
 from app.routing import rest_router
 from app.state import State
@@ -189,14 +187,22 @@ class RecipeShown(BaseModel):
     recipe: dict[str, Any] = Field(examples=[{"prompt": PROMPT_EXAMPLE, "seed": 1, "steps": 20, "sampler": "ddim"}])
 
 
-def show_image(image: Image) -> ImageShown:
+def file_url(image_id: UUID) -> str:
+    return f"/api/v1/images/{image_id}/file"
+
+
+def thumbnail_url(image_id: UUID) -> str:
+    return f"/api/v1/images/{image_id}/thumbnail"
+
+
+def show_image(image: reading.Picture | Image) -> ImageShown:
     return ImageShown(
         id=image.id,
         seed=image.seed,
         width_px=image.width_px,
         height_px=image.height_px,
-        url=f"/api/v1/images/{image.id}/file",
-        thumbnail_url=f"/api/v1/images/{image.id}/thumbnail",
+        url=file_url(image.id),
+        thumbnail_url=thumbnail_url(image.id),
     )
 
 
@@ -227,13 +233,6 @@ def show_generations(session: Session, rows: Sequence[tuple[Generation, Job, int
         )
         for (generation, _, number), job in zip(rows, jobs, strict=True)
     ]
-
-
-def numbers_of(session: Session, asked: Sequence[Generation]) -> dict[UUID | None, int]:
-    """Version -> its number, of all the versions that these were asked of."""
-    wanted = {generation.version_id for generation in asked if generation.version_id}
-    found = session.execute(select(Version.id, Version.number).where(Version.id.in_(wanted)))
-    return {None: 0, **dict(found.all())}
 
 
 def seconds_to_wait(prefer: str | None) -> float:
@@ -317,7 +316,7 @@ def list_images(
     concept: Annotated[str | None, Query(max_length=60, description="Name of a concept in the prompt.")] = None,
 ) -> Gallery:
     """Every picture of the caller, the latest first."""
-    rows = reading.list_images(
+    found = reading.list_images(
         session,
         caller.id,
         page.limit + 1,
@@ -326,37 +325,33 @@ def list_images(
         concept=concept,
         after=moment_after(page),
     )
-    rows, cursor = split_page(rows, page.limit, lambda row: moment_key(row[0].created_at, row[0].id))
-    return Gallery(items=show_gallery(session, rows), next=cursor)
+    rows, cursor = split_page(found, page.limit, lambda row: moment_key(row.picture.created_at, row.picture.id))
+    items = [_show_with(row.picture, row.history_id, row.prompt, row.version) for row in rows]
+    return Gallery(items=items, next=cursor)
 
 
-def show_gallery(session: Session, rows: Sequence[tuple[Image, Generation]]) -> list[GalleryImage]:
-    numbers = numbers_of(session, [generation for _, generation in rows])
-    return [_show_with(image, generation, numbers[generation.version_id]) for image, generation in rows]
-
-
-def _show_with(image: Image, generation: Generation, number: int) -> GalleryImage:
+def _show_with(image: reading.Picture | Image, history_id: UUID, prompt: str, number: int) -> GalleryImage:
     """number: of the version it was asked of."""
     return GalleryImage(
-        **show_image(image).model_dump(),
-        generation_id=generation.id,
-        history_id=generation.history_id,
+        id=image.id,
+        seed=image.seed,
+        width_px=image.width_px,
+        height_px=image.height_px,
+        url=file_url(image.id),
+        thumbnail_url=thumbnail_url(image.id),
+        generation_id=image.generation_id,
+        history_id=history_id,
         version=number,
-        prompt=generation.prompt,
+        prompt=prompt,
         created_at=image.created_at,
     )
-
-
-def split_key(after: str | None) -> tuple[datetime, UUID] | None:
-    """The sort key of the gallery out of its cursor."""
-    return None if after is None else read_moment_key(after)
 
 
 @router.get("/images/{image_id}")
 def get_image(image_id: UUID, caller: CurrentUser, session: Reading) -> GalleryImage:
     """One picture, with what it was asked for."""
     image, asked, number = reading.get_image_asked(session, caller.id, image_id)
-    return _show_with(image, asked, number)
+    return _show_with(image, asked.history_id, asked.prompt, number)
 
 
 @router.get("/images/{image_id}/file", response_class=Response, responses={200: {"content": {"image/png": {}}}})

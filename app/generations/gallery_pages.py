@@ -66,7 +66,7 @@ def show_gallery(
         concept=wanted.concept,
         after=read_moment_key(open_cursor(cursor)) if cursor else None,
     )
-    shown, following = split_page(rows, ON_A_PAGE, lambda row: moment_key(row[0].created_at, row[0].id))
+    shown, following = split_page(rows, ON_A_PAGE, lambda row: moment_key(row.picture.created_at, row.picture.id))
     more = following and address(
         "/gallery", history=wanted.history_id, version=wanted.version, concept=wanted.concept, cursor=following
     )

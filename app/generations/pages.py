@@ -1,8 +1,7 @@
 """Pages: the studio, where pictures are asked for and appear."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Request
@@ -18,6 +17,7 @@ from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations import reading, service, studio
 from app.generations.models import Generation
 from app.generations.regions import gathered, in_order, typed_regions
+from app.histories.models import History
 from app.histories.service import get_history_with_base
 from app.jobs.models import Job
 from app.routing import page_router
@@ -42,13 +42,13 @@ def show_studio(
     if before is not None and is_fragment(request):
         asked, more = studio.lately_asked(session, history, before)
         desk = studio.desk_of(session, history)
-        return render(request, "studio/more.html", caller, desk=desk, asked=asked, more=more, calls=_calls(request))
+        return render(request, "studio/more.html", caller, desk=desk, asked=asked, more=more, **_calls(request))
     values: dict[str, object] = {"prompt": prompt, "version": version}
     if image is not None:
         found, made, number = reading.get_image_asked(session, caller.id, image)
         own = number if made.history_id == history.id else None
         values = studio.values_of(made, version=own if version is None else version, seed=found.seed)
-    return _studio(request, caller, session, history_id, values, before=before)
+    return _studio(request, caller, session, history, values, before=before)
 
 
 @router.post("/histories/{history_id}/generations")
@@ -101,20 +101,19 @@ def show_card(request: Request, generation_id: UUID, caller: CurrentUser, sessio
     asked = studio.look_at(session, row)
     history = get_history_with_base(session, caller.id, row[0].history_id)
     desk = studio.desk_of(session, history)
-    return render(request, "studio/one.html", caller, desk=desk, asked=asked, calls=_calls(request))
+    return render(request, "studio/one.html", caller, desk=desk, asked=asked, **_calls(request))
 
 
 def _studio(
     request: Request,
     caller: Caller,
     session: Session,
-    history_id: UUID,
+    history: History,
     values: dict[str, object],
     errors: dict[str, str] | None = None,
     status: int = 200,
     before: int | None = None,
 ) -> Response:
-    history = get_history_with_base(session, caller.id, history_id)
     desk = studio.desk_of(session, history, values)
     asked, more = studio.lately_asked(session, history, before)
     return render(
@@ -130,7 +129,7 @@ def _studio(
         errors=errors,
         once=new_once(),
         limits=state_of(request).settings,
-        calls=_calls(request),
+        **_calls(request),
     )
 
 
@@ -139,9 +138,10 @@ def _refuse(
 ) -> Response:
     """The form with what was typed in it, and the sentence beside its field."""
     values: dict[str, object] = dict(form.values)
+    history = get_history_with_base(session, caller.id, history_id)
     if not is_fragment(request):
-        return _studio(request, caller, session, history_id, values, errors_of(error), error.status)
-    desk = studio.desk_of(session, get_history_with_base(session, caller.id, history_id), values)
+        return _studio(request, caller, session, history, values, errors_of(error), error.status)
+    desk = studio.desk_of(session, history, values)
     answer = render(
         request,
         "studio/form_alone.html",
@@ -156,8 +156,8 @@ def _refuse(
     return answer
 
 
-def _calls(request: Request) -> Callable[[studio.Asked], Call]:
-    """For templates: a request for pictures -> the call that asks for the same ones."""
+def _calls(request: Request) -> dict[str, Any]:
+    """For templates. calls: a request for pictures -> the call that asks for the same ones, of this `site`."""
     site = address_of_site(request)
 
     def call_of(asked: studio.Asked) -> Call:
@@ -173,4 +173,4 @@ def _calls(request: Request) -> Callable[[studio.Asked], Call]:
         path = f"/histories/{made.history_id}/generations"
         return json_call("Make the same pictures", site, "POST", path, body)
 
-    return call_of
+    return {"site": site, "calls": call_of}

@@ -1,22 +1,23 @@
 """What the studio shows: what can be set, what a version knows, and what was asked for lately."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.concepts.models import ConceptPicture
-from app.generations.models import Generation, Image
-from app.generations.reading import images_of, list_generations
+from app.generations.models import Generation
+from app.generations.reading import Picture, images_of, list_generations
 from app.generations.regions import MOST_REGIONS, fields_of
 from app.histories.models import BaseModelRow, History
 from app.histories.service import Step, line_to, steps_in
 from app.jobs.estimates import estimates_of
-from app.jobs.models import OPEN, Job
-from app.jobs.service import last_event_ids, queue_places
+from app.jobs.models import OPEN, Job, JobState
+from app.jobs.service import last_event_ids, queue_places, standing_of
+from app.words import relative
 
 SHOWN_AT_ONCE = 12
 
@@ -49,8 +50,16 @@ class Asked:
     version: int
     place: int | None  # in the queue
     left: float | None = None  # seconds until one that waits is done
-    images: Sequence[Image] = ()
+    images: Sequence[Picture] = ()
     told: int = 0  # the newest event of an open one that this already shows
+
+    def shows(self, desk: "Desk", site: str, csrf_token: str) -> Hashable:
+        """All that its card depends on. What was asked for never changes, nor does a picture."""
+        made, images = self.generation, tuple(image.id for image in self.images)
+        asked = (made.id, self.version, relative(made.created_at), images, desk.facts.get("pixelated"), site)
+        if self.job.state == JobState.DONE:
+            return asked
+        return asked, standing_of(self.job), self.place, self.left, self.told, csrf_token
 
 
 @dataclass(frozen=True)
@@ -99,16 +108,18 @@ def known_of(steps: Sequence[Step], firsts: Mapping[UUID, UUID]) -> list[Known]:
     return list(found.values())
 
 
+_FIRST = (
+    select(ConceptPicture.concept_id, ConceptPicture.id)
+    .where(ConceptPicture.concept_id.in_(bindparam("ids", expanding=True)))
+    .order_by(ConceptPicture.position.desc())
+)
+
+
 def first_pictures(session: Session, concept_ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """Concept -> the first picture it was taught from."""
     if not concept_ids:
         return {}
-    rows = session.execute(
-        select(ConceptPicture.concept_id, ConceptPicture.id)
-        .where(ConceptPicture.concept_id.in_(concept_ids))
-        .order_by(ConceptPicture.position.desc())
-    )
-    return dict(rows.all())
+    return dict(session.execute(_FIRST, {"ids": concept_ids}).all())
 
 
 def look_at(session: Session, row: tuple[Generation, Job, int]) -> Asked:
@@ -124,15 +135,18 @@ def lately_asked(
     return _with_images(session, rows[:limit]), more
 
 
+_JOBS = select(Job).where(Job.id.in_(bindparam("ids", expanding=True)))
+
+
 def _with_images(session: Session, rows: Sequence[tuple[Generation, Job, int]]) -> list[Asked]:
     jobs = [job for _, job, _ in rows]
     told: dict[UUID, int] = {}
     if still_open := [job.id for job in jobs if job.state in OPEN]:
         told = last_event_ids(session, still_open)
         # Once more, after their newest events were asked for: an end between the two would never be told.
-        session.scalars(select(Job).where(Job.id.in_(still_open)), execution_options={"populate_existing": True}).all()
+        session.scalars(_JOBS, {"ids": still_open}, execution_options={"populate_existing": True}).all()
     places, left = queue_places(session, jobs), estimates_of(session, jobs)
-    images: dict[UUID, list[Image]] = {}
+    images: dict[UUID, list[Picture]] = {}
     for image in images_of(session, [generation.id for generation, _, _ in rows]):
         images.setdefault(image.generation_id, []).append(image)
     return [

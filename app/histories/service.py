@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Integer, bindparam, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer, joinedload
 
@@ -43,9 +43,12 @@ class Known:
     number: int
 
 
+_BASES = select(BaseModelRow).order_by(BaseModelRow.seen_at.desc())
+
+
 def base_models(session: Session) -> Sequence[BaseModelRow]:
     """Bases that a worker has loaded, the latest first."""
-    return session.scalars(select(BaseModelRow).order_by(BaseModelRow.seen_at.desc())).all()
+    return session.scalars(_BASES).all()
 
 
 def base_of(session: Session, history: History) -> BaseModelRow:
@@ -105,9 +108,12 @@ def get_history(session: Session, owner_id: UUID, history_id: UUID, *, lock: boo
     return _own(session.get(History, history_id, with_for_update=lock or None), owner_id)
 
 
+_HISTORY = select(History).options(WITH_BASE).where(History.id == bindparam("id"))
+
+
 def get_history_with_base(session: Session, owner_id: UUID, history_id: UUID) -> History:
     """With its `base`, in one journey. NotFound as above."""
-    return _own(session.get(History, history_id, options=[WITH_BASE]), owner_id)
+    return _own(session.scalars(_HISTORY, {"id": history_id}).one_or_none(), owner_id)
 
 
 def _own(history: History | None, owner_id: UUID) -> History:
@@ -116,14 +122,23 @@ def _own(history: History | None, owner_id: UUID) -> History:
     return history
 
 
+_HISTORIES = (
+    select(History)
+    .options(WITH_BASE)
+    .where(History.owner_id == bindparam("owner_id"))
+    .order_by(History.created_at, History.id)
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 def list_histories(
     session: Session, owner_id: UUID, limit: int | None = None, after: tuple[datetime, UUID] | None = None
 ) -> Sequence[History]:
     """The oldest first, each with its `base`. after: (created_at, id) of the last one seen."""
-    asked = select(History).options(WITH_BASE).where(History.owner_id == owner_id)
+    asked = _HISTORIES
     if after is not None:
         asked = asked.where(tuple_(History.created_at, History.id) > tuple_(*after))
-    return session.scalars(asked.order_by(History.created_at, History.id).limit(limit)).all()
+    return session.scalars(asked, {"owner_id": owner_id, "most": limit}).all()
 
 
 def _checked_name(name: str) -> str:
@@ -143,29 +158,34 @@ def _commit_name(uow: UnitOfWork, name: str) -> None:
 # --- versions ------------------------------------------------------------------------------------------------------
 
 
+_STEPS_OF = (  # these are put together once: to do so costs more than to ask them
+    select(Version, Concept)
+    .join(Concept, Concept.id == Version.concept_id)
+    .where(Version.history_id == bindparam("history_id"), Version.number > bindparam("after"))
+    .order_by(Version.number)
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 def steps_of(session: Session, history_id: UUID, limit: int | None = None, after: int = 0) -> list[Step]:
     """Versions of the history with their concepts, in the order of learning. after: those with higher numbers."""
-    rows = session.execute(
-        select(Version, Concept)
-        .join(Concept, Concept.id == Version.concept_id)
-        .where(Version.history_id == history_id, Version.number > min(after, LARGEST_NUMBER))
-        .order_by(Version.number)
-        .limit(limit)
-    )
-    return [Step(version, concept) for version, concept in rows]
+    asked = {"history_id": history_id, "after": min(after, LARGEST_NUMBER), "most": limit}
+    return [Step(version, concept) for version, concept in session.execute(_STEPS_OF, asked).all()]
+
+
+_STEPS_IN = (
+    select(Version, Concept)
+    .options(*WITHOUT_REPORT)
+    .join(Concept, Concept.id == Version.concept_id)
+    .where(Version.history_id.in_(bindparam("ids", expanding=True)))
+    .order_by(Version.number)
+)
 
 
 def steps_in(session: Session, history_ids: Sequence[UUID]) -> dict[UUID, list[Step]]:
     """The versions of several histories with their concepts, each in the order of learning, without their reports."""
     found: dict[UUID, list[Step]] = {history_id: [] for history_id in history_ids}
-    rows = session.execute(
-        select(Version, Concept)
-        .options(*WITHOUT_REPORT)
-        .join(Concept, Concept.id == Version.concept_id)
-        .where(Version.history_id.in_(history_ids))
-        .order_by(Version.number)
-    )
-    for version, concept in rows:
+    for version, concept in session.execute(_STEPS_IN, {"ids": history_ids}).all() if history_ids else ():
         found[version.history_id].append(Step(version, concept))
     return found
 
@@ -308,9 +328,17 @@ def point_head(session: Session, history: History, to_id: UUID | None, user_id: 
     history.head_id = to_id
 
 
+_MOVES = (
+    select(HeadMove)
+    .where(HeadMove.history_id == bindparam("history_id"))
+    .order_by(HeadMove.id.desc())
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 def list_head_moves(session: Session, history_id: UUID, limit: int, before: int | None = None) -> Sequence[HeadMove]:
     """The latest first."""
-    asked = select(HeadMove).where(HeadMove.history_id == history_id)
+    asked = _MOVES
     if before is not None:
         asked = asked.where(HeadMove.id < min(before, 2**63 - 1))
-    return session.scalars(asked.order_by(HeadMove.id.desc()).limit(limit)).all()
+    return session.scalars(asked, {"history_id": history_id, "most": limit}).all()

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import bindparam, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.concepts.models import Concept
 from app.generations.models import Generation, Image
+from app.generations.reading import PICTURE, Picture
 from app.generations.regions import prompts_of
 from app.generations.studio import first_pictures
 from app.histories.graph import Graph, draw_graph
@@ -71,7 +72,7 @@ class Shown:
     pictures: Mapping[UUID, UUID]  # concept -> a picture it was taught from
     lights: Sequence[Light]
     samples: Sequence[tuple[UUID, int]]
-    drawn: Mapping[str, Sequence[Image]]  # concept -> pictures made of it at this version
+    drawn: Mapping[str, Sequence[Picture]]  # concept -> pictures made of it at this version
     job: Job | None
     gained: Sequence[str]  # what prompts would know that they do not know now
     lost: Sequence[str]  # what they would not know any more
@@ -108,24 +109,28 @@ def timeline_of(session: Session, history: History) -> Timeline:
 
 
 def _last_samples(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
+    if not job_ids:
+        return {}
     rows = session.execute(
         select(JobSample.job_id, JobSample.step).where(JobSample.job_id.in_(job_ids)).order_by(JobSample.step)
     )
     return dict(rows.all())
 
 
-def _open_learnings(session: Session, history_id: UUID) -> list[tuple[Job, Concept]]:
-    rows = session.execute(
-        select(Job, Concept)
-        .join(Concept, Concept.id == Job.concept_id)
-        .where(
-            Job.history_id == history_id,
-            Job.kind == JobKind.LEARN.value,
-            Job.state.in_([state.value for state in OPEN]),
-        )
-        .order_by(Job.sequence)
+_OPEN_LEARNINGS = (
+    select(Job, Concept)
+    .join(Concept, Concept.id == Job.concept_id)
+    .where(
+        Job.history_id == bindparam("history_id"),
+        Job.kind == JobKind.LEARN.value,
+        Job.state.in_([state.value for state in OPEN]),
     )
-    return list(rows.all())
+    .order_by(Job.sequence)
+)
+
+
+def _open_learnings(session: Session, history_id: UUID) -> list[tuple[Job, Concept]]:
+    return list(session.execute(_OPEN_LEARNINGS, {"history_id": history_id}).all())
 
 
 def show_version(session: Session, timeline: Timeline, number: int) -> Shown:
@@ -176,20 +181,24 @@ def lights_of(diagnosis: Sequence[Mapping[str, Any]]) -> list[Light]:
 
 def _drawn(
     session: Session, history_id: UUID, version_id: UUID | None, names: Sequence[str]
-) -> dict[str, Sequence[Image]]:
+) -> dict[str, Sequence[Picture]]:
     """The latest pictures of each concept made at a version."""
-    made = select(Image, Generation.prompt, Generation.regions).join(Generation, Generation.id == Image.generation_id)
+    if not names:
+        return {}
+    made = select(*PICTURE, Generation.prompt, Generation.regions).join(
+        Generation, Generation.id == Image.generation_id
+    )
     rows = session.execute(
         made.where(Generation.history_id == history_id, Generation.version_id.is_not_distinct_from(version_id))
         .order_by(Image.created_at.desc(), Image.position)
         .limit(200)
     )
-    found: dict[str, list[Image]] = {name: [] for name in names}
-    for image, prompt, regions in rows:
+    found: dict[str, list[Picture]] = {name: [] for name in names}
+    for *columns, prompt, regions in rows:
         said = " ".join([prompt, *prompts_of(regions)])
         for name in names:
             if f"<{name}>" in said and len(found[name]) < MOST_OF_A_CONCEPT:
-                found[name].append(image)
+                found[name].append(Picture(*columns))
     return {name: images for name, images in found.items() if images}
 
 

@@ -101,7 +101,7 @@ def show_job(session: Session, job: Job) -> JobShown:
 
 
 def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
-    rows = session.execute(_CAME_OF, {"ids": [job.id for job in jobs]}) if jobs else ()
+    rows = session.execute(_CAME_OF, {"ids": [job.id for job in jobs]}).all() if jobs else ()
     came_of = {job_id: (generation, version, held or ()) for job_id, generation, version, held in rows}
     nothing: tuple[None, None, Sequence[Any]] = (None, None, ())
     places, left = queue_places(session, jobs), estimates_of(session, jobs)

@@ -1,10 +1,10 @@
 """The user's side of a job: look, cancel, try again, follow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, or_, select
+from sqlalchemy import Integer, bindparam, delete, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.concepts.models import Concept
@@ -32,12 +32,21 @@ _PLACES = (  # put together once: to do so costs more than to ask
 LARGEST_SEQUENCE = 2**63 - 1  # as its column holds it; a cursor may say anything
 
 
+_JOB = select(Job).where(Job.id == bindparam("id"))
+
+
 def get_job(session: Session, owner_id: UUID, job_id: UUID, *, lock: bool = False) -> Job:
     """NotFound when it is not there or somebody else's."""
-    job = session.get(Job, job_id, with_for_update=lock or None)
+    if lock:
+        job = session.get(Job, job_id, with_for_update=True)
+    else:
+        job = session.scalars(_JOB, {"id": job_id}).one_or_none()
     if job is None or job.owner_id != owner_id:
         raise NotFound("There is no such job.")
     return job
+
+
+_JOBS = select(Job).order_by(Job.sequence.desc()).limit(bindparam("most", type_=Integer))
 
 
 def list_jobs(
@@ -51,7 +60,7 @@ def list_jobs(
     history_id: UUID | None = None,
 ) -> Sequence[Job]:
     """The latest first. owner_id: None for everybody's, which is an administrator's to ask."""
-    asked = select(Job)
+    asked = _JOBS
     if owner_id is not None:
         asked = asked.where(Job.owner_id == owner_id)
     if before is not None:
@@ -62,7 +71,7 @@ def list_jobs(
         asked = asked.where(Job.kind == kind.value)
     if history_id is not None:
         asked = asked.where(Job.history_id == history_id)
-    return session.scalars(asked.order_by(Job.sequence.desc()).limit(limit)).all()
+    return session.scalars(asked, {"most": limit}).all()
 
 
 def cancel(uow: UnitOfWork, owner_id: UUID, job_id: UUID) -> Job:
@@ -142,12 +151,22 @@ def queue_places(session: Session, jobs: Sequence[Job]) -> dict[UUID, int]:
     return dict(rows.all())
 
 
+_NEWEST = (
+    select(JobEvent.job_id, func.max(JobEvent.id))
+    .where(JobEvent.job_id.in_(bindparam("ids", expanding=True)))
+    .group_by(JobEvent.job_id)
+)
+
+
 def last_event_ids(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Job -> its newest event. Asked before the rest is read, it says from where on a page has to be told."""
-    rows = session.execute(
-        select(JobEvent.job_id, func.max(JobEvent.id)).where(JobEvent.job_id.in_(job_ids)).group_by(JobEvent.job_id)
-    )
-    return dict(rows.all())
+    return dict(session.execute(_NEWEST, {"ids": job_ids}).all()) if job_ids else {}
+
+
+def standing_of(job: Job) -> Hashable:
+    """All that is told of where a job stands: two that are equal look the same."""
+    told = (job.state, job.stage, job.step, job.steps_total, job.progress.get("seconds_left"))
+    return told, job.cancel_requested, job.error
 
 
 def events_after(session: Session, told: Mapping[UUID, int], limit: int = 500) -> Sequence[JobEvent]:

@@ -1,11 +1,11 @@
 """What pages show of jobs: a list with what each is about, and one learning stage by stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.concepts.models import Concept, ConceptPicture
@@ -15,7 +15,8 @@ from app.histories.models import BaseModelRow, History, Version
 from app.histories.service import lineage
 from app.jobs.estimates import estimates_of
 from app.jobs.models import Job, JobSample, JobState
-from app.jobs.service import captions_of, last_event_ids, queue_place, queue_places, samples_of
+from app.jobs.service import captions_of, last_event_ids, queue_place, queue_places, samples_of, standing_of
+from app.words import relative
 
 STAGES = (
     ("checking", "Checking the pictures"),
@@ -102,6 +103,15 @@ class Listed:
     owner: str
     generation_id: UUID | None
 
+    def shows(self, everybody: bool, csrf_token: str) -> Hashable:
+        """All that its row depends on."""
+        job = self.job
+        about = (self.about, self.history, self.owner if everybody else None, self.generation_id)
+        shown = (job.id, about, relative(job.created_at), job.started_at, job.finished_at)
+        if job.state == JobState.DONE:
+            return shown
+        return shown, standing_of(job), self.place, self.left, csrf_token
+
 
 def learning_of(session: Session, job: Job) -> Learning:
     told = last_event_ids(session, [job.id]).get(job.id, 0)
@@ -173,18 +183,20 @@ def points_of(losses: Sequence[Sequence[float]]) -> str:
     )
 
 
+_ABOUT = (
+    select(Job.id, History.name, func.coalesce(Concept.name, Forgetting.name), Generation.prompt, Generation.id)
+    .join(History, History.id == Job.history_id)
+    .outerjoin(Concept, Concept.id == Job.concept_id)
+    .outerjoin(Forgetting, Forgetting.job_id == Job.id)
+    .outerjoin(Generation, Generation.job_id == Job.id)
+    .where(Job.id.in_(bindparam("ids", expanding=True)))
+)
+
+
 def list_view(session: Session, jobs: Sequence[Job], viewer_id: UUID, owners: Mapping[UUID, str]) -> list[Listed]:
     """Others' jobs are shown without what they are about: an administrator sees the load, not the pictures."""
-    mine = [job for job in jobs if job.owner_id == viewer_id]
-    asked = (
-        select(Job.id, History.name, func.coalesce(Concept.name, Forgetting.name), Generation.prompt, Generation.id)
-        .join(History, History.id == Job.history_id)
-        .outerjoin(Concept, Concept.id == Job.concept_id)
-        .outerjoin(Forgetting, Forgetting.job_id == Job.id)
-        .outerjoin(Generation, Generation.job_id == Job.id)
-        .where(Job.id.in_([job.id for job in mine]))
-    )
-    known = {row[0]: row for row in session.execute(asked)} if mine else {}
+    mine = [job.id for job in jobs if job.owner_id == viewer_id]
+    known = {row[0]: row for row in session.execute(_ABOUT, {"ids": mine}).all()} if mine else {}
     places, left = queue_places(session, jobs), estimates_of(session, jobs)
     listed = []
     for job in jobs:

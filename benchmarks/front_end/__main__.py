@@ -35,7 +35,7 @@ from storybook import MODEL_FOLDER
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "storybook" / "samples" / "bolt"
 WARM_UP_S = 5.0
-SERVICE = ("fastapi", "uvicorn", "sqlalchemy", "psycopg", "jinja2")
+SERVICE = ("fastapi", "uvicorn", "uvloop", "httptools", "sqlalchemy", "psycopg", "jinja2")
 
 
 @dataclass(frozen=True)

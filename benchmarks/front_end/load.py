@@ -4,8 +4,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from random import Random
+
+from benchmarks.front_end.client import BadAnswer, Connection, get_request
 
 TIMEOUT_S = 30.0
 
@@ -58,20 +59,20 @@ def send_all(host: str, port: int, schedule: Sequence[Due], connections: int) ->
     """Send each request when it is due, over so many connections that stay open; returns the answers in order."""
     answers: list[Answer | None] = [None] * len(schedule)
     numbers, lock = iter(range(len(schedule))), threading.Lock()
+    requests = [get_request(host, due.visit.path, due.visit.headers) for due in schedule]
     begun = time.perf_counter()
 
     def work() -> None:
-        connection = HTTPConnection(host, port, timeout=TIMEOUT_S)
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                connection.close()
-                return
-            due = schedule[number]
-            time.sleep(max(0.0, begun + due.at_s - time.perf_counter()))
-            status, size = _ask(connection, due.visit)
-            answers[number] = Answer(due.visit.name, due.at_s, time.perf_counter() - begun - due.at_s, status, size)
+        with Connection(host, port, TIMEOUT_S) as connection:
+            while True:
+                with lock:
+                    number = next(numbers, None)
+                if number is None:
+                    return
+                due = schedule[number]
+                time.sleep(max(0.0, begun + due.at_s - time.perf_counter()))
+                status, size = _ask(connection, requests[number])
+                answers[number] = Answer(due.visit.name, due.at_s, time.perf_counter() - begun - due.at_s, status, size)
 
     threads = [threading.Thread(target=work) for _ in range(connections)]
     for thread in threads:
@@ -81,12 +82,9 @@ def send_all(host: str, port: int, schedule: Sequence[Due], connections: int) ->
     return [answer for answer in answers if answer is not None]
 
 
-def _ask(connection: HTTPConnection, visit: Visit) -> tuple[int, int]:
+def _ask(connection: Connection, request: bytes) -> tuple[int, int]:
     """Status and size; status 0 when there was no whole answer. The next request then opens the connection anew."""
     try:
-        connection.request("GET", visit.path, headers=dict(visit.headers))
-        answer = connection.getresponse()
-        return answer.status, len(answer.read())
-    except (OSError, HTTPException):
-        connection.close()
+        return connection.get(request)
+    except (OSError, BadAnswer):
         return 0, 0

@@ -26,7 +26,7 @@ STALL_S = 0.4
 
 
 class Shop(BaseHTTPRequestHandler):
-    """/closed is a 503; /stall keeps whoever asks for a while; / says who asked."""
+    """/closed is a 503; /stall keeps whoever asks for a while; /torn is shorter than it says; / says who asked."""
 
     protocol_version = "HTTP/1.1"
 
@@ -35,9 +35,10 @@ class Shop(BaseHTTPRequestHandler):
             time.sleep(STALL_S)
         body = self.headers.get("X-Who", "nobody").encode()
         self.send_response(503 if self.path == "/closed" else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + 9 * (self.path == "/torn")))
         self.end_headers()
         self.wfile.write(body)
+        self.close_connection = self.path == "/torn"
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -77,6 +78,12 @@ def test_every_request_is_answered_in_its_place_with_its_status(shop: int) -> No
 def test_nobody_who_answers_is_an_error_too(shop: int) -> None:
     (answer,) = send_all("127.0.0.1", 9, [Due(0.0, Visit("away", "/"))], connections=1)
     assert (answer.status, answer.is_error) == (0, True)
+
+
+def test_an_answer_that_breaks_off_is_an_error_and_the_next_one_is_asked_for_anew(shop: int) -> None:
+    dues = [Due(0.0, Visit("torn", "/torn")), Due(0.0, Visit("whole", "/"))]
+    answers = send_all("127.0.0.1", shop, dues, connections=1)
+    assert [(answer.status, answer.size_bytes) for answer in answers] == [(0, 0), (200, len("nobody"))]
 
 
 def test_what_was_due_while_the_service_stood_still_has_waited(shop: int) -> None:
