@@ -129,8 +129,8 @@ def report(figures: Mapping[str, Any], plan: Mapping[str, Any]) -> Told:
     if any(name.endswith(WRITTEN_OUT) for name in theirs):
         sentences.append(
             "Each is measured with attention written out as well, as diffusers' own choice is slow backwards on a CPU: "
-            f"with that change, which ours has, the fastest of them is `{fastest}` at {seconds[fastest]:.3f} s. Nearly all "
-            "of a step is then the same UNet, forwards and backwards, in theirs and in ours."
+            f"with that change, which ours has, the fastest of them is `{fastest}` at {seconds[fastest]:.3f} s. Nearly "
+            "all of a step is then the same UNet, forwards and backwards, in theirs and in ours."
         )
     if OURS_HALF in seconds:
         sentences.append(
