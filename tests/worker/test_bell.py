@@ -66,7 +66,7 @@ def test_a_learning_tells_its_steps_and_wakes_who_reads_its_events(worker: Worke
 
 
 def test_who_watches_a_picture_sees_it_on_its_way(worker: Worker, world: World, listen: Any) -> None:
-    job = world.generation(world.history(), "a dog", steps=900)
+    job = world.generation(world.history(), "a dog", steps=500)
     listener = listen(job)
     with a_base_that_never_ends(worker.equipment.base):
         thread = threading.Thread(target=generate, args=(worker, job))
@@ -77,7 +77,7 @@ def test_who_watches_a_picture_sees_it_on_its_way(worker: Worker, world: World, 
     look = listener.of_kind("preview")[0]
     with Image.open(BytesIO(base64.b64decode(look["png_base64"]))) as picture:
         assert (picture.format, picture.size) == ("PNG", (16, 16))
-    assert look["steps_total"] == 900
+    assert look["steps_total"] == 500
 
 
 def test_a_broker_that_is_away_is_left_alone_for_a_while() -> None:

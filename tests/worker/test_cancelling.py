@@ -84,7 +84,7 @@ def test_a_worker_that_stops_hands_nothing_back_that_nobody_wants(
 
 
 def test_a_worker_that_stops_ends_pictures_that_nobody_wants(worker: Worker, world: World) -> None:
-    job = world.generation(world.history(), "a dog", steps=900)
+    job = world.generation(world.history(), "a dog", steps=500)
     with a_base_that_never_ends(worker.equipment.base):
         thread = threading.Thread(target=generate, args=(worker, job))
         thread.start()

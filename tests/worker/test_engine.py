@@ -379,7 +379,7 @@ def test_what_a_turn_raises_reaches_who_asked_and_nobody_else(engine: Engine) ->
 
 def test_a_dropped_order_is_left_at_its_next_step(engine: Engine, base: BaseModel) -> None:
     engine.start()
-    endless, next_one = order(compose(base), request(steps=900)), order(compose(base), request())
+    endless, next_one = order(compose(base), request(steps=500)), order(compose(base), request())
     engine.ask(endless)
     endless.drop()
     engine.ask(next_one)
@@ -389,7 +389,7 @@ def test_a_dropped_order_is_left_at_its_next_step(engine: Engine, base: BaseMode
 
 
 def test_stopping_ends_whatever_waits(engine: Engine, base: BaseModel) -> None:
-    waiting = order(compose(base), request(steps=900))
+    waiting = order(compose(base), request(steps=500))
     engine.start()
     engine.ask(waiting)
     learning = engine.turns(lambda: None, lambda: True)

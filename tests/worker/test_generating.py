@@ -168,7 +168,7 @@ def test_a_damaged_delta_fails_with_a_sentence(worker: Worker, world: World) -> 
 
 
 def test_cancelling_ends_it_at_its_next_step(worker: Worker, world: World) -> None:
-    job = world.generation(world.history(), "a dog", steps=900)
+    job = world.generation(world.history(), "a dog", steps=500)
     with a_base_that_never_ends(worker.equipment.base):
         thread = threading.Thread(target=generate, args=(worker, job))
         thread.start()
@@ -182,7 +182,7 @@ def test_cancelling_ends_it_at_its_next_step(worker: Worker, world: World) -> No
 
 
 def test_a_worker_that_stops_hands_it_back_and_rings(worker: Worker, world: World, rung: list[tuple[str, str]]) -> None:
-    job = world.generation(world.history(), "a dog", steps=900)
+    job = world.generation(world.history(), "a dog", steps=500)
     with a_base_that_never_ends(worker.equipment.base):
         thread = threading.Thread(target=generate, args=(worker, job))
         thread.start()

@@ -83,7 +83,7 @@ def test_pictures_that_take_too_long_are_given_up_with_a_sentence(
     worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generating, "LIMIT_S", 0.3)
-    job = world.generation(world.history(), "a dog", steps=900)
+    job = world.generation(world.history(), "a dog", steps=500)
     with a_base_that_never_ends(worker.equipment.base):
         generate(worker, job)
     assert world.job(job).state == JobState.FAILED
