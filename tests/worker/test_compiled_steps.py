@@ -1,5 +1,6 @@
 """Steps are compiled beside the pictures, and used only where they answer the same; nobody waits for it."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -163,6 +164,7 @@ def test_what_is_no_number_agrees_with_nothing(
 def test_a_denoiser_that_fails_is_given_up_and_the_pictures_are_made_all_the_same(
     base: BaseModel, begin: Callable[..., CompiledSteps], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, "worker.compiled_steps")
     made = InHand(base, error=RuntimeError("no"))
     steps = begin(Workbench(made))
     begin_compiling(base, steps)
@@ -175,6 +177,7 @@ def test_a_denoiser_that_fails_is_given_up_and_the_pictures_are_made_all_the_sam
 def test_where_nothing_can_be_compiled_one_sentence_says_so_and_steps_stay_as_they_are(
     error: Exception, base: BaseModel, begin: Callable[..., CompiledSteps], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, "worker.compiled_steps")
     bench = Workbench(error)
     steps = begin(bench)
     begin_compiling(base, steps)
