@@ -17,11 +17,8 @@ from starlette.concurrency import run_in_threadpool
 from app.deps import app_state, let_in, logged_in, reading, sent_csrf_token, state_of, unit_of_work
 from app.files import if_none_match
 
-AT_HAND: Mapping[Callable[..., Any], Callable[[Request], Any]] = {
-    app_state: state_of,
-    unit_of_work: lambda request: state_of(request).unit_of_work(),
-    if_none_match: lambda request: request.headers.get("if-none-match"),
-}
+AT_HAND = (app_state, unit_of_work, if_none_match)
+"""They wait for nothing, so they are asked before the turn through a thread begins."""
 HANDED_IN = (logged_in, reading, *AT_HAND)
 Endpoint = Callable[..., Any]
 
@@ -35,6 +32,9 @@ def in_one_turn(endpoint: Endpoint) -> tuple[Callable[..., Awaitable[Any]], bool
     @wraps(endpoint)
     async def turn(**values: Any) -> Any:
         request: Request = values[own_request] if own_request else values.pop("request")
+        for one in AT_HAND:
+            if one in wanted:
+                values[wanted[one]] = await one(request)
         csrf_token = await sent_csrf_token(request) if logged_in in wanted else ""
         return await run_in_threadpool(_take, endpoint, wanted, request, csrf_token, values)
 
@@ -73,9 +73,6 @@ def _take(
 ) -> Any:
     """In the thread. Whoever only changes something gives the connection back before it begins to."""
     state = state_of(request)
-    for one, name in wanted.items():
-        if one in AT_HAND:
-            values[name] = AT_HAND[one](request)
     if reading in wanted:
         with state.readers() as session:
             if logged_in in wanted:

@@ -196,14 +196,19 @@ def thumbnail_url(image_id: UUID) -> str:
 
 
 def show_image(image: reading.Picture | Image) -> ImageShown:
-    return ImageShown(
-        id=image.id,
-        seed=image.seed,
-        width_px=image.width_px,
-        height_px=image.height_px,
-        url=file_url(image.id),
-        thumbnail_url=thumbnail_url(image.id),
-    )
+    return ImageShown(**_facts_of(image))
+
+
+def _facts_of(image: reading.Picture | Image) -> dict[str, Any]:
+    """What is shown of a picture wherever it is shown."""
+    return {
+        "id": image.id,
+        "seed": image.seed,
+        "width_px": image.width_px,
+        "height_px": image.height_px,
+        "url": file_url(image.id),
+        "thumbnail_url": thumbnail_url(image.id),
+    }
 
 
 def show_generations(session: Session, rows: Sequence[tuple[Generation, Job, int]]) -> list[GenerationShown]:
@@ -333,12 +338,7 @@ def list_images(
 def _show_with(image: reading.Picture | Image, history_id: UUID, prompt: str, number: int) -> GalleryImage:
     """number: of the version it was asked of."""
     return GalleryImage(
-        id=image.id,
-        seed=image.seed,
-        width_px=image.width_px,
-        height_px=image.height_px,
-        url=file_url(image.id),
-        thumbnail_url=thumbnail_url(image.id),
+        **_facts_of(image),
         generation_id=image.generation_id,
         history_id=history_id,
         version=number,
