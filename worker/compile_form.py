@@ -8,27 +8,32 @@ import os
 import sys
 from pathlib import Path
 
-# Set before the libraries come in: while they are imported they warn of picture tools that are not used here.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-import torch
-
 from app.processes import die_with
-from cns.compiling import CannotCompile, Form, compile_denoiser
-
-BEHIND_ALL = 19  # of nice(2): whoever else wants the processor goes first
 
 
 def main() -> None:
-    os.nice(BEHIND_ALL)
+    step_back()
     task = json.load(sys.stdin)
     # Not between fork and exec, as the worker has many threads, and what one of them holds then is never let go.
     if sys.platform == "linux":
         die_with(task["worker"])
+    # While the libraries come in they warn of picture tools that are not used here.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Not above: they are seconds of work too, for which nobody's picture should wait.
+    import torch
+
+    from cns.compiling import CannotCompile, Form, compile_denoiser
+
     try:
         compile_denoiser(task["config"], Form.from_json(task["form"]), torch.device(task["device"]), Path(task["path"]))
     except CannotCompile as error:
         sys.exit(str(error))
+
+
+def step_back() -> None:
+    """Let whoever else wants the processor have it at once, where the system knows how (Linux)."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":

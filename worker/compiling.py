@@ -6,6 +6,7 @@ the engine at every operation of a step, and those who wait for pictures would w
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from cns.compiling import CannotCompile, Form, find_compiler
 
 LIMIT_S = 3600.0  # behind everything else a compilation may take long; one that takes longer is given up
 PATIENCE_S = 2.0
+NICEST = 19
 
 
 class Compiler:
@@ -83,8 +85,8 @@ class Compiler:
         with self._lock:
             if self._stopped:
                 raise CannotCompile("The worker stops.")
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.compile_form"],
+            self._process = subprocess.Popen(  # noqa: S603 - our own module by our own interpreter
+                [*_behind_all(), sys.executable, "-m", "worker.compile_form"],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -94,6 +96,12 @@ class Compiler:
                 process_group=0,
             )
             return self._process
+
+
+def _behind_all() -> list[str]:
+    """What makes a command begin as the nicest of all, so that not even its start is waited for; part of POSIX."""
+    nice = shutil.which("nice")
+    return [nice, "-n", str(NICEST)] if nice else []
 
 
 def _end_group(process: Process) -> None:

@@ -257,16 +257,20 @@ def test_a_compiled_step_is_timed_beside_the_eager_one_and_as_a_worker_takes_it(
     }
     assert set(figures["chosen"]) == {"2", "8"}
     assert figures["apart"] == {"2": 0, "8": 0}
-    assert (len(figures["quiet"]), len(figures["first"])) == (2, 2)
+    assert {way: len(taken) for way, taken in figures["waits"].items()} == {
+        "without": 2,
+        "when it begins": 2,
+        "while it goes on": 2,
+    }
     assert compiled.report(figures, asdict(plan)).bars
 
 
 def test_a_worker_that_keeps_the_slower_step_misses_its_bar() -> None:
     def told(workers: list[float]) -> Bar:
         seconds = {"8": {"eager": [1.0, 2.0], "compiled": [2.0, 4.0], "worker's": workers}}
-        figures = {"seconds": seconds, "apart": {"8": 0.0}, "warming_up_s": 1.0}
-        pictures = {"quiet": [1.0], "first": [1.0], "beside": [1.0]}
-        return compiled.report({**figures, **pictures}, {"calls": 1}).bars[0]
+        waits = {"without": [1.0], "when it begins": [1.0], "while it goes on": [1.0]}
+        figures = {"seconds": seconds, "apart": {"8": 0.0}, "warming_up_s": 1.0, "waits": waits}
+        return compiled.report(figures, {"calls": 1}).bars[0]
 
     assert told([1.0, 2.0]).holds
     assert not told([2.0, 4.0]).holds
