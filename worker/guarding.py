@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.histories.head import point_head
 from app.histories.models import History, Version
-from app.histories.service import point_head
 from cns.damage import find_damage
 from cns.diagnosis import Finding
 from cns.history_folder import as_json

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.forgettings.erasing import erase_rows, knowing
 from app.forgettings.service import forgetting_of
+from app.histories.head import point_head
 from app.histories.models import History, Version
-from app.histories.service import point_head
 from app.jobs.claims import end, keep_for_publishing
 from app.jobs.models import Job, JobState
 from worker.errors import ClaimGone

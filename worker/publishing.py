@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.blobs import keep
 from app.histories.models import History, Version
-from app.histories.service import next_number
+from app.histories.versions import next_number
 from app.jobs.claims import end, keep_for_publishing
 from app.jobs.models import JobState
 from cns.delta import Delta

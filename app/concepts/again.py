@@ -12,8 +12,10 @@ from app.concepts.service import check_name_is_free, check_open_jobs, queue_lear
 from app.config import Settings
 from app.db import UnitOfWork
 from app.errors import Conflict, Invalid
+from app.histories.head import point_head
 from app.histories.models import Version
-from app.histories.service import get_history, get_version, point_head
+from app.histories.service import get_history
+from app.histories.versions import get_version
 from app.idempotency import Once, commit_once
 from app.jobs.models import Job
 

@@ -15,6 +15,7 @@ from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
 from app.errors import AppError, Invalid, SeveralRefused, TooLarge
 from app.files import IfNoneMatch, blob_response, thumbnail_response
 from app.histories import service as histories
+from app.histories import versions
 from app.idempotency import make_once
 from app.jobs.api import IdempotencyKeyHeader
 from app.jobs.schemas import JOB_EXAMPLE, JobShown, show_job
@@ -198,9 +199,9 @@ def list_concepts(
     history = histories.get_history(session, caller.id, history_id)
     version_id = history.head_id
     if version is not None:
-        found = histories.get_version(session, history, version)
+        found = versions.get_version(session, history, version)
         version_id = found.id if found else None
-    line = histories.lineage(session, history, version_id)
+    line = versions.lineage(session, history, version_id)
     return Concepts(items=[show_concept(session, step.concept) for step in line])
 
 

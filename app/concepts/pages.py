@@ -23,7 +23,8 @@ from app.errors import AppError, Invalid, TooLarge
 from app.files import IfNoneMatch, thumbnail_response
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations.studio import first_pictures, known_of
-from app.histories.service import base_of, get_history, lineage
+from app.histories.service import base_of, get_history
+from app.histories.versions import lineage
 from app.jobs.models import Job
 from app.pictures import check_picture, shown_name
 from app.routing import page_router

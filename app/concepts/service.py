@@ -15,7 +15,8 @@ from app.config import Settings
 from app.db import UnitOfWork
 from app.errors import Conflict, Invalid, NotFound, TooMany
 from app.histories.models import History
-from app.histories.service import get_history, known_names
+from app.histories.service import get_history
+from app.histories.versions import known_names
 from app.idempotency import Once, commit_once
 from app.jobs.claims import open_jobs_of
 from app.jobs.estimates import note_estimate

@@ -12,7 +12,8 @@ from app.db import UnitOfWork
 from app.errors import Conflict, Invalid, NotFound
 from app.forgettings.models import Forgetting, Mode, Shared
 from app.histories.models import History
-from app.histories.service import Step, get_history, line_to, steps_of
+from app.histories.service import get_history
+from app.histories.versions import Step, line_to, steps_of
 from app.idempotency import Once, commit_once
 from app.jobs.models import LANE, OPEN, Job, JobKind
 from app.jobs.queueing import queue_job

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.forgettings.models import Forgetting
 from app.generations.models import Generation, Image
 from app.histories.models import History
-from app.histories.service import Step, line_to, steps_of
+from app.histories.versions import Step, line_to, steps_of
 from app.jobs.models import OPEN, Job
 from app.jobs.service import last_event_ids, queue_place
 

@@ -16,7 +16,8 @@ from app.generations import reading, service, studio
 from app.generations.models import Generation, Image
 from app.generations.regions import in_order, prompts_of
 from app.histories.models import History
-from app.histories.service import get_history_with_base, list_histories, steps_in
+from app.histories.service import get_history_with_base, list_histories
+from app.histories.versions import steps_in
 from app.paging import moment_key, open_cursor, read_moment_key, split_page
 from app.routing import page_router
 from app.templating import address, address_of_site, is_fragment, render

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.errors import NotFound
 from app.generations.models import Generation, Image
 from app.histories.models import History, Version
-from app.histories.service import LARGEST_NUMBER
+from app.histories.versions import LARGEST_NUMBER
 from app.jobs.models import Job
 from app.jobs.service import LARGEST_SEQUENCE
 

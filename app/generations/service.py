@@ -20,7 +20,8 @@ from app.generations.models import Generation, Image
 from app.generations.reading import generation_of, get_image, get_image_asked
 from app.generations.regions import Region, checked_regions
 from app.histories.models import BaseModelRow
-from app.histories.service import get_history, get_version, known_names
+from app.histories.service import get_history
+from app.histories.versions import get_version, known_names
 from app.idempotency import Once, commit_once
 from app.jobs.estimates import note_estimate
 from app.jobs.models import Job, JobKind

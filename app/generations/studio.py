@@ -13,7 +13,7 @@ from app.generations.models import Generation
 from app.generations.reading import Picture, images_of, list_generations
 from app.generations.regions import MOST_REGIONS, fields_of
 from app.histories.models import BaseModelRow, History
-from app.histories.service import Step, line_to, steps_in
+from app.histories.versions import Step, line_to, steps_in
 from app.jobs.estimates import estimates_of
 from app.jobs.models import OPEN, Job, JobState
 from app.jobs.service import last_event_ids, queue_places, standing_of

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.deps import AppState, CurrentUser, Reading, Uow
 from app.errors import NotFound
 from app.files import IfNoneMatch, blob_response
-from app.histories import service
+from app.histories import head, service, versions
 from app.histories.models import History
 from app.paging import Page, moment_after, moment_key, number_after, split_page
 from app.problems import described
@@ -209,11 +209,11 @@ def show_history(session: Session, history: History) -> HistoryShown:
 
 
 def show_histories(session: Session, histories: Sequence[History]) -> list[HistoryShown]:
-    known = service.known_by_each(session, {history.id: history.head_id for history in histories})
+    known = versions.known_by_each(session, {history.id: history.head_id for history in histories})
     return [_show(history, known[history.id]) for history in histories]
 
 
-def _show(history: History, known: Sequence[service.Known]) -> HistoryShown:
+def _show(history: History, known: Sequence[versions.Known]) -> HistoryShown:
     return HistoryShown(
         id=history.id,
         name=history.name,
@@ -226,7 +226,7 @@ def _show(history: History, known: Sequence[service.Known]) -> HistoryShown:
 
 
 def show_versions(
-    history: History, numbers: Mapping[UUID | None, int], steps: Iterable[service.Step]
+    history: History, numbers: Mapping[UUID | None, int], steps: Iterable[versions.Step]
 ) -> list[VersionShown]:
     """numbers: of every version of the history, 0 for no version."""
     return [
@@ -298,9 +298,9 @@ def delete_history(history_id: UUID, caller: CurrentUser, uow: Uow) -> None:
 def list_versions(history_id: UUID, caller: CurrentUser, session: Reading, page: Page) -> Versions:
     """Every version of the tree, in the order of learning."""
     history = service.get_history(session, caller.id, history_id)
-    found = service.steps_of(session, history.id, page.limit + 1, number_after(page) or 0)
+    found = versions.steps_of(session, history.id, page.limit + 1, number_after(page) or 0)
     steps, cursor = split_page(found, page.limit, lambda step: step.version.number)
-    numbers = service.numbers_in(session, history.id)
+    numbers = versions.numbers_in(session, history.id)
     return Versions(head=numbers[history.head_id], items=show_versions(history, numbers, steps), next=cursor)
 
 
@@ -308,10 +308,10 @@ def list_versions(history_id: UUID, caller: CurrentUser, session: Reading, page:
 def get_version(history_id: UUID, number: int, caller: CurrentUser, session: Reading) -> VersionShown:
     """One version."""
     history = service.get_history(session, caller.id, history_id)
-    if service.get_version(session, history, number) is None:
+    if versions.get_version(session, history, number) is None:
         raise NotFound("Version 0 is the bare base: nothing was learned in it. Base models are under /base-models.")
-    steps = service.steps_of(session, history.id, 1, number - 1)
-    return show_versions(history, service.numbers_in(session, history.id), steps)[0]
+    steps = versions.steps_of(session, history.id, 1, number - 1)
+    return show_versions(history, versions.numbers_in(session, history.id), steps)[0]
 
 
 @router.patch("/histories/{history_id}/versions/{number}")
@@ -319,7 +319,7 @@ def rename_version(
     history_id: UUID, number: int, change: VersionChange, caller: CurrentUser, uow: Uow, session: Reading
 ) -> VersionShown:
     """Give a version a name of your own."""
-    service.rename_version(uow, caller.id, history_id, number, change.label)
+    versions.rename_version(uow, caller.id, history_id, number, change.label)
     return get_version(history_id, number, caller, session)
 
 
@@ -337,7 +337,7 @@ def download_delta(
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The learned values as one .safetensors file."""
-    version = service.get_version(session, service.get_history(session, caller.id, history_id), number)
+    version = versions.get_version(session, service.get_history(session, caller.id, history_id), number)
     if version is None:
         raise NotFound("The bare base has no delta.")
     name = f"version-{number}.safetensors"
@@ -347,21 +347,21 @@ def download_delta(
 @router.post("/histories/{history_id}/head", summary="Roll back, or go forward")
 def move_head(history_id: UUID, change: HeadChange, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
     """Roll back, or go forward. Instant, deletes nothing, can be undone."""
-    return show_history(session, service.move_head(uow, caller.id, history_id, change.version))
+    return show_history(session, head.move_head(uow, caller.id, history_id, change.version))
 
 
 @router.post("/histories/{history_id}/head/undo", summary="Undo the last move of the head", responses=described(409))
 def undo_head_move(history_id: UUID, caller: CurrentUser, uow: Uow, session: Reading) -> HistoryShown:
     """Put head where it was before its last move."""
-    return show_history(session, service.undo_head_move(uow, caller.id, history_id))
+    return show_history(session, head.undo_head_move(uow, caller.id, history_id))
 
 
 @router.get("/histories/{history_id}/head/moves")
 def list_head_moves(history_id: UUID, caller: CurrentUser, session: Reading, page: Page) -> HeadMoves:
     """Every move of the head, the latest first."""
     history = service.get_history(session, caller.id, history_id)
-    numbers = service.numbers_in(session, history.id)
-    rows = service.list_head_moves(session, history.id, page.limit + 1, number_after(page))
+    numbers = versions.numbers_in(session, history.id)
+    rows = head.list_head_moves(session, history.id, page.limit + 1, number_after(page))
     rows, cursor = split_page(rows, page.limit, lambda row: row.id)
     return HeadMoves(
         items=[

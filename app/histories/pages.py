@@ -14,7 +14,7 @@ from app.deps import AppState, Caller, CurrentUser, Reading, Uow
 from app.forms import AnswerableError, TypedForm, errors_of
 from app.generations.reading import latest_images
 from app.generations.studio import first_pictures, known_of
-from app.histories import service
+from app.histories import service, versions
 from app.jobs.workers import list_workers
 from app.routing import page_router
 from app.shelf import shelf_of
@@ -71,8 +71,8 @@ def _shelf(
     status: int = 200,
 ) -> Response:
     histories = service.list_histories(session, caller.id)
-    steps = service.steps_in(session, [history.id for history in histories])
-    lines = {history.id: service.line_to(steps[history.id], history.head_id) for history in histories}
+    steps = versions.steps_in(session, [history.id for history in histories])
+    lines = {history.id: versions.line_to(steps[history.id], history.head_id) for history in histories}
     firsts = first_pictures(session, [step.concept.id for line in lines.values() for step in line])
     images = latest_images(session, caller.id, LATEST_SHOWN)
     shown = [

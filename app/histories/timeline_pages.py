@@ -14,7 +14,7 @@ from app.errors import AppError, NotFound
 from app.forgettings.service import list_forgettings
 from app.forms import AnswerableError, TypedForm, errors_of, new_once
 from app.generations import service as generations
-from app.histories import service
+from app.histories import head, service, versions
 from app.histories.models import History
 from app.histories.views import open_generations, pairs_of, show_version, timeline_of
 from app.routing import page_router
@@ -55,7 +55,7 @@ def show_timeline(
     if is_fragment(request):
         return render(request, "timeline/version.html", caller, **about)
     numbers = {entry.step.version.id if entry.step else None: entry.number for entry in timeline.entries.values()}
-    moves = service.list_head_moves(session, history.id, MOVES_SHOWN)
+    moves = head.list_head_moves(session, history.id, MOVES_SHOWN)
     return render(
         request,
         "timeline/page.html",
@@ -74,7 +74,7 @@ def move_head(history_id: UUID, caller: CurrentUser, uow: Uow, form: TypedForm) 
     number = form.whole("version", "The version")
     if number is None:
         raise NotFound("There is no version without a number.")
-    service.move_head(uow, caller.id, history_id, number)
+    head.move_head(uow, caller.id, history_id, number)
     if form.text("then") == "teach":
         return RedirectResponse(f"/histories/{history_id}/teach", 303)
     return RedirectResponse(f"/histories/{history_id}/timeline?moved=true", 303)
@@ -82,13 +82,13 @@ def move_head(history_id: UUID, caller: CurrentUser, uow: Uow, form: TypedForm) 
 
 @router.post("/histories/{history_id}/head/undo")
 def undo(history_id: UUID, caller: CurrentUser, uow: Uow, form: TypedForm) -> RedirectResponse:
-    service.undo_head_move(uow, caller.id, history_id)
+    head.undo_head_move(uow, caller.id, history_id)
     return RedirectResponse(f"/histories/{history_id}/timeline", 303)
 
 
 @router.post("/histories/{history_id}/versions/{number}/label")
 def label(history_id: UUID, number: int, caller: CurrentUser, uow: Uow, form: TypedForm) -> RedirectResponse:
-    service.rename_version(uow, caller.id, history_id, number, form.text("label"))
+    versions.rename_version(uow, caller.id, history_id, number, form.text("label"))
     return RedirectResponse(f"/histories/{history_id}/timeline?version={number}", 303)
 
 
@@ -104,8 +104,8 @@ def draw_each(
 ) -> RedirectResponse:
     """Ask for one picture of every concept that a version knows, always with the same seed."""
     history = service.get_history(session, caller.id, history_id)
-    version = service.get_version(session, history, number)
-    for name, noun in service.known_names(session, history, version.id if version else None).items():
+    version = versions.get_version(session, history, number)
+    for name, noun in versions.known_names(session, history, version.id if version else None).items():
         generations.ask(
             uow,
             state.settings,
@@ -131,10 +131,10 @@ def compare(
     """Pictures of two versions with the same prompts and seeds, one laid over the other."""
     history = service.get_history_with_base(session, caller.id, history_id)
     if right is None:
-        right = service.number_of(session, history.head_id)
+        right = versions.number_of(session, history.head_id)
     if left is None:
-        newer = service.get_version(session, history, right)
-        left = service.number_of(session, newer.parent_id) if newer else 0
+        newer = versions.get_version(session, history, right)
+        left = versions.number_of(session, newer.parent_id) if newer else 0
     return _compare(request, caller, session, history, left, right)
 
 
@@ -148,9 +148,9 @@ def _compare(
     values: Mapping[str, str] | None = None,
     error: AppError | None = None,
 ) -> Response:
-    versions = [service.get_version(session, history, number) for number in (left, right)]
-    knows = [service.known_names(session, history, one.id if one else None) for one in versions]
-    pairs = pairs_of(session, history, versions[0], versions[1])
+    compared = [versions.get_version(session, history, number) for number in (left, right)]
+    knows = [versions.known_names(session, history, one.id if one else None) for one in compared]
+    pairs = pairs_of(session, history, *compared)
     both_know = [(name, noun) for name, noun in knows[1].items() if name in knows[0]]
     typed = (values or {}).get("prompt")
     asked = {"prompt": typed or (pairs[0][0] if pairs else _suggestion(both_know)), "seed": FIXED_SEED, "count": 2}
@@ -165,7 +165,7 @@ def _compare(
         left=left,
         right=right,
         pairs=pairs,
-        coming=open_generations(session, history, versions[0], versions[1]),
+        coming=open_generations(session, history, *compared),
         suggestion=_suggestion(both_know),
         seed=FIXED_SEED,
         calls=[
@@ -200,8 +200,8 @@ def draw_both(
         prompt, seed = form.text("prompt"), form.whole("seed", "The seed")
         count = form.whole("count", "The number of pictures") or 2
         for number in numbers:
-            version = service.get_version(session, history, number)
-            generations.check_tokens(prompt, service.known_names(session, history, version.id if version else None))
+            version = versions.get_version(session, history, number)
+            generations.check_tokens(prompt, versions.known_names(session, history, version.id if version else None))
         for number in numbers:
             generations.ask(
                 uow,

@@ -15,7 +15,7 @@ from app.generations.regions import prompts_of
 from app.generations.studio import first_pictures
 from app.histories.graph import Graph, draw_graph
 from app.histories.models import BaseModelRow, History, Version
-from app.histories.service import Step, line_to, steps_of
+from app.histories.versions import Step, line_to, steps_of
 from app.jobs.models import OPEN, Job, JobKind, JobSample
 
 SIGNATURES = (

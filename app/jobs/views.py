@@ -12,7 +12,7 @@ from app.concepts.models import Concept, ConceptPicture
 from app.forgettings.models import Forgetting
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
-from app.histories.service import lineage
+from app.histories.versions import lineage
 from app.jobs.estimates import estimates_of
 from app.jobs.models import Job, JobSample, JobState
 from app.jobs.service import captions_of, last_event_ids, queue_place, queue_places, samples_of, standing_of

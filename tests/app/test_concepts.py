@@ -19,8 +19,8 @@ from app.concepts.models import Concept, ConceptPicture, Upload
 from app.config import Settings
 from app.db import Sessions, UnitOfWork
 from app.errors import AppError, Conflict, Invalid, NotFound, TooMany
+from app.histories.head import move_head
 from app.histories.models import History
-from app.histories.service import move_head
 from app.jobs.models import Job, JobEvent
 from app.main import create_app
 from app.pictures import CheckedPicture, check_picture

@@ -12,7 +12,7 @@ from app.concepts.models import Concept
 from app.db import Sessions, UnitOfWork
 from app.errors import Conflict, Invalid, NotFound, Unavailable
 from app.generations.models import Generation
-from app.histories import service
+from app.histories import head, service, versions
 from app.histories.models import BaseModelRow, HeadMove, History, Version
 from app.jobs.models import Job
 from app.storage import BlobStore
@@ -42,18 +42,18 @@ def test_a_version_knows_what_its_line_learned_and_nothing_of_other_branches(
 ) -> None:
     with sessions() as session:
         for number, names in ((0, []), (1, ["rex"]), (2, ["rex", "momo"]), (3, ["rex", "mug"])):
-            version = service.get_version(session, branched, number)
+            version = versions.get_version(session, branched, number)
             version_id = version.id if version else None
-            assert list(service.known_names(session, branched, version_id)) == names
-            assert [step.concept.name for step in service.lineage(session, branched, version_id)] == names
-            assert service.number_of(session, version_id) == number
+            assert list(versions.known_names(session, branched, version_id)) == names
+            assert [step.concept.name for step in versions.lineage(session, branched, version_id)] == names
+            assert versions.number_of(session, version_id) == number
 
 
 def test_moves_of_head_say_where_they_went(branched: History, ada: Person, uow: UnitOfWork, sessions: Sessions) -> None:
     for number in (1, 2, 3, 0, 3, 3):
-        service.move_head(uow, ada.id, branched.id, number)
+        head.move_head(uow, ada.id, branched.id, number)
     with sessions() as session:
-        moves = service.list_head_moves(session, branched.id, 10)
+        moves = head.list_head_moves(session, branched.id, 10)
     said = [move.why for move in reversed(moves)]  # going where one is already is no move
     assert said == ["rolled back", "went forward", "went to another branch", "rolled back", "went forward"]
     assert all(move.user_id == ada.id for move in moves)
@@ -62,23 +62,23 @@ def test_moves_of_head_say_where_they_went(branched: History, ada: Person, uow: 
 def test_undoing_a_move_puts_head_back_and_undoing_again_does_it_again(
     branched: History, ada: Person, uow: UnitOfWork, sessions: Sessions
 ) -> None:
-    service.move_head(uow, ada.id, branched.id, 0)
+    head.move_head(uow, ada.id, branched.id, 0)
     with sessions() as session:
         for number in (3, 0, 3):
-            head_id = service.undo_head_move(uow, ada.id, branched.id).head_id
-            assert service.number_of(session, head_id) == number
+            head_id = head.undo_head_move(uow, ada.id, branched.id).head_id
+            assert versions.number_of(session, head_id) == number
 
 
 def test_where_head_never_moved_there_is_nothing_to_undo(ada: Person, uow: UnitOfWork) -> None:
     with pytest.raises(Conflict, match="never moved"):
-        service.undo_head_move(uow, ada.id, ada.history_id)
+        head.undo_head_move(uow, ada.id, ada.history_id)
 
 
 def test_moves_that_come_at_once_follow_one_another(branched: History, ada: Person, sessions: Sessions) -> None:
     """Each begins where the one before it ended, so the log can be walked back."""
 
     def move(number: int) -> None:
-        service.move_head(UnitOfWork(sessions, lambda *_args, **_kwargs: None), ada.id, branched.id, number)
+        head.move_head(UnitOfWork(sessions, lambda *_args, **_kwargs: None), ada.id, branched.id, number)
 
     threads = [threading.Thread(target=move, args=(number % 4,)) for number in range(12)]
     for thread in threads:
@@ -92,7 +92,7 @@ def test_moves_that_come_at_once_follow_one_another(branched: History, ada: Pers
 
 
 def test_rolling_back_deletes_nothing(branched: History, ada: Person, uow: UnitOfWork, sessions: Sessions) -> None:
-    service.move_head(uow, ada.id, branched.id, 0)
+    head.move_head(uow, ada.id, branched.id, 0)
     with sessions() as session:
         assert len(session.scalars(select(Version)).all()) == 3
         assert len(session.scalars(select(Concept)).all()) == 3
@@ -137,11 +137,11 @@ def test_the_base_of_a_new_history_is_the_one_reported_last(ada: Person, uow: Un
 
 
 def test_a_version_can_be_named_and_the_bare_base_cannot(branched: History, ada: Person, uow: UnitOfWork) -> None:
-    assert service.rename_version(uow, ada.id, branched.id, 2, " before  the mug ").label == "before the mug"
-    assert service.rename_version(uow, ada.id, branched.id, 2, " ").label is None
+    assert versions.rename_version(uow, ada.id, branched.id, 2, " before  the mug ").label == "before the mug"
+    assert versions.rename_version(uow, ada.id, branched.id, 2, " ").label is None
     for number, label in ((0, "mine"), (1, "x" * 81), (1, "\x07")):
         with pytest.raises(Invalid):
-            service.rename_version(uow, ada.id, branched.id, number, label)
+            versions.rename_version(uow, ada.id, branched.id, number, label)
 
 
 def test_numbers_that_no_version_can_have_are_not_found(branched: History, ada: Person) -> None:
