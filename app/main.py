@@ -17,6 +17,7 @@ from app.config import Settings, settings
 from app.db import Send, make_engine, make_reading_engine, make_sessions
 from app.forgettings import api as forgettings
 from app.generations import api as generations
+from app.generations import images_api as images
 from app.histories import api as histories
 from app.interface import schema
 from app.jobs import api as jobs
@@ -75,7 +76,7 @@ def create_app(config: Settings | None = None, send: Send | None = None) -> Fast
     app.add_middleware(BodyLimit, settings=config)  # inside the next one, which was added last
     app.add_middleware(Surroundings, behind_tls=config.behind_tls)
     problems.install(app)
-    rest = (accounts, histories, concepts, again, forgettings, generations, jobs)
+    rest = (accounts, histories, concepts, again, forgettings, generations, images, jobs)
     lay_out(app, [*(feature.router for feature in rest), health.router])
     pages.install(app)
     schema.install(app)
