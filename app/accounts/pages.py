@@ -108,12 +108,14 @@ def make_first_user(request: Request, state: AppState, uow: Uow, form: TypedForm
 def show_login(
     request: Request,
     state: AppState,
+    session: Reading,
     caller: MaybeCaller,
     next: Annotated[str, Query(max_length=500)] = "/",  # noqa: A002
 ) -> Response:
     if caller is not None:
         return RedirectResponse(_safe(next), 303)
-    return _form_page(request, state, "accounts/login.html", next=_safe(next), name="", errors={})
+    waits = service.waits_for_first(session)
+    return _form_page(request, state, "accounts/login.html", next=_safe(next), name="", waits=waits, errors={})
 
 
 @router.post("/login", dependencies=[FromStranger])
@@ -133,6 +135,7 @@ def log_in(request: Request, state: AppState, form: TypedForm) -> Response:
             status=error.status,
             next=next_,
             name=name,
+            waits=False,
             errors={"": error.message},
         )
     return _let_in(state, token, next_)

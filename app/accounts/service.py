@@ -49,6 +49,11 @@ def setup_is_open(session: Session, token: str) -> bool:
     return link is not None and same(link.token_sha256, digest_of(token))
 
 
+def waits_for_first(session: Session) -> bool:
+    """Whether the first administrator is still to come: a link was made, and nobody has spent it."""
+    return session.get(SetupLink, 1) is not None
+
+
 def set_up(uow: UnitOfWork, token: str, name: str, password: str) -> User:
     """Make the first administrator and spend the link. NotFound when the link is not, or no longer, valid."""
     with uow:

@@ -5,7 +5,7 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from app.accounts.service import create_user, make_setup_link
+from app.accounts.service import create_user, make_setup_link, set_up
 from app.db import Sessions, UnitOfWork
 
 OPENS = "a long enough one"
@@ -46,6 +46,16 @@ def test_the_first_run_ends_inside(browser: TestClient, uow: UnitOfWork) -> None
     assert inside.status_code == 200
     assert "Log out" in inside.text
     assert browser.get("/first-run", params={"token": link}).status_code == 404
+
+
+def test_whoever_comes_to_log_in_before_anybody_has_an_account_is_sent_to_the_terminal(
+    browser: TestClient, uow: UnitOfWork
+) -> None:
+    link = make_setup_link(uow)
+    assert "finds the link that makes the first one in its terminal" in browser.get("/login").text
+    assert link is not None
+    set_up(uow, link, "ada", OPENS)
+    assert "An administrator of this server makes one for you" in browser.get("/login").text
 
 
 def test_a_wrong_password_is_said_in_the_form_and_the_right_one_goes_where_one_wanted(
