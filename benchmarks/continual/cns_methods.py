@@ -154,21 +154,21 @@ def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str])
     """
     selection = settings.selection
     space: dict[str, tuple[float, ...]] = {
-        "fraction": (0.1, 0.2, 0.3, 0.5),
+        "lr_token": tuple(settings.lr_token * factor for factor in (0.25, 0.5, 1, 2)),
+        "lr_weights": tuple(settings.lr_weights * factor for factor in (0.25, 1, 4)),
+        "general_vote": (0.5, 0.85, 1.0),
+        "drift": tuple(settings.drift * factor for factor in (0, 0.25, 1)),
+        "interference": (0.0, 0.1, 1.0),
+        "token_first": (0.0, 0.3, 0.6),
+        "fraction": (0.1, 0.3, 0.5),
         "ranking": (0, 1, 2),
         "norm_tokens": (0, 1),
         "base_prompts": (0, 1),
-        "general_vote": (0.5, 0.7, 0.85, 1.0),
         "steps": tuple(round(settings.steps * factor) for factor in (0.5, 1, 1.5)),
-        "batch": tuple(max(1, round(settings.batch * factor)) for factor in (0.5, 1, 2)),
-        "lr_weights": tuple(settings.lr_weights * factor for factor in (0.25, 0.5, 1, 2)),
-        "lr_token": tuple(settings.lr_token * factor for factor in (0.25, 0.5, 1, 2)),
-        "l1": (0.0, 1e-3, 1e-2, 1e-1),
-        "l2": (0.0, 1e-3, 1e-2, 1e-1),
-        "drift": (0.0, 1.0, 2.0, 4.0),
-        "interference": (0.0, 0.1, 0.45, 1.0),
-        "token_first": (0.0, 0.3, 0.5, 0.7),
-        "time_power": (0.5, 0.7, 1.0, 1.5),
+        "batch": tuple(max(1, round(settings.batch * factor)) for factor in (0.5, 1)),
+        "l1": (0.0, 1e-3, 1e-1),
+        "l2": (0.0, 1e-2),
+        "time_power": (0.5, 0.7, 1.0),
         "flip": (0, 1),
     }
     options: dict[str, float] = {}
