@@ -6,6 +6,7 @@ Its last line on standard error is the sentence that says why it could not. To b
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from app.processes import die_with
@@ -33,7 +34,8 @@ def main() -> None:
 def step_back() -> None:
     """Let whoever else wants the processor have it at once, where the system knows how (Linux)."""
     if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with suppress(PermissionError):  # a container may forbid it; then it is merely the nicest
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":
