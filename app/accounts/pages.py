@@ -1,6 +1,6 @@
 """Pages: the first run, logging in and out, one's account."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request
@@ -114,12 +114,11 @@ def show_login(
 ) -> Response:
     if caller is not None:
         return RedirectResponse(_safe(next), 303)
-    waits = service.waits_for_first(session)
-    return _form_page(request, state, "accounts/login.html", next=_safe(next), name="", waits=waits, errors={})
+    return _login_page(request, state, session, next=_safe(next), name="", errors={})
 
 
 @router.post("/login", dependencies=[FromStranger])
-def log_in(request: Request, state: AppState, form: TypedForm) -> Response:
+def log_in(request: Request, state: AppState, session: Reading, form: TypedForm) -> Response:
     """Let somebody in; a wrong name or password is answered in the form, in the same words."""
     name, next_ = form.text("name"), _safe(form.text("next"))
     try:
@@ -128,17 +127,15 @@ def log_in(request: Request, state: AppState, form: TypedForm) -> Response:
         spend(state, state.settings.login_rate, "login-name", digest_of(name.lower()))
         _, token = _log_in(request, state, name, form.values.get("password", ""))
     except (Unauthorized, *AnswerableError) as error:
-        return _form_page(
-            request,
-            state,
-            "accounts/login.html",
-            status=error.status,
-            next=next_,
-            name=name,
-            waits=False,
-            errors={"": error.message},
+        return _login_page(
+            request, state, session, status=error.status, next=next_, name=name, errors={"": error.message}
         )
     return _let_in(state, token, next_)
+
+
+def _login_page(request: Request, state: State, session: Session, **about: Any) -> Response:
+    waits = service.waits_for_first(session)
+    return _form_page(request, state, "accounts/login.html", waits=waits, **about)
 
 
 def _log_in(request: Request, state: State, name: str, password: str) -> tuple[object, str]:

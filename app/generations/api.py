@@ -1,4 +1,4 @@
-"""REST: ask for pictures, and get them."""
+"""REST: ask for pictures, and see what came of it."""
 
 import re
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Where a history stands: its head, what moved it, and back again."""
+"""Where a history stands: its head, what moved it, and back again. Going back points elsewhere and deletes nothing."""
 
 from collections.abc import Sequence
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Histories: trees of versions with a head. Going back points elsewhere and deletes nothing."""
+"""Histories: begun on a base, changed, found, deleted. Their versions and their heads have modules of their own."""
 
 from collections.abc import Sequence
 from datetime import datetime

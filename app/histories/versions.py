@@ -1,4 +1,4 @@
-"""Versions of a history: each is what the ones before it on its line know, and one concept more."""
+"""Versions of a history, which are a tree: each is what the ones before it on its line know, and one concept more."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

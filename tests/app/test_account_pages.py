@@ -52,7 +52,10 @@ def test_whoever_comes_to_log_in_before_anybody_has_an_account_is_sent_to_the_te
     browser: TestClient, uow: UnitOfWork
 ) -> None:
     link = make_setup_link(uow)
-    assert "finds the link that makes the first one in its terminal" in browser.get("/login").text
+    where = "finds the link that makes the first one in its terminal"
+    page = browser.get("/login").text
+    assert where in page
+    assert where in browser.post("/login", data={"csrf_token": token_in(page), "name": "ada", "password": OPENS}).text
     assert link is not None
     set_up(uow, link, "ada", OPENS)
     assert "An administrator of this server makes one for you" in browser.get("/login").text
