@@ -109,7 +109,7 @@ class BaseModel:
             raise BaseModelError("Text features need at least one prompt.")
         embeddings = [encoder.get_input_embeddings() for encoder in self.text_encoders]
         check_tokens(prompts, tokens, [embedding.embedding_dim for embedding in embeddings])
-        states, owns, pooled = [], [], None
+        states, prompts_read, pooled = [], [], None
         for place, (tokenizer, encoder) in enumerate(zip(self.tokenizers, self.text_encoders)):
             length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
             tokenized = tokenize(tokenizer, prompts, length)
@@ -117,10 +117,11 @@ class BaseModel:
             with self._encoding:
                 hidden, output = encode(encoder, tokenized, vectors, penultimate=self.kind == "sdxl")
             states.append(hidden)
-            owns.append(tokenized.own)
+            prompts_read.append(tokenized)
             if self.kind == "sdxl":
                 pooled = getattr(output, "text_embeds", None)  # only the second encoder has a projection
-        return TextFeatures(torch.cat(states, dim=-1), owns[0].to(self.device), pooled)
+        first = prompts_read[0]
+        return TextFeatures(torch.cat(states, dim=-1), first.own.to(self.device), pooled, first.placed)
 
     def added_conditions(self, pooled: Tensor | None, height_px: int, width_px: int) -> dict[str, Tensor] | None:
         """What SDXL's UNet wants beside the text: `pooled` (batch, width) and the picture's sizes. Otherwise None.

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from cns.at_tokens import LayerValues, layer_values
 from cns.base_model import BaseModel
 from cns.delta import Delta
 from cns.errors import DeltaError, WrongBase
@@ -20,9 +21,12 @@ class Version:
     """One state of a history: what the base becomes after its deltas.
 
     deltas: in the order they were learned. Where two of them own the same entry, the later one's value stands.
-    weights: every key and value projection -> (out, in) in the base's dtype. Never written: untouched ones are the
-    base's own tensors, and versions made of one another share what they have in common.
+    weights: every key and value projection -> (out, in) in the base's dtype, with the values that reach everywhere.
+    Never written: untouched ones are the base's own tensors, and versions made of one another share what they have in
+    common.
     tokens: "<rex>" -> the concept's vectors, for every concept of the version.
+    at_tokens: "<rex>" -> the values that apply where this token stands (`cns.at_tokens`); a concept whose values reach
+    everywhere is not among them.
     taught: what a learning on this version, or on one that it was made of, has found about the deltas' prompts; empty
     at first, and no part of what the version is.
     """
@@ -30,6 +34,7 @@ class Version:
     deltas: tuple[Delta, ...]
     weights: Mapping[str, Tensor]
     tokens: Mapping[str, TokenVectors]
+    at_tokens: Mapping[str, LayerValues] = field(default_factory=dict)
     taught: TaughtMoment = field(default_factory=TaughtMoment, compare=False, repr=False)
 
     @property
@@ -44,7 +49,7 @@ class Version:
 
 
 def compose(base: BaseModel, deltas: Sequence[Delta] = ()) -> Version:
-    """Write the values of `deltas`, in order, over copies of the base's K/V weights.
+    """Write the values of `deltas`, in order, over copies of the base's K/V weights; those for a token stay apart.
 
     Exact and repeatable to the bit; rolling back is composing with fewer deltas. Raises WrongBase for a delta of
     another base and DeltaError for a concept that comes twice.
@@ -59,7 +64,7 @@ def extend(base: BaseModel, version: Version, deltas: Sequence[Delta]) -> Versio
     themselves, so what it writes does not depend on what stood there. Layers that no new delta touches are the tensors
     of `version`, shared. Raises as `compose` does.
     """
-    tokens = dict(version.tokens)
+    tokens, at_tokens = dict(version.tokens), dict(version.at_tokens)
     for delta in deltas:
         if delta.base_id != base.id:
             raise WrongBase(f"The delta of {delta.concept!r} was learned on another base model than this one.")
@@ -67,16 +72,23 @@ def extend(base: BaseModel, version: Version, deltas: Sequence[Delta]) -> Versio
             raise DeltaError(f"The concept {delta.concept!r} is in this version twice.")
         tokens[delta.token] = tuple(vector.to(base.device) for vector in delta.token_vectors)
         _check_shapes(base, delta)
+        if delta.reach == "token":
+            at_tokens[delta.token] = layer_values(delta)
+    written = [delta for delta in deltas if delta.reach == "everywhere"]
     weights = dict(version.weights)
-    for layer in {layer for delta in deltas for layer in delta.positions}:
+    for layer in {layer for delta in written for layer in delta.positions}:
         flat = weights[layer].detach().flatten().clone()  # a copy, as others compute with the tensor that is there
-        for delta in deltas:
+        for delta in written:
             if layer in delta.positions:
                 where = delta.positions[layer].to(flat.device)
                 flat.index_copy_(0, where, delta.values[layer].to(flat))
         weights[layer] = flat.view(base.kv_weights[layer].shape)
     return Version(
-        (*version.deltas, *deltas), MappingProxyType(weights), MappingProxyType(tokens), replace(version.taught)
+        (*version.deltas, *deltas),
+        MappingProxyType(weights),
+        MappingProxyType(tokens),
+        MappingProxyType(at_tokens),
+        replace(version.taught),
     )
 
 

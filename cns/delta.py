@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,10 +15,15 @@ from torch import Tensor
 
 from cns.errors import DamagedDelta, ForeignFile, WrongBase
 from cns.positions import decode_mask, decode_positions, encode_positions
+from cns.settings import Reach
 from cns.text import TokenVectors
 
-FORMAT = "palimpsest-delta-2"
-_POSITIONS = {"palimpsest-delta-1": ("mask", decode_mask), FORMAT: ("positions", decode_positions)}
+FORMAT = "palimpsest-delta-3"
+_POSITIONS = {
+    "palimpsest-delta-1": ("mask", decode_mask),
+    "palimpsest-delta-2": ("positions", decode_positions),  # as now, but that all values reach everywhere
+    FORMAT: ("positions", decode_positions),
+}
 """Every format there ever was -> what its tensors of positions are called, and how they are read."""
 _HEADER_LIMIT_BYTES = 16_000_000
 
@@ -33,6 +38,7 @@ class Delta:
     values: layer -> (n,) float16, what stands at those positions.
     shapes: layer -> (out, in) of every layer of the base that has entries here.
     token_vectors: one (width,) float32 vector per text encoder.
+    reach: where the values apply: "everywhere", as part of the weights, or at the concept's own "token" alone.
     settings, report: JSON; nothing in them differs between two equal runs (no times, no machine).
     """
 
@@ -46,6 +52,7 @@ class Delta:
     token_vectors: TokenVectors
     settings: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    reach: Reach = "everywhere"
 
     @property
     def token(self) -> str:
@@ -77,6 +84,7 @@ class Delta:
             "shapes": {layer: list(self.shapes[layer]) for layer in sorted(self.positions)},
             "settings": dict(self.settings),
             "report": dict(self.report),
+            "reach": self.reach,
         }
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         # One metadata key: the order of several is not promised by the format, and the bytes must be.
@@ -127,6 +135,7 @@ class Delta:
             vectors,
             facts["settings"],
             facts["report"],
+            facts["reach"] if facts["format"] == FORMAT else "everywhere",
         )
         # Its name is the digest of these very bytes, and what was learned on top of it has that name as its parent.
         object.__setattr__(read, "data", data)
@@ -199,6 +208,8 @@ def _are_facts(facts: Mapping[str, Any]) -> bool:
     named = all(isinstance(facts.get(name), str) for name in ("concept", "class_noun", "base_id"))
     told = all(isinstance(facts.get(name), dict) for name in ("shapes", "settings", "report"))
     if not named or not told or not isinstance(facts.get("parent"), str | None):
+        return False
+    if facts["format"] == FORMAT and facts.get("reach") not in [*get_args(Reach)]:
         return False
     return all(
         isinstance(shape, list) and len(shape) == 2 and all(type(side) is int and side > 0 for side in shape)

@@ -45,8 +45,11 @@ def weigh_guards(
 
     A change is measured against the whole of keys and values for general prompts, but for earlier concepts only
     against what learning them has changed: a change that nobody would see in a general prompt can be all that tells a
-    concept from its class.
+    concept from its class. Values that reach no further than the concept's token move nobody else's prompts: then there
+    is nothing to guard.
     """
+    if settings.reach == "token":
+        return []
 
     def moment_of(prompts: Sequence[str]) -> Tensor:
         return feature_moment(encode_prompts(base, prompts, version.tokens).hidden)

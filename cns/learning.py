@@ -12,6 +12,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
+from cns.at_tokens import find_places, put_in_places
 from cns.base_model import BaseModel
 from cns.checkpoint import Checkpoint, copy_state, fingerprint, take_state
 from cns.compose import Version
@@ -20,6 +21,7 @@ from cns.delta import Delta
 from cns.entries import Entries
 from cns.errors import LearningRefused
 from cns.guards import guarding_gradient, weigh_guards
+from cns.kv import LayerKV, keys_and_values
 from cns.learned_kv import learned_keys_and_values
 from cns.learning_rows import AskedRows, DrawnRows, ask_unet, borrowed_unet, draw_rows, encode_pictures, repeat_rows
 from cns.losses import PREDICTIONS, diffusion_loss, protection_loss
@@ -27,7 +29,7 @@ from cns.phrases import load_calibration_prompts
 from cns.pieces import encode_prompts
 from cns.selection import Selector, overlap, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings
-from cns.text import TokenVectors
+from cns.text import TextFeatures, TokenVectors
 
 __all__ = ["Concept", "LearningRefused", "LearningRun", "LearningSettings", "SelectionSettings"]
 
@@ -100,15 +102,19 @@ class LearningRun:
             raise LearningRefused(
                 f"{selection.general_prompts} calibration prompts are asked for, but there are {len(calibration)}."
             )
-        weights = self.version.weights
+        # Values that reach their token alone are the base's own before, whatever else the version has learned.
+        self._at_token = self.settings.reach == "token"
+        self._weights = weights = self.base.kv_weights if self._at_token else self.version.weights
         captions = encode_prompts(self.base, self.concept.captions, self._tokens())
+        if self._at_token and not len(find_places(captions, self.concept.token)[0]):
+            raise LearningRefused(f"Every caption is cut before it comes to {self.concept.token}; write shorter ones.")
         asked = calibration[: selection.general_prompts]
         general = encode_prompts(self.base, asked, self.version.tokens) if asked else None
         masks = self._selector(weights, captions, general, selection)
         self.densities, self.entries = masks.densities(), Entries(masks.concept)
         self._before = self.entries.gather(weights)
         self._original = self.entries.gather(self.base.kv_weights)
-        self._owned = self.entries.marked(self.version.owned)
+        self._owned = self.entries.marked({} if self._at_token else self.version.owned)
         self.values = nn.Parameter(self._before.clone())  # (n,) float32: every selected value of every layer
         self._overlap_with_earlier = overlap(masks.concept, self.version.owned)
 
@@ -165,13 +171,20 @@ class LearningRun:
         computed = torch.bfloat16 if self.settings.mixed_precision else base.dtype
         rows = {
             layer: (repeat_rows(key, counts).to(computed), repeat_rows(value, counts).to(computed))
-            for layer, (key, value) in learned_keys_and_values(
-                self.entries, self.version.weights, self.values, features.hidden
-            ).items()
+            for layer, (key, value) in self._keys_and_values(features).items()
         }
         pooled = repeat_rows(features.pooled, counts) if features.pooled is not None else None
         added = base.added_conditions(pooled, self.pictures.side_px, self.pictures.side_px)
         return drawn, AskedRows(drawn.noisy, drawn.times, rows, added)
+
+    def _keys_and_values(self, features: TextFeatures) -> LayerKV:
+        """K and V of captions (batch, tokens, out), differentiable in the values and the features."""
+        if not self._at_token:
+            return learned_keys_and_values(self.entries, self._weights, self.values, features.hidden)
+        kv = keys_and_values(self.version.weights, features.hidden)
+        places = find_places(features, self.concept.token)
+        own = learned_keys_and_values(self.entries, self._weights, self.values, features.hidden[places][None])
+        return put_in_places(kv, own, places)
 
     def _keep(self) -> None:
         """Gradients of the regulariser, and of what guards."""
@@ -240,9 +253,13 @@ class LearningRun:
 
     def sample_version(self) -> Version:
         """The version as it would be if learning stopped now, for sample pictures on the way."""
-        weights = self.entries.written_over(self.version.weights, self.values.detach())
+        version, values = self.version, self.values.detach()
         tokens = {name: tuple(vector.detach() for vector in vectors) for name, vectors in self._tokens().items()}
-        return Version(self.version.deltas, weights, tokens)
+        if self._at_token:
+            own = {layer: (where, part) for layer, where, part in self.entries.split(values)}
+            return Version(version.deltas, version.weights, tokens, {**version.at_tokens, self.concept.token: own})
+        weights = self.entries.written_over(version.weights, values)
+        return Version(version.deltas, weights, tokens, version.at_tokens)
 
     def _delta(self) -> Delta:
         values = self.values.detach().half()  # a value beyond the range of float16 becomes infinite and is refused
@@ -260,6 +277,7 @@ class LearningRun:
             token_vectors=tuple(vector.detach().float().cpu().clone() for vector in self.token),
             settings=self.settings.to_json(),
             report=self.report(),
+            reach=self.settings.reach,
         )
 
     def report(self) -> dict[str, Any]:

@@ -21,13 +21,20 @@ def split_evenly(count: int, least: int) -> list[slice]:
 
 def encode_prompts(base: BaseModel, prompts: Sequence[str], tokens: Mapping[str, TokenVectors]) -> TextFeatures:
     """`BaseModel.text_features` of any number of prompts, without gradients."""
+    pieces = split_evenly(len(prompts), PROMPTS)
     with torch.no_grad():
-        parts = [base.text_features(prompts[piece], tokens) for piece in split_evenly(len(prompts), PROMPTS)]
+        parts = [base.text_features(prompts[piece], tokens) for piece in pieces]
     pooled = [part.pooled for part in parts if part.pooled is not None]
+    placed = [
+        (piece.start + row, position, name)
+        for piece, part in zip(pieces, parts, strict=True)
+        for row, position, name in part.placed
+    ]
     return TextFeatures(
         torch.cat([part.hidden for part in parts]),
         torch.cat([part.own for part in parts]),
         torch.cat(pooled) if pooled else None,
+        tuple(placed),
     )
 
 

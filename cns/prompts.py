@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cns.at_tokens import keys_and_values_with
 from cns.base_model import BaseModel
 from cns.compose import Version
-from cns.kv import LayerKV, keys_and_values
+from cns.kv import LayerKV
 
 
 @dataclass(frozen=True)
@@ -40,4 +41,5 @@ def encode_prompt(base: BaseModel, version: Version, prompt: str) -> EncodedProm
     prompt that is kept would not be to the bit the one that is computed anew.
     """
     features = base.text_features([prompt], version.tokens)
-    return EncodedPrompt(keys_and_values(version.weights, features.hidden), features.pooled)
+    kv = keys_and_values_with(version.weights, version.at_tokens, base.kv_weights, features)
+    return EncodedPrompt(kv, features.pooled)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cns.errors import CnsError
 
 Ranking = Literal["row", "layer", "global"]
+Reach = Literal["everywhere", "token"]
+"""Where the values of a concept apply: in every prompt, or at the concept's own token alone."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class LearningSettings:
     the steps. resolution_px: None for the base's own. flip: also learn the mirrored pictures (wrong for what has a left
     and a right). token_first: share of the steps in which the token learns by itself; the values join it then, with a
     warm-up of their own. What the token can say it then says, and no value has to (docs/decisions/0018); 0 is the
-    method as it was published.
+    method as it was published. reach: where the learned values apply. "everywhere" is the method as it was published:
+    they are part of the weights, and every prompt meets them. At "token" only the place of the prompt where the
+    concept's own token stands meets them, over the base's own weights, so that learning can change nothing else; drift
+    and interference then have nothing to guard (docs/decisions/0023).
     mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
     signal-to-noise ratio (Hang et al. 2023); None for none. time_power: time steps are drawn as the schedule's length
     times u ** time_power: 1 draws them evenly, less draws high noise more often, where words decide.
@@ -70,6 +75,7 @@ class LearningSettings:
     warmup_steps: int = 10
     cooldown: float = 0.4
     token_first: float = 0.0
+    reach: Reach = "everywhere"
     resolution_px: int | None = None
     flip: bool = False
     mixed_precision: bool = True
@@ -90,6 +96,8 @@ class LearningSettings:
             raise ValueError(f"The power of the time steps lies above 0 and up to 10, not at {self.time_power}.")
         if not 0 <= self.cooldown <= 1:
             raise ValueError(f"The cooldown is a share of the steps, 0 to 1, not {self.cooldown}.")
+        if self.reach not in get_args(Reach):
+            raise ValueError(f"Values reach {' or '.join(get_args(Reach))}, not {self.reach!r}.")
         if not 0 <= self.token_first < 1:
             raise ValueError(f"The token is first for a share of the steps, from 0 to below 1, not {self.token_first}.")
 

@@ -29,11 +29,13 @@ class TextFeatures:
     hidden: (batch, tokens, width) in the encoders' dtype; SDXL has both encoders' penultimate states side by side.
     own: (batch, tokens) bool, the prompt's own tokens: neither start-of-text, nor end-of-text, nor padding.
     pooled: (batch, pooled width), the projection of the second encoder; SDXL only.
+    placed: where <token>s stand: prompt of the batch, position, "<rex>".
     """
 
     hidden: Tensor
     own: Tensor
     pooled: Tensor | None
+    placed: tuple[tuple[int, int, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ the one before the forgotten concept and v the one it learned, such an entry bec
 in every later delta that holds it: `kept` leaves w alone (share 0), `rebased` keeps only what the later concept itself
 changed (share 1), `blended` lies in the middle. docs/unlearning.md has what each of them costs.
 
+Values that reach their token alone stand on the base's own and on nobody else's: they share nothing, and leaving one
+such delta out leaves nothing of it.
+
 Values that later concepts own alone stay, although they were learned while the forgotten concept was there. Only
 learning them again leaves nothing of it: see `cns.forgetting`.
 """
@@ -104,7 +107,9 @@ def place_of(deltas: Sequence[Delta], name: str) -> int:
 def _shift(base: BaseModel, before: Sequence[Delta], forgotten: Delta, share: float) -> Mapping[str, Tensor]:
     """Layer -> (n,) float32 on the CPU, what is added at each position of `forgotten`: share * (u - v)."""
     weights = compose(base, before).weights
-    shift = {}
+    shift: dict[str, Tensor] = {}
+    if forgotten.reach == "token":
+        return shift
     for layer, where in forgotten.positions.items():
         earlier = weights[layer].detach().flatten()[where.to(weights[layer].device)].float().cpu()
         shift[layer] = share * (earlier - forgotten.values[layer].float().cpu())
@@ -115,7 +120,7 @@ def _without(delta: Delta, forgotten: Delta, shift: Mapping[str, Tensor], option
     """A later delta as it stands in the new line."""
     values = dict(delta.values)
     shared = 0
-    for layer in delta.positions.keys() & forgotten.positions.keys():
+    for layer in _layers_of_both(forgotten, delta):
         theirs, mine = delta.positions[layer], forgotten.positions[layer]
         both = torch.isin(theirs, mine)
         shared += int(both.sum())
@@ -134,6 +139,13 @@ def _count_shared(forgotten: Delta, later: Sequence[Delta]) -> int:
     """How many entries of `forgotten` any later delta holds."""
     count = 0
     for layer, where in forgotten.positions.items():
-        held = [delta.positions[layer] for delta in later if layer in delta.positions]
+        held = [delta.positions[layer] for delta in later if layer in _layers_of_both(forgotten, delta)]
         count += int(torch.isin(where, torch.cat(held)).sum()) if held else 0
     return count
+
+
+def _layers_of_both(forgotten: Delta, later: Delta) -> set[str]:
+    """Layers in which both may hold the same entries of the weights."""
+    if "token" in (forgotten.reach, later.reach):
+        return set()
+    return forgotten.positions.keys() & later.positions.keys()

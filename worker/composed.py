@@ -18,8 +18,8 @@ Key = tuple[str, ...]
 class VersionCache:
     """Composed weights by their whole line of deltas; what was not used for longest makes room.
 
-    most_bytes: of weights that are not the base's own, and of the matrix that a learning leaves with the version it was
-    on (`cns.taught`); a layer that two versions share counts for both.
+    most_bytes: of weights that are not the base's own, of values that apply at their token alone, and of the matrix
+    that a learning leaves with the version it was on (`cns.taught`); what two versions share counts for both.
     hits: how often a version was there. extended: how often it was written over the longest beginning of its line that
     was. misses: how often it had to be composed from the base.
 
@@ -71,5 +71,6 @@ class VersionCache:
     def _own_bytes(self, version: Version) -> int:
         """What a version holds beyond the base's own weights, or will once something was learned on it."""
         own = [weight for layer, weight in version.weights.items() if weight is not self._base.kv_weights[layer]]
+        apart = [part for values in version.at_tokens.values() for pair in values.values() for part in pair]
         width = next(iter(version.weights.values())).shape[1]
-        return sum(weight.nbytes for weight in own) + TAUGHT_BYTES * width**2
+        return sum(tensor.nbytes for tensor in (*own, *apart)) + TAUGHT_BYTES * width**2

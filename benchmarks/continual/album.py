@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmarks.continual.asking import Asking
 from benchmarks.continual.method import OnStep, Painter, no_steps
+from benchmarks.continual.painted import Painted
 from benchmarks.continual.streams import Composition, Stream
 from cns.denoise import GenerationRequest, to_pictures
 
@@ -25,9 +26,17 @@ class Album:
 
 
 def paint_album(
-    painter: Painter, stream: Stream, asking: Asking, names: Sequence[str], on_step: OnStep = no_steps
+    painter: Painter,
+    stream: Stream,
+    asking: Asking,
+    names: Sequence[str],
+    on_step: OnStep = no_steps,
+    painted: Painted | None = None,
 ) -> Album:
-    """What is asked of a model that has learned the concepts `names`, by one call, so that batches are full."""
+    """What is asked of a model that has learned the concepts `names`, by one call, so that batches are full.
+
+    painted: the pictures of its earlier stages.
+    """
     known = set(names)
     concepts = [one for one in stream.concepts if one.name in known]
     compositions = [one for one in stream.compositions if known.issuperset(one.names)]
@@ -36,8 +45,9 @@ def paint_album(
         *(asking.of_concept(one, one.subject) for one in concepts),
         *(asking.of_composition(one, stream) for one in compositions),
     ]
-    painted = iter(painter.paint([request for requests in wanted for request in requests], on_step=on_step))
-    generic, *rest = [[next(painted) for _ in requests] for requests in wanted]
+    asked = [request for requests in wanted for request in requests]
+    pictures = iter((painted or Painted()).paint(painter, asked, on_step))
+    generic, *rest = [[next(pictures) for _ in requests] for requests in wanted]
     of_concepts, of_compositions = rest[: len(concepts)], rest[len(concepts) :]
     return Album(
         generic,

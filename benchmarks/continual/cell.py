@@ -11,6 +11,7 @@ from PIL import Image
 from benchmarks.continual.album import Album, join_tiles, sheet_tiles
 from benchmarks.continual.judging import Jury
 from benchmarks.continual.method import Budget, JointLearner, Learner, Lesson, Method, Painter
+from benchmarks.continual.painted import Painted
 from benchmarks.machine import peak_memory
 from cns.base_model import BaseModel
 from cns.teaching import OnProgress, no_progress
@@ -34,7 +35,7 @@ def run_cell(
     lessons = [concept.lesson for concept in jury.stream.concepts]
     learner = method.start(base, budget, options)
     stages: list[dict[str, Any]] = []
-    album = None
+    album, painted = None, Painted()
     for place, group in enumerate(_groups(method, lessons)):
         joint = method.kind == "joint"
         with peak_memory(base.device) as peak:
@@ -49,7 +50,7 @@ def run_cell(
             "peak_extra_bytes": peak.extra_bytes,
         }
         if len(names) == len(lessons) or not (only_the_end or method.kind == "bound"):
-            figures, album = _judge(jury, learner.painter(), names, on_progress)
+            figures, album = _judge(jury, learner.painter(), names, painted, on_progress)
             stage |= figures
         stages.append(stage)
     if album is None:
@@ -62,7 +63,9 @@ def _groups(method: Method, lessons: list[Lesson]) -> list[list[Lesson]]:
     return [lessons] if method.kind == "joint" else [[lesson] for lesson in lessons]
 
 
-def _judge(jury: Jury, painter: Painter, names: list[str], on_progress: OnProgress) -> tuple[dict[str, Any], Album]:
+def _judge(
+    jury: Jury, painter: Painter, names: list[str], painted: Painted, on_progress: OnProgress
+) -> tuple[dict[str, Any], Album]:
     started = time.monotonic()
-    figures, album = jury.judge(painter, names, partial(on_progress, "painting"))
+    figures, album = jury.judge(painter, names, partial(on_progress, "painting"), painted)
     return {"judging_seconds": round(time.monotonic() - started, 2), **figures}, album

@@ -1,4 +1,4 @@
-"""Concept Neuron Selection: with our guards and the token first, as published, and without one of its parts."""
+"""Concept Neuron Selection: at the token alone, with our guards, as published, and without one of its parts."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,22 @@ from cns.settings import LearningSettings, SelectionSettings, change_settings
 from cns.text import TextFeatures
 
 FAMILY = "concept neurons"
-AS_PUBLISHED = {"drift": 0.0, "interference": 0.0, "token_first": 0.0}
+CHOICES = {
+    "ranking": ("row", "layer", "global"),
+    "norm_tokens": ("own", "all"),
+    "base_prompts": ("all", "first"),
+    "reach": ("everywhere", "token"),
+}
+"""Settings that are words, as options: 0 is the first of them."""
+EVERYWHERE = {"reach": 0.0}
+AS_PUBLISHED = {**EVERYWHERE, "drift": 0.0, "interference": 0.0, "token_first": 0.0}
 """What takes our two guards away (docs/decisions/0010), and lets values and token begin together (0018)."""
+AT_THE_TOKEN = {"reach": 1.0, "drift": 0.0, "interference": 0.0, "l1": 0.0, "l2": 0.0}
+"""Values that apply at the concept's token alone have nobody to be kept from (docs/decisions/0023)."""
+
+
+AT_TOKEN_START = {"lr_weights": 0.004, "lr_token": 0.05, "token_first": 0.2}
+"""Where values that reach their token alone begin to be looked for: far from what values for everybody bear."""
 
 
 class CnsLearner:
@@ -77,10 +91,6 @@ class RandomSelector:
         return drawn.view(mask.shape).to(mask.device)
 
 
-CHOICES = {"ranking": ("row", "layer", "global"), "norm_tokens": ("own", "all"), "base_prompts": ("all", "first")}
-"""Settings that are words, as options: 0 is the first of them."""
-
-
 def settings_with(settings: LearningSettings, budget: Budget, options: Mapping[str, float]) -> LearningSettings:
     """`settings` at the budget's price, with options in their places: of the learning, or of its selection."""
     of_selection = {field.name for field in fields(SelectionSettings)}
@@ -99,9 +109,15 @@ def _as_set(settings: LearningSettings | SelectionSettings, name: str, value: fl
 
 def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple[Method, ...]:
     """settings: the base's own. What they say beyond the options of a method, all of these methods have."""
-    rates = {"lr_weights": settings.lr_weights, "lr_token": settings.lr_token}
-    own = {**rates, "l1": settings.l1, "l2": settings.l2, "general_vote": settings.selection.general_vote}
-    ours = {**own, **{name: float(getattr(settings, name)) for name in AS_PUBLISHED}}
+    # A base whose own values reach their token alone does not say with what they are to be learned everywhere.
+    start = settings if settings.reach == "everywhere" else LearningSettings(lr_token=settings.lr_token)
+    rates = {"lr_weights": start.lr_weights, "lr_token": start.lr_token}
+    own = {**rates, "l1": start.l1, "l2": start.l2, "general_vote": start.selection.general_vote}
+    ours = {**own, "drift": start.drift, "interference": start.interference, "token_first": start.token_first}
+    at_token = settings if settings.reach == "token" else change_settings(settings, AT_TOKEN_START)
+    local = {name: getattr(at_token, name) for name in AT_TOKEN_START} | {
+        "general_vote": settings.selection.general_vote
+    }
     rates_tried = {name: tuple(rate * factor for factor in (0.25, 0.5, 1.0, 2.0)) for name, rate in rates.items()}
     tried = {**rates_tried, "general_vote": (0.5, 0.7, 0.85, 1.0)}
     protecting = {"l1": (1e-3, 1e-2, 1e-1, 1.0), "l2": (0.0, 1e-3, 1e-2, 1e-1)}
@@ -109,6 +125,12 @@ def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple
         "drift": (1.0, 2.0, 4.0, 8.0),
         "interference": (0.1, 0.45, 1.0, 2.0),
         "token_first": (0.0, 0.3, 0.5, 0.7),
+    }
+    free = {
+        "lr_weights": (0.002, 0.004, 0.01, 0.02),
+        "lr_token": (0.0125, 0.025, 0.05, 0.1),
+        "token_first": (0.0, 0.2, 0.4),
+        "general_vote": (0.5, 0.85, 1.0),
     }
 
     def method(
@@ -125,7 +147,8 @@ def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple
         return Method(name, title, FAMILY, "sequential", start, options, space, given, tuned_as)
 
     return (
-        method("cns+", "CNS with guards, the token first (ours)", ours, {**tried, **guarding}, {}),
+        method("cns-local", "CNS at the token alone (ours)", local, free, AT_THE_TOKEN),
+        method("cns+", "CNS with guards, the token first (ours)", ours, {**tried, **guarding}, EVERYWHERE),
         method("cns", "CNS as published", own, {**tried, **protecting}, AS_PUBLISHED),
         method(
             "cns-no-reg",
@@ -170,6 +193,7 @@ def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str])
         "l2": (0.0, 1e-2),
         "time_power": (0.5, 0.7, 1.0),
         "flip": (0, 1),
+        "reach": (0, 1),
     }
     options: dict[str, float] = {}
     for name in space:
@@ -190,7 +214,9 @@ def _given(
     selection = {name: value for name, value in own.pop("selection").items() if name not in decided}
     budget = {field.name for field in fields(Budget)}
     learning = {name: value for name, value in own.items() if name not in decided and name not in budget}
-    return {"learning": learning, "selection": selection, "fixed": dict(fixed), "calibration": list(calibration)}
+    # Cells of before values could reach less than everywhere say nothing of it.
+    said = {name: value for name, value in fixed.items() if (name, value) not in EVERYWHERE.items()}
+    return {"learning": learning, "selection": selection, "fixed": said, "calibration": list(calibration)}
 
 
 def _without(options: Mapping[str, float], *names: str) -> dict[str, float]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.continual.album import Album, paint_album
 from benchmarks.continual.asking import Asking
 from benchmarks.continual.method import OnStep, Painter, no_steps, plain_version
+from benchmarks.continual.painted import Painted
 from benchmarks.continual.parts import cut_parts
 from benchmarks.continual.streams import Composition, Stream, StreamConcept
 from cns.base_model import BaseModel
@@ -128,9 +129,14 @@ class Jury:
 
     # --- one stage ----------------------------------------------------------------------------------------------------
 
-    def judge(self, painter: Painter, names: Sequence[str], on_step: OnStep = no_steps) -> tuple[dict[str, Any], Album]:
-        """The figures of a model that has learned the concepts `names`, for JSON, and the pictures they are about."""
-        album = paint_album(painter, self.stream, self.asking, names, on_step)
+    def judge(
+        self, painter: Painter, names: Sequence[str], on_step: OnStep = no_steps, painted: Painted | None = None
+    ) -> tuple[dict[str, Any], Album]:
+        """The figures of a model that has learned the concepts `names`, for JSON, and the pictures they are about.
+
+        painted: the pictures of its earlier stages.
+        """
+        album = paint_album(painter, self.stream, self.asking, names, on_step, painted)
         learned = {one.name: one for one in self.stream.concepts if one.name in names}
         seen = {
             name: {

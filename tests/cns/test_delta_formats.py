@@ -47,6 +47,7 @@ def _facts(delta: Delta, form: str) -> dict[str, Any]:
         "shapes": {layer: list(shape) for layer, shape in delta.shapes.items()},
         "settings": dict(delta.settings),
         "report": dict(delta.report),
+        **({"reach": delta.reach} if form == FORMAT else {}),
     }
 
 
@@ -72,6 +73,11 @@ def _write_format_1(delta: Delta) -> bytes:
     return _write(_facts(delta, "palimpsest-delta-1"), tensors)
 
 
+def _write_format_2(delta: Delta) -> bytes:
+    """The file of before: of how far the values reach it says nothing."""
+    return _write(_facts(delta, "palimpsest-delta-2"), load(delta.to_bytes()))
+
+
 # --- earlier formats --------------------------------------------------------------------------------------------------
 
 
@@ -82,6 +88,20 @@ def test_a_file_of_the_first_format_is_read() -> None:
     assert torch.equal(again.positions[LAYER], delta.positions[LAYER])
     assert torch.equal(again.values[LAYER], delta.values[LAYER])
     assert (again.concept, again.parent, again.settings) == (delta.concept, delta.parent, delta.settings)
+
+
+def test_the_values_of_earlier_formats_reach_everywhere() -> None:
+    for old in (_write_format_1(_delta()), _write_format_2(_delta())):
+        again = Delta.from_bytes(old)
+        assert again.reach == "everywhere"
+        assert again.to_bytes() == old
+        assert replace(again).to_bytes() == _delta().to_bytes()
+
+
+def test_how_far_values_reach_is_kept_and_counts() -> None:
+    near = replace(_delta(), reach="token")
+    assert Delta.from_bytes(near.to_bytes()).reach == "token"
+    assert near.digest != _delta().digest
 
 
 def test_a_delta_that_was_read_keeps_the_name_that_histories_know_it_by() -> None:
@@ -178,6 +198,9 @@ def _code() -> Tensor:
         _say("parent", 1),
         _say("settings", "none"),
         _say("report", None),
+        _say("reach", "nowhere"),
+        _say("reach", None),
+        _say("reach", ["token"]),
     ],
 )
 def test_a_sealed_file_that_no_delta_could_have_written_is_damaged(
@@ -187,7 +210,7 @@ def test_a_sealed_file_that_no_delta_could_have_written_is_damaged(
         Delta.from_bytes(_made_up(change))
 
 
-@pytest.mark.parametrize("form", ["palimpsest-delta-3", None, ["palimpsest-delta-2"], 2])
+@pytest.mark.parametrize("form", ["palimpsest-delta-4", None, ["palimpsest-delta-2"], 2])
 def test_a_format_that_is_not_known_is_foreign(form: Any) -> None:
     with pytest.raises(ForeignFile, match="does not know"):
         Delta.from_bytes(_made_up(_say("format", form)))
