@@ -56,12 +56,12 @@ def keys_and_values_with(
     kv = keys_and_values(weights, features.hidden)
     for token in {name: None for _, _, name in features.placed if name in at_tokens}:
         places = find_places(features, token)
-        own = keys_and_values(_written(own_weights, at_tokens[token]), features.hidden[places][None])
+        own = keys_and_values(written_over(own_weights, at_tokens[token]), features.hidden[places][None])
         kv = put_in_places(kv, own, places)
     return kv
 
 
-def _written(weights: Mapping[str, Tensor], values: LayerValues) -> dict[str, Tensor]:
+def written_over(weights: Mapping[str, Tensor], values: LayerValues) -> dict[str, Tensor]:
     """Copies of those of `weights` that have values, with these in their places; the others as they are."""
     written = dict(weights)
     for layer, (where, part) in values.items():

@@ -28,11 +28,12 @@ from cns.history import History, VersionRecord
 from cns.history_folder import HistoryFolder, write_atomically
 from cns.judge import Judge, load_judge
 from cns.own_settings import load_generation_settings, load_learning_settings, load_thresholds
-from cns.phrases import load_phrase_bank
+from cns.phrases import load_calibration_prompts, load_phrase_bank
 from cns.pictures import read_picture
 from cns.recipe import recipe_of, to_png
 from cns.samplers import SAMPLERS
 from cns.scoring import score_history
+from cns.spreading import spread_into_weights
 from cns.teaching import Classroom, Lesson, OnProgress, teach
 from cns.unlearning import DEFAULT_OPTION, Option
 from cns.unteaching import erase, forget_exactly, forget_fast
@@ -303,9 +304,16 @@ def export_version(
 ) -> None:
     """Write a version in a form that other programs load."""
     folder = HistoryFolder.open(history)
-    model, _, _ = open_base(history, base, config, "cpu", "float32")
+    model, source, _ = open_base(history, base, config, "cpu", "float32")
     folder.check_base(model.id)
-    composed = compose(model, folder.load_deltas(version))
+    spread = spread_into_weights(model, compose(model, folder.load_deltas(version)), load_calibration_prompts(source))
+    composed = spread.version
+    if spread.missed:
+        missed = ", ".join(f"{share:.1%} of {token}'s" for token, share in spread.missed.items())
+        typer.echo(
+            f"Values that apply at their token alone are spread into the weights, which apply everywhere: they miss "
+            f"{missed}, and move what other prompts give by {spread.moved:.1%}."
+        )
     if form is ExportFormat.diffusers:
         export_diffusers(model, composed, out)
     elif form is ExportFormat.custom_diffusion:

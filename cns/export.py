@@ -1,7 +1,8 @@
 """A version in forms that other programs load: a whole diffusers folder, Custom Diffusion's attention processors, LoRA.
 
 Exact where the form allows it: the folder and the attention processors hold the version's weights themselves. LoRA can
-hold only a low-rank part of a sparse difference, so its residual is measured and returned for every layer.
+hold only a low-rank part of a sparse difference, so its residual is measured and returned for every layer. Values that
+apply at their token alone fit into none of them: such a version is to be spread into weights first (`cns.spreading`).
 """
 
 import copy
@@ -36,8 +37,9 @@ def export_diffusers(base: BaseModel, version: Version, out: str | Path) -> Path
     """Write a complete diffusers pipeline whose UNet has the version's weights and whose tokenizer knows its <tokens>.
 
     The base in memory is not touched: copies share its tensors, except for the few that differ. The folder is a base
-    model by itself, also for `load_base`.
+    model by itself, also for `load_base`. Raises ExportError for a version with values that weights do not hold.
     """
+    _check_weights_are_all(version)
     with _new_folder(out) as folder, quiet():
         tokenizers, encoders = [], []
         for place, (tokenizer, encoder) in enumerate(zip(base.tokenizers, base.text_encoders)):
@@ -66,8 +68,10 @@ def export_custom_diffusion(base: BaseModel, version: Version, out: str | Path) 
 
     To be loaded with `pipeline.unet.load_attn_procs(folder, weight_name=CUSTOM_DIFFUSION_FILE, _pipeline=pipeline)`:
     without `_pipeline` diffusers 0.42 reads the file and then sets nothing. Self-attention layers are named with empty
-    tensors, since the loader wants one entry for each attention layer of the UNet.
+    tensors, since the loader wants one entry for each attention layer of the UNet. Raises ExportError as
+    `export_diffusers` does.
     """
+    _check_weights_are_all(version)
     tensors: dict[str, Tensor] = {}
     for processor in base.unet.attn_processors:
         layer = processor.removesuffix(".processor")
@@ -87,8 +91,10 @@ def export_lora(base: BaseModel, version: Version, out: str | Path, rank: int = 
     """Write the version as LoRA of at most `rank`, in the keys of peft, and the tokens as textual inversions.
 
     Returns what LoRA leaves out: name of each changed layer -> ||D - BA|| / ||D||, where D is the difference to the
-    base; 0 is exact. The same figures stand in residuals.json beside the weights.
+    base; 0 is exact. The same figures stand in residuals.json beside the weights. Raises ExportError as
+    `export_diffusers` does, and for the bare base.
     """
+    _check_weights_are_all(version)
     tensors: dict[str, Tensor] = {}
     residuals: dict[str, float] = {}
     for name, difference in _differences(base, version).items():
@@ -117,6 +123,15 @@ def low_rank(difference: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
     roots = strengths[:used].sqrt()
     missed = float(strengths[used:].norm() / strengths.norm())
     return (roots[:, None] * right[:used]).float(), (left[:, :used] * roots).float(), missed
+
+
+def _check_weights_are_all(version: Version) -> None:
+    if version.at_tokens:
+        named = ", ".join(version.at_tokens)
+        raise ExportError(
+            f"The values of {named} apply at their token alone, which files of this form cannot say; spread them into "
+            "the weights first."
+        )
 
 
 def _differences(base: BaseModel, version: Version) -> dict[str, Tensor]:

@@ -34,7 +34,15 @@ from benchmarks.continual.registry import choose
 from benchmarks.continual.results import build_results, read_results, write_results
 from benchmarks.continual.running import Asked, answer, ask, two_bars
 from benchmarks.continual.streams import Stream, StreamRefused
-from benchmarks.continual.tuning import best_trial, describe_trial, draw_trials, sensitivity, sweep_trials, tuned_alike
+from benchmarks.continual.tuning import (
+    describe_trial,
+    describe_trials,
+    draw_trials,
+    score_again,
+    sensitivity,
+    sweep_trials,
+    tuned_alike,
+)
 from benchmarks.kept import Kept, digest_of, rounded
 from benchmarks.machine import describe_machine, library_versions
 from cns.errors import CnsError
@@ -119,11 +127,13 @@ def tune(options: argparse.Namespace) -> None:
     plan = {method.name: draw_trials(method, options.trials, options.seed) for method in methods}
     kept = read_results(options.tuned) if options.tuned.is_file() else {}
     same = kept.get("setup") == rounded(laboratory.setup(stream, budget))
-    entries: dict[str, Any] = dict(kept["methods"]) if same else {}
+    entries: dict[str, Any] = {
+        name: describe_trials(one["title"], list(one["best"]["options"]), score_again(one["trials"]))
+        for name, one in (kept["methods"].items() if same else ())
+    }
     for method, trials in _try(laboratory, methods, plan, stream, budget, options):
-        best = best_trial(trials)
-        report = sensitivity(trials, list(method.options))
-        entries[method.name] = {"title": method.title, "best": best, "sensitivity": report, "trials": trials}
+        entries[method.name] = describe_trials(method.title, list(method.options), trials)
+        best = entries[method.name]["best"]
         _write_trials(options.tuned, laboratory, stream, budget, {"methods": entries})
         sys.stdout.write(f"{method.name}: {best['score']:.3f} with {json.dumps(best['options'])}\n")
 

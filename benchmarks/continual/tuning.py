@@ -17,6 +17,8 @@ from benchmarks.continual.summary import JUDGES, measure_cell
 from benchmarks.kept import rounded
 
 GENERIC_GOAL, TEXT_GOAL, PENALTY = 0.95, 0.01, 5.0
+TOGETHER = 0.25
+"""What two concepts in one picture count beside one alone: there are a few such pictures, and they vary."""
 GRID_LIMIT = 100_000
 
 
@@ -54,7 +56,8 @@ def sweep_trials(method: Method) -> list[dict[str, float]]:
 
 
 def score_trial(figures: Mapping[str, float]) -> float:
-    """What is searched for: image alignment at the end, mean over the judges, less a fine for harm to generic prompts.
+    """What is searched for: image alignment at the end, mean over the judges, and a quarter as much how near two
+    concepts in one picture have come, less a fine for harm to generic prompts.
 
     Below 0.95 CLIP similarity to the base's own pictures, and beyond 1 % loss of text alignment, each hundredth costs
     as much as five hundredths of alignment. (A concept that was forgotten is not aligned at the end.)
@@ -62,13 +65,23 @@ def score_trial(figures: Mapping[str, float]) -> float:
     aligned = fmean(figures[f"{judge}_final"] for judge in JUDGES if f"{judge}_final" in figures)
     disturbed = max(0.0, GENERIC_GOAL - figures["clip_generic"])
     unread = max(0.0, figures["generic_text_loss"] - TEXT_GOAL)
-    return aligned - PENALTY * (disturbed + unread)
+    return aligned + TOGETHER * figures.get("pair_share", 0.0) - PENALTY * (disturbed + unread)
 
 
 def describe_trial(cell: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's options, score and figures, for JSON."""
     figures = measure_cell(cell)
     return {"options": dict(cell["options"]), "score": score_trial(figures), "figures": figures}
+
+
+def score_again(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Trials of earlier runs, scored as those of this one are."""
+    return [{**trial, "score": score_trial(trial["figures"])} for trial in trials]
+
+
+def describe_trials(title: str, options: Sequence[str], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a search has found: the trials, the best of them, and what each of the `options` does. For JSON."""
+    return {"title": title, "best": best_trial(trials), "sensitivity": sensitivity(trials, options), "trials": trials}
 
 
 def best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
