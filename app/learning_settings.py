@@ -45,6 +45,10 @@ class LearningChanges(BaseModel):
     token_first: float | None = Field(
         None, ge=0, lt=1, description="Share of the steps in which the token learns by itself, before the values join."
     )
+    reach: Literal["everywhere", "token"] | None = Field(
+        None,
+        description="Where the values apply: in every prompt, as part of the weights, or at the concept's token alone.",
+    )
     resolution_px: int | None = Field(None, ge=32, le=2048, description="Side of the pictures, in pixels.")
     flip: bool | None = Field(None, description="Learn the mirrored pictures too.")
     mixed_precision: bool | None = Field(None, description="bfloat16 matrix products.")

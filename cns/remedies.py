@@ -13,6 +13,7 @@ from cns.settings import LearningSettings
 Signature = Literal["underfitting", "zero-shot damage", "bleeding", "forgetting"]
 
 _HARM: dict[str, str] = {
+    "reach": "nearer",
     "lr_weights": "down",
     "lr_token": "down",
     "steps": "down",
@@ -24,6 +25,7 @@ _HARM: dict[str, str] = {
 _HARM_TO_OTHERS = {**_HARM, "interference": "up", "l1": "up", "l2": "up"}
 WAYS: Mapping[Signature, Mapping[str, str]] = {
     "underfitting": {
+        "reach": "back",
         "steps": "up",
         "lr_weights": "back",  # a rate that is far too high learns as little as one that is too low
         "lr_token": "back",
@@ -80,7 +82,7 @@ def find_remedy(signature: Signature, learned: LearnedWith | None) -> Remedy:
     used, usual = _flat(learned.used), _flat(learned.usual)
     wrong = {name: usual[name] for name, way in WAYS[signature].items() if _leads(way, used[name], usual[name])}
     changes = wrong or _move_on(signature, used)
-    said = [f"{_WORDS[name].format(f'{value:g}')} instead of {used[name]:g}" for name, value in changes.items()]
+    said = [_say(name, value, used[name]) for name, value in changes.items()]
     return Remedy(" and ".join(said if len(said) < 3 else [", ".join(said[:-1]), said[-1]]), _nested(changes))
 
 
@@ -92,14 +94,26 @@ _IN_GENERAL: Mapping[Signature, str] = {
 }
 
 
-def _leads(way: str, used: float, usual: float) -> bool:
-    return used != usual and (way == "back" or (way == "up") == (usual > used))
+def _leads(way: str, used: Any, usual: Any) -> bool:
+    if used == usual or way == "back":
+        return bool(used != usual)
+    if way == "nearer":
+        return bool(usual == "token")
+    return bool((way == "up") == (usual > used))
+
+
+def _say(name: str, value: Any, used: Any) -> str:
+    if name == "reach":
+        return "values that apply " + {"token": "at the token alone", "everywhere": "everywhere"}[value]
+    return f"{_WORDS[name].format(f'{value:g}')} instead of {used:g}"
 
 
 def _move_on(signature: Signature, used: Mapping[str, Any]) -> dict[str, Any]:
     """Beyond the usual, where that has not sufficed."""
     if signature == "underfitting":
         return {"steps": 2 * used["steps"]}
+    if used["reach"] == "everywhere":
+        return {"reach": "token"}  # what applies nowhere else can harm nothing else
     guard = "drift" if signature == "zero-shot damage" else "interference"
     return {"lr_weights": used["lr_weights"] / 2, guard: max(2 * used[guard], 0.1)}
 

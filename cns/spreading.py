@@ -21,8 +21,8 @@ from cns.pieces import encode_prompts
 from cns.taught import prompts_of
 
 FIRMNESS = 1.0
-"""How much general prompts count beside a token. On the storybook, with two individuals, a token misses 1 % at 1, and its
-pictures come as far as with its own values; at 100 half is missed, and a tenth of the way."""
+"""How much general prompts count beside a token. On the storybook, with two individuals: at 1 a token misses 1 %, and
+its pictures come as far as with its own values; at 100 half is missed, and a tenth of the way."""
 RIDGE = 1e-6
 """Share of the mean second moment on the diagonal, so that directions which no prompt has do not move."""
 

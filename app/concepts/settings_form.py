@@ -1,7 +1,7 @@
 """The settings of a learning as a page shows them: in words, with what is taken when a field stays empty."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,12 +13,16 @@ from app.learning_settings import LearningChanges
 
 @dataclass(frozen=True)
 class SettingField:
-    """name: as in `LearningChanges`, with a dot for what is nested. kind: whole, decimal or yes."""
+    """name: as in `LearningChanges`, with a dot for what is nested. kind: whole, decimal, yes or choice.
+
+    choices: of a choice, value -> what stands for it.
+    """
 
     name: str
     label: str
     kind: str
     hint: str
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     def default(self, defaults: Mapping[str, Any]) -> Any:
         """What is taken when nothing is typed; None where that is not known."""
@@ -35,6 +39,13 @@ FIELDS = (
     SettingField("lr_weights", "Rate of the neurons", "decimal", "How far one step moves the selected values."),
     SettingField("lr_token", "Rate of the word", "decimal", "How far one step moves the concept's own word."),
     SettingField("token_first", "Word first", "decimal", "Share of the steps in which the word learns by itself."),
+    SettingField(
+        "reach",
+        "Where neurons apply",
+        "choice",
+        "At its word alone nothing else can change. Everywhere is the method as it was published.",
+        {"token": "at its word alone", "everywhere": "everywhere"},
+    ),
     SettingField("drift", "Hold on general pictures", "decimal", "More keeps prompts without a concept as they were."),
     SettingField("interference", "Hold on earlier concepts", "decimal", "More keeps their pictures as they were."),
     SettingField("l1", "Hold on shared neurons", "decimal", "More keeps values that an earlier concept owns."),
@@ -49,17 +60,19 @@ FIELDS = (
 def read_settings_form(form: Typed) -> dict[str, Any]:
     """What was typed and differs from nothing. Invalid with its field for what cannot be used."""
     given: dict[str, Any] = {}
-    for field in FIELDS:
+    for asked in FIELDS:
         value: Any
-        if field.kind == "yes":
-            value = True if form.ticked(field.name) else None
-        elif field.kind == "whole":
-            value = form.whole(field.name, field.label)
+        if asked.kind == "yes":
+            value = True if form.ticked(asked.name) else None
+        elif asked.kind == "choice":
+            value = form.text(asked.name) or None
+        elif asked.kind == "whole":
+            value = form.whole(asked.name, asked.label)
         else:
-            value = form.decimal(field.name, field.label)
+            value = form.decimal(asked.name, asked.label)
         if value is None:
             continue
-        outer, _, inner = field.name.rpartition(".")
+        outer, _, inner = asked.name.rpartition(".")
         if outer:
             given.setdefault(outer, {})[inner] = value
         else:
@@ -69,6 +82,6 @@ def read_settings_form(form: Typed) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        label = next((field.label for field in FIELDS if field.name == name), name)
+        label = next((asked.label for asked in FIELDS if asked.name == name), name)
         said = first["msg"].replace("Input should be", "must be")
         raise Invalid(f"{label}: {said}.", field=name) from None

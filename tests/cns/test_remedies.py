@@ -20,13 +20,30 @@ def test_too_few_steps_become_the_usual_ones_not_merely_twice_as_many() -> None:
 
 def test_where_everything_was_usual_it_goes_beyond() -> None:
     assert find_remedy("underfitting", LearnedWith(USUAL, USUAL)).changes == {"steps": 520}
-    gentler = find_remedy("zero-shot damage", LearnedWith(USUAL, USUAL))
+    for signature in ("zero-shot damage", "bleeding", "forgetting"):
+        harmless = find_remedy(signature, LearnedWith(USUAL, USUAL))  # type: ignore[arg-type]
+        assert harmless.changes == {"reach": "token"}
+        assert harmless.words == "values that apply at the token alone"
+
+
+def test_where_values_apply_at_their_token_already_it_goes_more_gently() -> None:
+    near = replace(USUAL, reach="token")
+    gentler = find_remedy("zero-shot damage", LearnedWith(near, near))
     assert gentler.changes == {"lr_weights": 0.0025, "drift": 4.0}
     assert gentler.words == (
         "a learning rate of 0.0025 for the values instead of 0.005 "
         "and 4 for holding general prompts (drift) instead of 2"
     )
-    assert find_remedy("forgetting", LearnedWith(USUAL, USUAL)).changes == {"lr_weights": 0.0025, "interference": 0.8}
+    assert find_remedy("forgetting", LearnedWith(near, near)).changes == {"lr_weights": 0.0025, "interference": 0.8}
+
+
+def test_values_that_apply_everywhere_where_the_base_keeps_them_at_their_token_go_back_to_it() -> None:
+    near = LearnedWith(USUAL, replace(USUAL, reach="token"))
+    assert find_remedy("bleeding", near).changes == {"reach": "token"}
+    assert find_remedy("underfitting", near).changes == {"reach": "token"}
+    far = LearnedWith(replace(USUAL, reach="token"), USUAL)
+    assert find_remedy("underfitting", far).words == "values that apply everywhere"
+    assert "reach" not in find_remedy("zero-shot damage", far).changes
 
 
 @pytest.mark.parametrize("signature", ["zero-shot damage", "bleeding", "forgetting"])
