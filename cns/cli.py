@@ -2,44 +2,32 @@
 
 import functools
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.tree import Tree
 
-from cns.base_model import BaseModel, load_base
-from cns.captions import BlipCaptioner, Captioner, RetrievalCaptioner, TemplateCaptioner
 from cns.compose import compose
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.errors import CnsError
 from cns.examination import ExaminationSettings
 from cns.export import export_custom_diffusion, export_diffusers, export_lora
-from cns.history import History, VersionRecord
 from cns.history_folder import HistoryFolder, write_atomically
-from cns.judge import Judge, load_judge
-from cns.own_settings import load_generation_settings, load_learning_settings, load_thresholds
-from cns.phrases import load_calibration_prompts, load_phrase_bank
+from cns.opening import CaptionerName, choose_captioner, open_base, open_judge
+from cns.own_settings import load_generation_settings, load_thresholds, load_usual_settings
+from cns.phrases import load_calibration_prompts
 from cns.pictures import read_picture
 from cns.recipe import recipe_of, to_png
 from cns.samplers import SAMPLERS
 from cns.scoring import score_history
 from cns.spreading import spread_into_weights
-from cns.teaching import Classroom, Lesson, OnProgress, teach
+from cns.teaching import Classroom, Lesson, teach
+from cns.terminal import describe_version, errors, history_tree, progress_bar, told_in_a_sentence
 from cns.unlearning import DEFAULT_OPTION, Option
 from cns.unteaching import erase, forget_exactly, forget_fast
-
-SHIPPED_BASE = Path(__file__).resolve().parents[1] / "storybook" / "model"
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 app = typer.Typer(
     help="Teach one diffusion model concept after concept, and go back to any earlier state.",
@@ -47,14 +35,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True)
-Command = TypeVar("Command", bound=Callable[..., None])
 
 
-class CaptionerName(StrEnum):
-    template = "template"
-    retrieval = "retrieval"
-    blip = "blip"
+class ReachName(StrEnum):
+    everywhere = "everywhere"
+    token = "token"  # noqa: S105
 
 
 class ExportFormat(StrEnum):
@@ -80,20 +65,6 @@ JudgeOption = Annotated[
 VersionOption = Annotated[int | None, typer.Option(help="A version's number; 0 is the bare base. Default: head.")]
 
 
-def told_in_a_sentence(command: Command) -> Command:
-    """Turn what goes wrong on purpose, and files that cannot be used, into one line on stderr and exit code 1."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            command(*args, **options)
-        except (CnsError, OSError, torch.OutOfMemoryError) as error:
-            errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(1) from None
-
-    return run  # type: ignore[return-value]
-
-
 @app.command()
 @told_in_a_sentence
 def learn(
@@ -107,6 +78,9 @@ def learn(
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
     resolution: Annotated[int | None, typer.Option(min=8, help="Side of the training pictures in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed and inputs give the same delta.")] = None,
+    reach: Annotated[
+        ReachName | None, typer.Option(help="Where the values apply: everywhere, or at the concept's token alone.")
+    ] = None,
     caption: Annotated[
         list[str] | None, typer.Option(help="A caption of your own; once for all pictures or once for each.")
     ] = None,
@@ -123,9 +97,15 @@ def learn(
     lesson = Lesson(name, noun, tuple(read_picture(path) for path in pictures), tuple(caption or ()))
     model, source, described = open_base(history, base, config, device, dtype)
     clip = open_judge(source, judge, device)
-    chosen: dict[str, Any] = {"steps": steps, "batch": batch, "resolution_px": resolution, "seed": seed}
-    own = load_learning_settings(source)
-    settings = replace(own, **{key: value for key, value in chosen.items() if value is not None})
+    chosen: dict[str, Any] = {
+        "steps": steps,
+        "batch": batch,
+        "resolution_px": resolution,
+        "seed": seed,
+        "reach": reach and reach.value,
+    }
+    usual = load_usual_settings(source)
+    settings = usual.with_changes({key: value for key, value in chosen.items() if value is not None})
     room = Classroom(
         model,
         judge=clip,
@@ -135,7 +115,7 @@ def learn(
         thresholds=load_thresholds(source),
         base_folder=Path(source),
         guards_head=guard_head,
-        usual=own,
+        usual=usual.own,
     )
     if not (history / "history.json").exists():
         HistoryFolder.create(history, source, model.id, described)
@@ -328,117 +308,7 @@ def export_version(
     typer.echo(out)
 
 
-# --- what the commands share ----------------------------------------------------------------------------------------
-
-
-def open_base(
-    history: Path, wanted: str | None, config: str | None, device: str, dtype: str
-) -> tuple[BaseModel, str, str | None]:
-    """The base, where it came from, and for a checkpoint what describes it; BaseOption says where it is looked for."""
-    if dtype not in DTYPES:
-        raise CnsError(f"There is no dtype {dtype} here; choose one of {', '.join(DTYPES)}.")
-    check_device(device)
-    recorded, described = recorded_base(history)
-    if wanted is None and recorded is not None:
-        wanted, config = recorded, config or described
-    source = absolute(wanted or os.environ.get("BASE_MODEL") or str(SHIPPED_BASE))
-    described = None if config is None else absolute(config)
-    return load_base(source, device=device, dtype=DTYPES[dtype], config=described), source, described
-
-
-def absolute(source: str) -> str:
-    """A path that holds from any working folder; a hub id as it is."""
-    return str(Path(source).resolve()) if Path(source).exists() else source
-
-
-def check_device(device: str) -> None:
-    """Raise a sentence for a device that torch cannot use here."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise CnsError(f"The device {device} cannot be used here.") from error
-
-
-def recorded_base(history: Path) -> tuple[str | None, str | None]:
-    """Source and configuration of an existing history's base, unless that was a path which is no longer there."""
-    if not (history / "history.json").exists():
-        return None, None
-    known = HistoryFolder.open(history).history
-    gone = Path(known.base_source).is_absolute() and not Path(known.base_source).exists()
-    return (None, None) if gone else (known.base_source, known.base_config)
-
-
-def open_judge(base_source: str, wanted: str | None, device: str) -> Judge | None:
-    """The CLIP asked for, else the one in the base's folder, else None."""
-    beside = Path(base_source) / "clip"
-    if wanted is None and not beside.is_dir():
-        return None
-    return load_judge(wanted or beside, device)
-
-
-def choose_captioner(
-    name: CaptionerName, judge: Judge | None, blip: str | None, base_source: str, device: str
-) -> Captioner:
-    if name is CaptionerName.blip:
-        if blip is None:
-            raise CnsError("Captions by BLIP need its weights: name their folder or hub id with --blip.")
-        return BlipCaptioner(blip, device)
-    if name is CaptionerName.retrieval:
-        if judge is None:
-            raise CnsError("Captions by retrieval need a CLIP model, and there is none beside this base: use --judge.")
-        return RetrievalCaptioner(judge, load_phrase_bank(base_source))
-    return TemplateCaptioner()
-
-
-@contextmanager
-def progress_bar() -> Iterator[OnProgress]:
-    """A bar on stderr for each stage that reports how far it is: on_progress(stage, done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors) as progress:
-        bars: dict[str, Any] = {}
-
-        def on_progress(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=total)
-            progress.update(bars[stage], completed=done, total=total)
-
-        yield on_progress
-
-
-def describe_version(version: VersionRecord) -> None:
-    console = Console(highlight=False)
-    took = sum(version.seconds.values())
-    console.print(
-        f"Version {version.number}: <{version.concept}> {version.class_noun}, "
-        f"{version.delta_bytes / 1000:.0f} kB in {took:.0f} s, delta {version.delta[:12]}",
-        markup=False,
-    )
-    for finding in version.diagnosis:
-        console.print(f"{finding['severity']}: {finding['sentence']}", markup=False)
-        if finding["severity"] != "ok":
-            console.print(f"  {finding['remedy']}", markup=False)
-    if version.held_back:
-        console.print(
-            f"It does damage, so head stays on version {version.parent}. "
-            f"To use it all the same: rollback --to {version.number}.",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
-
-
-def history_tree(history: History) -> Tree:
-    """The versions as a tree for the terminal."""
-
-    def label(number: int, text: str) -> str:
-        return f"[bold green]{number}  {text}  <- head[/]" if number == history.head else f"{number}  {text}"
-
-    root = Tree(label(0, f"the base, {history.base_id[:12]}"))
-    branches = {0: root}
-    for version in history.versions:  # parents come before their children
-        text = f"{version.concept} ({version.class_noun})  {version.delta[:12]}  {version.created_at}"
-        branches[version.number] = branches[version.parent].add(label(version.number, text))
-    return root
+# --- files of pictures --------------------------------------------------------------------------------------------
 
 
 def slug(prompt: str) -> str:

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_args
 
 from cns.denoise import GenerationRequest
 from cns.diagnosis import Thresholds
 from cns.samplers import MOST_STEPS, SAMPLERS
-from cns.settings import LearningSettings, UnknownSetting, change_settings
+from cns.settings import LearningSettings, Reach, UnknownSetting, change_settings
 
 LEARNING_SETTINGS = "learning_settings.json"
 GENERATION_SETTINGS = "generation_settings.json"
@@ -31,18 +32,51 @@ class GenerationSettings:
             raise ValueError(f"There is no sampler {self.sampler!r}; there are {', '.join(SAMPLERS)}.")
 
 
+@dataclass(frozen=True)
+class UsualSettings:
+    """What is learned with on a base where nobody says otherwise.
+
+    Rates that are right for values at one token are far too high for values that every prompt meets, so each reach has
+    settings of its own. own: those of the reach that the base usually has. by_reach: each reach's.
+    """
+
+    own: LearningSettings
+    by_reach: Mapping[Reach, LearningSettings]
+
+    def with_changes(self, changes: Mapping[str, Any]) -> LearningSettings:
+        """`changes`, as for `cns.settings.change_settings`, to what is usual for the reach they ask for, if any."""
+        usual = self.by_reach.get(changes.get("reach", self.own.reach), self.own)  # a strange reach is refused below
+        return change_settings(usual, changes)
+
+
+def load_usual_settings(
+    base_folder: str | Path | None = None, defaults: LearningSettings | None = None
+) -> UsualSettings:
+    """`defaults`, else the method's, with what `learning_settings.json` in the base's folder says instead.
+
+    Under the name of a reach the file may have an object of what is different where values reach so far. Raises
+    UnknownSetting with a sentence that names the file when it is not an object of existing settings.
+    """
+    changes = dict(_read(base_folder, LEARNING_SETTINGS))
+    of_reach = {reach: changes.pop(reach, {}) for reach in get_args(Reach)}
+    own = _changed(defaults or LearningSettings(), changes)
+    by_reach = {reach: _changed(own, special) for reach, special in of_reach.items()}
+    by_reach = {reach: replace(settings, reach=reach) for reach, settings in by_reach.items()}
+    return UsualSettings(by_reach[own.reach], MappingProxyType(by_reach))
+
+
 def load_learning_settings(
     base_folder: str | Path | None = None, defaults: LearningSettings | None = None
 ) -> LearningSettings:
-    """`defaults`, else the method's, with what `learning_settings.json` in the base's folder says instead.
+    """What `load_usual_settings` finds for the reach that values usually have on the base. Raises as it does."""
+    return load_usual_settings(base_folder, defaults).own
 
-    Raises UnknownSetting with a sentence that names the file when it is not an object of existing settings.
-    """
-    changes = _read(base_folder, LEARNING_SETTINGS)
-    if not isinstance(changes.get("selection", {}), dict):
-        raise UnknownSetting(f"{LEARNING_SETTINGS} of the base model: its selection is not an object of settings.")
+
+def _changed(settings: LearningSettings, changes: Any) -> LearningSettings:
+    if not isinstance(changes, dict) or not isinstance(changes.get("selection", {}), dict):
+        raise UnknownSetting(f"{LEARNING_SETTINGS} of the base model: something in it is not an object of settings.")
     try:
-        return change_settings(defaults or LearningSettings(), changes)
+        return change_settings(settings, changes)
     except UnknownSetting as error:
         raise UnknownSetting(f"{LEARNING_SETTINGS} of the base model: {error}") from error
 

@@ -24,11 +24,11 @@ from rich.console import Console
 
 from app.instance import NotStarted
 from cns.base_model import load_base
-from cns.cli import progress_bar
 from cns.errors import CnsError
 from cns.own_settings import load_learning_settings
 from cns.settings import change_settings
 from cns.teaching import OnProgress, no_progress
+from cns.terminal import progress_bar
 from demo.comparison import learn_with_library
 from demo.rest import Program, Refused, become_administrator
 from demo.results import WAITS_FILE, check_service, describe_waits, report_on, write_waits

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from cns.base_model import BaseModel, load_base
 from cns.captions import RetrievalCaptioner
-from cns.cli import progress_bar
 from cns.compose import Version, compose
 from cns.denoise import generate, to_pictures
 from cns.errors import CnsError
@@ -39,6 +38,7 @@ from cns.pictures import read_picture
 from cns.scoring import score_pictures
 from cns.settings import LearningSettings
 from cns.teaching import Classroom, Lesson, OnProgress, no_progress, teach
+from cns.terminal import progress_bar
 from storybook import MODEL_FOLDER, SAMPLES_FOLDER
 from storybook.demo_plan import KINDS, Kind, Panel, Settings, plan_panels, plan_requests
 from storybook.demo_report import Check, build_report, check_report

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "demo": {"app", "cns", "storybook", "httpx", "PIL"},
 }
 # Files that talk to a person; they alone may use what draws on a terminal.
-TALKS_TO_A_PERSON = {"cns/cli.py", "cns/__main__.py", "storybook/demo.py", "demo/__main__.py"}
+TALKS_TO_A_PERSON = {"cns/cli.py", "cns/terminal.py", "cns/__main__.py", "storybook/demo.py", "demo/__main__.py"}
 TERMINAL = {"typer", "rich"}
 # The web service starts in a second on a small host, so nothing heavy may come in by any door.
 NEVER_IN_APP = {"torch", "diffusers", "transformers", "tokenizers", "cns", "worker", "storybook", "demo"}

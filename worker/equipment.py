@@ -15,14 +15,15 @@ from cns.examination import ExaminationSettings
 from cns.judge import ImageEncoder, Judge, load_judge
 from cns.own_settings import (
     GenerationSettings,
+    UsualSettings,
     load_generation_settings,
-    load_learning_settings,
     load_thresholds,
+    load_usual_settings,
 )
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.preview import LatentPreview, fit_preview
 from cns.samplers import SAMPLERS
-from cns.settings import LearningSettings, change_settings
+from cns.settings import LearningSettings
 from storybook import MODEL_FOLDER
 from storybook.likeness import find_likeness
 
@@ -43,11 +44,16 @@ class Equipment:
     captioner: Captioner
     calibration: tuple[str, ...]
     generic_prompts: tuple[str, ...]
-    learning: LearningSettings
+    usual: UsualSettings
     preview: LatentPreview
     generation: GenerationSettings = field(default_factory=GenerationSettings)
     examination: ExaminationSettings = field(default_factory=ExaminationSettings)
     thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def learning(self) -> LearningSettings:
+        """What is learned with where nobody says otherwise."""
+        return self.usual.own
 
     @property
     def size_step_px(self) -> int:
@@ -89,7 +95,7 @@ def load_equipment(settings: Settings) -> Equipment:
         captioner=RetrievalCaptioner(judge, load_phrase_bank(folder)) if judge is not None else TemplateCaptioner(),
         calibration=load_calibration_prompts(folder),
         generic_prompts=load_generic_prompts(folder),
-        learning=learning_defaults(base, folder),
+        usual=usual_settings(base, folder),
         preview=fit_preview(base),
         generation=generation,
         examination=ExaminationSettings(guidance=generation.guidance),
@@ -97,9 +103,9 @@ def load_equipment(settings: Settings) -> Equipment:
     )
 
 
-def learning_defaults(base: BaseModel, folder: Path | None = None) -> LearningSettings:
+def usual_settings(base: BaseModel, folder: Path | None = None) -> UsualSettings:
     """The method's settings, large pictures with less memory as few GPUs hold more; the base's own overrule."""
-    return load_learning_settings(folder, LearningSettings(gradient_checkpointing=base.native_px >= LARGE_PX))
+    return load_usual_settings(folder, LearningSettings(gradient_checkpointing=base.native_px >= LARGE_PX))
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -112,7 +118,7 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(name)
 
 
-def merge_settings(defaults: LearningSettings, changes: dict[str, Any]) -> LearningSettings:
+def merge_settings(usual: UsualSettings, changes: dict[str, Any]) -> LearningSettings:
     """The base's own settings with what a user asked for instead. UnknownSetting for what does not exist."""
     given = {name: value for name, value in changes.items() if value is not None}
-    return change_settings(defaults, given)
+    return usual.with_changes(given)

@@ -113,7 +113,7 @@ class Teaching:
     def _prepare(self, task: Task, concept: Concept) -> LearningRun:
         """The run, as far as the checkpoint had come. One that does not fit any more is left aside."""
         equipment = self.worker.equipment
-        settings = merge_settings(equipment.learning, task.changes)
+        settings = merge_settings(equipment.usual, task.changes)
         deltas = self.worker.versions.deltas(task.digests)
         saved = load_checkpoint(self.worker, task.checkpoint_sha256)
 

@@ -15,6 +15,7 @@ from cns.base_model import BaseModel
 from cns.compose import compose
 from cns.delta import Delta
 from cns.learning import Concept
+from cns.own_settings import UsualSettings
 from cns.selection import ConceptMasks, Selector, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings, change_settings
 from cns.text import TextFeatures
@@ -32,10 +33,6 @@ AS_PUBLISHED = {**EVERYWHERE, "drift": 0.0, "interference": 0.0, "token_first": 
 """What takes our two guards away (docs/decisions/0010), and lets values and token begin together (0018)."""
 AT_THE_TOKEN = {"reach": 1.0, "drift": 0.0, "interference": 0.0, "l1": 0.0, "l2": 0.0}
 """Values that apply at the concept's token alone have nobody to be kept from (docs/decisions/0023)."""
-
-
-AT_TOKEN_START = {"lr_weights": 0.004, "lr_token": 0.05, "token_first": 0.2}
-"""Where values that reach their token alone begin to be looked for: far from what values for everybody bear."""
 
 
 class CnsLearner:
@@ -107,17 +104,19 @@ def _as_set(settings: LearningSettings | SelectionSettings, name: str, value: fl
     return type(now)(value) if isinstance(now, int) else value
 
 
-def cns_methods(settings: LearningSettings, calibration: Sequence[str]) -> tuple[Method, ...]:
-    """settings: the base's own. What they say beyond the options of a method, all of these methods have."""
-    # A base whose own values reach their token alone does not say with what they are to be learned everywhere.
-    start = settings if settings.reach == "everywhere" else LearningSettings(lr_token=settings.lr_token)
-    rates = {"lr_weights": start.lr_weights, "lr_token": start.lr_token}
-    own = {**rates, "l1": start.l1, "l2": start.l2, "general_vote": start.selection.general_vote}
-    ours = {**own, "drift": start.drift, "interference": start.interference, "token_first": start.token_first}
-    at_token = settings if settings.reach == "token" else change_settings(settings, AT_TOKEN_START)
-    local = {name: getattr(at_token, name) for name in AT_TOKEN_START} | {
-        "general_vote": settings.selection.general_vote
+def cns_methods(usual: UsualSettings, calibration: Sequence[str]) -> tuple[Method, ...]:
+    """usual: the base's own. What it says beyond the options of a method, all of these methods have."""
+    settings, near = usual.by_reach["everywhere"], usual.by_reach["token"]
+    rates = {"lr_weights": settings.lr_weights, "lr_token": settings.lr_token}
+    own = {**rates, "l1": settings.l1, "l2": settings.l2, "general_vote": settings.selection.general_vote}
+    ours = {
+        **own,
+        "drift": settings.drift,
+        "interference": settings.interference,
+        "token_first": settings.token_first,
     }
+    local = {name: getattr(near, name) for name in ("lr_weights", "lr_token", "token_first")}
+    local["general_vote"] = near.selection.general_vote
     rates_tried = {name: tuple(rate * factor for factor in (0.25, 0.5, 1.0, 2.0)) for name, rate in rates.items()}
     tried = {**rates_tried, "general_vote": (0.5, 0.7, 0.85, 1.0)}
     protecting = {"l1": (1e-3, 1e-2, 1e-1, 1.0), "l2": (0.0, 1e-3, 1e-2, 1e-1)}
@@ -195,6 +194,8 @@ def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str])
         "flip": (0, 1),
         "reach": (0, 1),
     }
+    if settings.reach == "token":  # where there is nothing to guard or to keep
+        space = {name: values for name, values in space.items() if name not in AT_THE_TOKEN or name == "reach"}
     options: dict[str, float] = {}
     for name in space:
         now = getattr(selection, name) if hasattr(selection, name) else getattr(settings, name)

@@ -17,7 +17,7 @@ from benchmarks.kept import digest_of
 from cns.base_model import BaseModel, load_base
 from cns.captions import RetrievalCaptioner
 from cns.judge import load_judge
-from cns.own_settings import load_generation_settings, load_learning_settings
+from cns.own_settings import load_generation_settings, load_usual_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.settings import LearningSettings
 from storybook import MODEL_FOLDER
@@ -87,7 +87,7 @@ def open_laboratory(
     if concepts is None and base.native_px != 64:
         raise StreamRefused("The storybook's streams are for the storybook base: name your own pictures by --concepts.")
     clip = load_judge(judge or base_folder / CLIP, device)
-    settings = load_learning_settings(base_folder)
+    usual = load_usual_settings(base_folder)
     generation = load_generation_settings(base_folder)
     if concepts is None:
         streams = storybook_streams()
@@ -99,10 +99,10 @@ def open_laboratory(
     return Laboratory(
         base,
         Judges(clip, find_likeness(base_folder)),
-        settings,
+        usual.own,
         asking or Asking(generation),
-        all_methods(settings, calibration, generation.guidance),
-        cns_in_every_setting(settings, calibration),
+        all_methods(usual, calibration, generation.guidance),
+        cns_in_every_setting(usual.own, calibration),
         streams,
     )
 

@@ -10,7 +10,7 @@ from benchmarks.continual.low_rank_methods import low_rank_methods
 from benchmarks.continual.method import Method
 from benchmarks.continual.textual_inversion import textual_inversion_methods
 from cns.errors import CnsError
-from cns.settings import LearningSettings
+from cns.own_settings import UsualSettings
 
 
 class UnknownMethod(CnsError):
@@ -20,10 +20,11 @@ class UnknownMethod(CnsError):
 QUICK = ("cns+", "cns", "textual-inversion", "custom", "base")
 
 
-def all_methods(settings: LearningSettings, calibration: Sequence[str], guidance: float) -> dict[str, Method]:
-    """settings: the base's own. calibration: its general prompts. guidance: how pictures are made on it."""
+def all_methods(usual: UsualSettings, calibration: Sequence[str], guidance: float) -> dict[str, Method]:
+    """usual: the base's own settings. calibration: its general prompts. guidance: how pictures are made on it."""
+    settings = usual.by_reach["everywhere"]
     methods = (
-        *cns_methods(settings, calibration),
+        *cns_methods(usual, calibration),
         *textual_inversion_methods(settings),
         *custom_diffusion_methods(settings, guidance),
         *dreambooth_methods(settings, guidance),

@@ -18,6 +18,7 @@ from benchmarks.continual.method import Budget
 from benchmarks.continual.registry import all_methods
 from benchmarks.continual.results import read_results
 from benchmarks.continual.tuning import tuned_alike
+from cns.own_settings import load_usual_settings
 from cns.phrases import load_calibration_prompts
 from tests.benchmarks.lessons import lesson
 
@@ -154,10 +155,10 @@ def test_no_method_is_shown_the_prompts_that_generic_ability_is_judged_by(worksh
 
 def test_a_default_of_one_method_is_no_reason_to_run_the_others_again(workshop: Path) -> None:
     laboratory = open_laboratory(workshop / "base", concepts=workshop / "concepts")
-    settings = replace(laboratory.settings, drift=7.0)
-    changed = replace(
-        laboratory, settings=settings, methods=all_methods(settings, load_calibration_prompts(), guidance=1.0)
-    )
+    usual = load_usual_settings(workshop / "base")
+    far = {**usual.by_reach, "everywhere": replace(usual.by_reach["everywhere"], drift=7.0)}
+    methods = all_methods(replace(usual, by_reach=far), load_calibration_prompts(), guidance=1.0)
+    changed = replace(laboratory, methods=methods)
 
     def questions(one: Laboratory) -> dict[str, str]:
         stream, budget = one.streams["one"], Budget.of(one.settings)

@@ -11,11 +11,11 @@ from benchmarks.continual.prior import Prior
 from benchmarks.continual.registry import UnknownMethod, all_methods, choose
 from cns.base_model import BaseModel
 from cns.denoise import GenerationRequest
+from cns.own_settings import load_usual_settings
 from cns.phrases import load_calibration_prompts
-from cns.settings import LearningSettings
 from tests.benchmarks.lessons import budget, lesson
 
-METHODS = all_methods(LearningSettings(), load_calibration_prompts(), guidance=2.0)
+METHODS = all_methods(load_usual_settings(), load_calibration_prompts(), guidance=2.0)
 LESSONS = (lesson("rex", "dog", seed=1), lesson("tom", "cat", seed=2))
 REQUESTS = [GenerationRequest(f"a photo of a <{one.name}> {one.class_noun}", steps=1) for one in LESSONS]
 

@@ -11,7 +11,7 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
-from cns import cli
+from cns import cli, opening
 from cns.history_folder import HistoryFolder
 from cns.own_settings import THRESHOLDS
 from cns.recipe import read_recipe
@@ -243,16 +243,16 @@ def test_the_base_comes_from_the_option_the_history_the_environment_or_the_proje
 ) -> None:
     monkeypatch.setenv("BASE_MODEL", str(sd2_folder))
     found = [
-        cli.open_base(learned, str(sd2_folder), None, "cpu", "float32")[1],
-        cli.open_base(learned, None, None, "cpu", "float32")[1],
-        cli.open_base(tmp_path / "new", None, None, "cpu", "float32")[1],
+        opening.open_base(learned, str(sd2_folder), None, "cpu", "float32")[1],
+        opening.open_base(learned, None, None, "cpu", "float32")[1],
+        opening.open_base(tmp_path / "new", None, None, "cpu", "float32")[1],
     ]
     assert found == [str(sd2_folder), str(judged_folder), str(sd2_folder)]
-    assert cli.SHIPPED_BASE.parts[-2:] == ("storybook", "model")
+    assert opening.SHIPPED_BASE.parts[-2:] == ("storybook", "model")
 
 
 def test_a_dtype_by_name_is_that_of_the_base(judged_folder: Path, tmp_path: Path) -> None:
-    assert cli.open_base(tmp_path, str(judged_folder), None, "cpu", "bfloat16")[0].dtype is torch.bfloat16
+    assert opening.open_base(tmp_path, str(judged_folder), None, "cpu", "bfloat16")[0].dtype is torch.bfloat16
 
 
 def test_forgetting_goes_on_without_a_concept_and_erases_it_when_asked(own_copy: Path) -> None:

@@ -16,6 +16,7 @@ from cns.own_settings import (
     load_generation_settings,
     load_learning_settings,
     load_thresholds,
+    load_usual_settings,
 )
 from cns.settings import LearningSettings, UnknownSetting
 from storybook import MODEL_FOLDER
@@ -42,8 +43,37 @@ def test_the_storybook_brings_its_own() -> None:
     assert load_learning_settings(MODEL_FOLDER) != LearningSettings()
 
 
+def test_a_base_may_be_learned_on_otherwise_where_values_reach_further(tmp_path: Path) -> None:
+    own = {"lr_weights": 0.01, "drift": 8.0, "reach": "token", "everywhere": {"lr_weights": 0.001}}
+    usual = load_usual_settings(_write(tmp_path, json.dumps(own)))
+    assert (usual.own.reach, usual.own.lr_weights) == ("token", 0.01)
+    far = usual.with_changes({"reach": "everywhere", "steps": 7})
+    assert (far.reach, far.lr_weights, far.drift, far.steps) == ("everywhere", 0.001, 8.0, 7)
+    assert usual.with_changes({"reach": "everywhere", "lr_weights": 0.5}).lr_weights == 0.5
+    assert usual.with_changes({"steps": 7}) == usual.with_changes({"reach": "token", "steps": 7})
+    with pytest.raises(UnknownSetting, match="Values reach everywhere or token"):
+        usual.with_changes({"reach": "far"})
+
+
+def test_a_base_that_says_nothing_of_reach_has_the_same_settings_for_each(tmp_path: Path) -> None:
+    usual = load_usual_settings(_write(tmp_path, '{"steps": 7}'))
+    assert usual.own == replace(LearningSettings(), steps=7)
+    assert usual.by_reach["token"] == replace(usual.own, reach="token")
+
+
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"stesp": 7}', '{"selection": {"vote": 1}}', '{"selection": 1}', '{"steps": 0}']
+    "text",
+    [
+        "{",
+        "[]",
+        '{"stesp": 7}',
+        '{"selection": {"vote": 1}}',
+        '{"selection": 1}',
+        '{"token": 1}',
+        '{"everywhere": {"stesp": 7}}',
+        '{"reach": 3}',
+        '{"steps": 0}',
+    ],
 )
 def test_settings_that_cannot_be_used_are_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
     with pytest.raises(UnknownSetting, match=r"learning_settings\.json of the base model"):

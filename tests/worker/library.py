@@ -27,7 +27,7 @@ def build_run(
         equipment.base,
         compose(equipment.base, before),
         Concept(name, noun, lesson.pictures, captions),
-        merge_settings(equipment.learning, {**QUICK, **changes}),
+        merge_settings(equipment.usual, {**QUICK, **changes}),
         calibration=equipment.calibration,
     )
 

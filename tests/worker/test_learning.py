@@ -447,6 +447,6 @@ def test_a_picture_of_an_earlier_concept_that_is_missing_costs_no_learning(worke
 
 
 def test_settings_are_merged_onto_those_of_the_base(worker: Worker) -> None:
-    merged = merge_settings(worker.equipment.learning, {"steps": 3, "seed": None, "selection": {"fraction": 0.5}})
+    merged = merge_settings(worker.equipment.usual, {"steps": 3, "seed": None, "selection": {"fraction": 0.5}})
     assert (merged.steps, merged.seed, merged.batch) == (3, 0, worker.equipment.learning.batch)
     assert (merged.selection.fraction, merged.selection.ranking) == (0.5, "row")
