@@ -43,6 +43,11 @@ class UsualSettings:
     own: LearningSettings
     by_reach: Mapping[Reach, LearningSettings]
 
+    def changed(self, changes: Mapping[str, Any]) -> "UsualSettings":
+        """The same changes to what is usual for each reach."""
+        by_reach = {reach: change_settings(settings, changes) for reach, settings in self.by_reach.items()}
+        return UsualSettings(by_reach[self.own.reach], MappingProxyType(by_reach))
+
     def with_changes(self, changes: Mapping[str, Any]) -> LearningSettings:
         """`changes`, as for `cns.settings.change_settings`, to what is usual for the reach they ask for, if any."""
         usual = self.by_reach.get(changes.get("reach", self.own.reach), self.own)  # a strange reach is refused below

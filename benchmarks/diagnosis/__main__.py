@@ -63,7 +63,7 @@ def main() -> None:
     bench = open_bench(options.base, options.kept)
     if options.quick:
         short = replace(bench.examination, steps=4, generic_pictures=2)
-        bench = replace(bench, usual=replace(bench.usual, steps=QUICK_STEPS, batch=4), examination=short)
+        bench = replace(bench, usual=bench.usual.changed({"steps": QUICK_STEPS, "batch": 4}), examination=short)
     kept = Kept(options.kept / "quick" if options.quick else options.results.with_suffix(""))
     records = run_all(bench, options.cases, options.minutes, kept)
     about = {"name": "diagnosis", "quick": options.quick, "base_id": bench.base.id}

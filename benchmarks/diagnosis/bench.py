@@ -19,7 +19,7 @@ from cns.examination import Examination, ExaminationSettings, StudiedConcept, ex
 from cns.history_folder import write_atomically
 from cns.judge import ImageEncoder, Judge, load_judge
 from cns.learning import Concept
-from cns.own_settings import load_generation_settings, load_learning_settings
+from cns.own_settings import UsualSettings, load_generation_settings, load_usual_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.series import MadePictures
 from cns.settings import LearningSettings
@@ -38,7 +38,7 @@ class Bench:
     judge: Judge
     likeness: ImageEncoder
     captioner: Captioner
-    usual: LearningSettings
+    usual: UsualSettings
     examination: ExaminationSettings
     calibration: tuple[str, ...]
     generic: tuple[str, ...]
@@ -73,7 +73,7 @@ def open_bench(base_folder: Path, folder: Path) -> Bench:
         judge=judge,
         likeness=likeness,
         captioner=RetrievalCaptioner(judge, load_phrase_bank(base_folder)),
-        usual=load_learning_settings(base_folder),
+        usual=load_usual_settings(base_folder),
         examination=ExaminationSettings(guidance=load_generation_settings(base_folder).guidance),
         calibration=load_calibration_prompts(base_folder),
         generic=load_generic_prompts(base_folder),
@@ -105,7 +105,7 @@ def learn(
         generic_prompts=bench.generic,
         settings=bench.examination,
         likeness=bench.likeness,
-        usual=bench.usual,
+        usual=bench.usual.own,
         made=bench.made,
     )
     seconds = round(time.monotonic() - started, 1)

@@ -1,6 +1,7 @@
 """Which learnings are made: recipes for each failure signature, and on whom they are tried. Data.
 
-A history is two individuals learned with the base's usual settings; each recipe then learns a third one on top of it.
+A history is two individuals learned as usual; each recipe then learns a third one on top of it. Values that apply at
+their token alone can harm nobody, so what is made to do harm has values that reach everywhere, on a history of such.
 The demo's samples take no part, so that its figures stay honest.
 """
 
@@ -8,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cns.own_settings import UsualSettings
 from cns.remedies import Signature
-from cns.settings import LearningSettings, change_settings
+from cns.settings import LearningSettings, Reach, change_settings
 from storybook.individuals import INDIVIDUALS, SAMPLES, Individual
 
 PICTURES = 5
@@ -23,6 +25,7 @@ class Recipe:
 
     made_for: signatures that it is made to have. free_of: signatures that it is made not to have. Of those in neither
     nothing is known beforehand, and nothing is counted. similar: the concept has the class noun of the history's first.
+    reach: of its values and of the history's; None for the base's own.
     """
 
     name: str
@@ -33,14 +36,19 @@ class Recipe:
     changes: Mapping[str, Any] = field(default_factory=dict)
     similar: bool = False
     pictures: int = PICTURES
+    reach: Reach | None = None
 
-    def settings(self, usual: LearningSettings) -> LearningSettings:
-        """The base's usual settings with what this recipe does otherwise."""
-        values = usual.to_json()
+    def before(self, usual: UsualSettings) -> LearningSettings:
+        """What the history is learned with."""
+        return usual.by_reach[self.reach or usual.own.reach]
+
+    def settings(self, usual: UsualSettings) -> LearningSettings:
+        """The same with what this recipe does otherwise."""
+        values = self.before(usual).to_json()
         scaled = {name: factor * values[name] for name, factor in self.factors.items()}
         if "steps" in scaled:
             scaled["steps"] = max(1, round(scaled["steps"]))
-        return change_settings(usual, {**scaled, **self.changes})
+        return change_settings(self.before(usual), {**scaled, **self.changes})
 
 
 NO_GENERAL = {"drift": 0.0, "selection": {"general_prompts": 0}}
@@ -51,16 +59,18 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe("few steps", "a fifteenth of the steps", frozenset(("underfitting",)), REST, {"steps": 1 / 15}),
     Recipe(
         "reckless",
-        "ten times the rate, no general mask, no holding of general prompts",
+        "eighty times the rate, no general mask, no holding of general prompts",
         frozenset(("zero-shot damage",)),
-        factors={"lr_weights": 10},
+        factors={"lr_weights": 80},
+        reach="everywhere",
         changes=NO_GENERAL,
     ),
     Recipe(
         "unprotected, similar",
-        "five times the rate and no regulariser, for a concept of the first one's class noun",
+        "forty times the rate and no regulariser, for a concept of the first one's class noun",
         frozenset(("bleeding", "forgetting")),
-        factors={"lr_weights": 5},
+        factors={"lr_weights": 40},
+        reach="everywhere",
         changes=NO_REGULARISER,
         similar=True,
     ),
@@ -79,16 +89,18 @@ RECIPES: tuple[Recipe, ...] = (
     ),
     Recipe(
         "unguarded",
-        "four times the rate, no general mask, no holding of general prompts",
+        "forty times the rate, no general mask, no holding of general prompts",
         frozenset(("zero-shot damage",)),
-        factors={"lr_weights": 4},
+        factors={"lr_weights": 40},
+        reach="everywhere",
         changes=NO_GENERAL,
     ),
     Recipe(
         "unprotected",
-        "ten times the rate and no regulariser",
+        "eighty times the rate and no regulariser",
         frozenset(("forgetting",)),
-        factors={"lr_weights": 10},
+        factors={"lr_weights": 80},
+        reach="everywhere",
         changes=NO_REGULARISER,
     ),
     Recipe("three pictures", "the base's own settings, from three pictures", free_of=ALL, pictures=3),

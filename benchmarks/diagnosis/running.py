@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.diagnosis.bench import PICTURE_SEED, Bench, Learned, learn
 from benchmarks.diagnosis.measures import Measures, measures_of
-from benchmarks.diagnosis.plan import PICTURES, Case, Stage
+from benchmarks.diagnosis.plan import PICTURES, Case
 from benchmarks.kept import Kept, digest_of
 from benchmarks.machine import describe_machine
 from cns.remedies import LearnedWith, Signature, find_remedy
@@ -69,7 +69,9 @@ def name_case(case: Case) -> str:
 def case_question(bench: Bench, case: Case) -> str:
     """A digest of all that decides what a case gives, but for the code and the machine."""
     used, stage = case.recipe.settings(bench.usual), case.stage
-    remedies = [find_remedy(signature, LearnedWith(used, bench.usual)) for signature in sorted(case.recipe.made_for)]
+    remedies = [
+        find_remedy(signature, LearnedWith(used, bench.usual.own)) for signature in sorted(case.recipe.made_for)
+    ]
     return digest_of(
         {
             "base": bench.base.id,
@@ -80,7 +82,8 @@ def case_question(bench: Bench, case: Case) -> str:
             "newcomer": asdict(case.newcomer),
             "recipe": case.recipe.name,
             "pictures": [PICTURES, case.recipe.pictures, PICTURE_SEED],
-            "usual": bench.usual.to_json(),
+            "usual": bench.usual.own.to_json(),
+            "before": case.recipe.before(bench.usual).to_json(),
             "settings": used.to_json(),
             "remedies": [dict(remedy.changes) for remedy in remedies],
             "examination": asdict(bench.examination),
@@ -95,14 +98,14 @@ def run_case(bench: Bench, case: Case, begin: Begin) -> Record:
     Every remedy is tried, whether the signature was found or not: what is found depends on thresholds that are still
     to be set.
     """
-    before = learn_history(bench, case.stage, begin)
+    before = learn_history(bench, case, begin)
     recipe, who = case.recipe, case.newcomer
     used = recipe.settings(bench.usual)
     begin(f"<{who.name}>, {recipe.name}")
     learned = learn(bench, before, who, used, recipe.pictures)
     remedies = []
     for signature in sorted(recipe.made_for):
-        remedy = find_remedy(signature, LearnedWith(used, bench.usual))
+        remedy = find_remedy(signature, LearnedWith(used, bench.usual.own))
         begin(f"<{who.name}>, {recipe.name}: remedy for {signature}, {remedy.words}")
         again = learn(bench, before, who, change_settings(used, remedy.changes), recipe.pictures)
         changes = dict(remedy.changes)
@@ -120,10 +123,10 @@ def run_case(bench: Bench, case: Case, begin: Begin) -> Record:
     )
 
 
-def learn_history(bench: Bench, stage: Stage, begin: Begin) -> Sequence[Learned]:
-    """The two individuals of a stage, with the base's usual settings."""
+def learn_history(bench: Bench, case: Case, begin: Begin) -> Sequence[Learned]:
+    """The two individuals of a case's stage, with the settings that its recipe wants for them."""
     before: list[Learned] = []
-    for who in (stage.first, stage.second):
-        begin(f"history of stage {stage.number}: <{who.name}>")
-        before.append(learn(bench, before, who, bench.usual, PICTURES))
+    for who in (case.stage.first, case.stage.second):
+        begin(f"history of stage {case.stage.number}: <{who.name}>")
+        before.append(learn(bench, before, who, case.recipe.before(bench.usual), PICTURES))
     return before

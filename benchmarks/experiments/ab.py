@@ -1,4 +1,4 @@
-"""Experiment 3: concept A, then B, and A again: with and without L_reg, and with the guards that are ours."""
+"""Experiment 3: concept A, then B, and A again: with and without L_reg, with our guards, and at the token alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,11 +6,10 @@ from typing import Any
 from benchmarks.experiments.measuring import Workshop
 from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import individual
-from benchmarks.experiments.variants import NOTICEABLE_WAY, OURS, PUBLISHED, UNGUARDED
+from benchmarks.experiments.variants import AT_TOKEN, NOTICEABLE_WAY, OURS, PUBLISHED, UNGUARDED
 from benchmarks.markdown import make_table
 from benchmarks.svg import Bar, bar_chart
 from cns.metrics import clip_i
-from cns.settings import change_settings
 
 FIRST = "tiger"
 SECONDS = {"another cat": "misty", "a house": "casa"}
@@ -18,7 +17,8 @@ SECONDS = {"another cat": "misty", "a house": "casa"}
 VARIANTS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "L_reg = 0": (UNGUARDED, UNGUARDED),
     "L_reg": (UNGUARDED, PUBLISHED),
-    "the settings": (OURS, OURS),
+    "our guards": (OURS, OURS),
+    "at the token alone": (AT_TOKEN, AT_TOKEN),
 }
 
 
@@ -27,11 +27,11 @@ def measure(workshop: Workshop) -> dict[str, Any]:
     first = individual(FIRST)
     found: dict[str, Any] = {}
     for name, (changes_first, changes_second) in VARIANTS.items():
-        a = workshop.learn(first, change_settings(workshop.settings, changes_first))
+        a = workshop.learn(first, workshop.settings_with(changes_first))
         right_after = workshop.look_at(first, workshop.version(a))
         for kind, second_name in SECONDS.items():
             second = individual(second_name)
-            b = workshop.learn(second, change_settings(workshop.settings, changes_second), [a])
+            b = workshop.learn(second, workshop.settings_with(changes_second), [a])
             again = workshop.look_at(first, workshop.version(a, b))
             of_second = workshop.likeness.image_features(second.references)
             found[f"{name}, then {kind}"] = {
@@ -61,7 +61,8 @@ def report(figures: Mapping[str, Any]) -> Report:
     sentences = [
         f"{figures['first']} again after a second concept, means over {len(SECONDS)} of them: {told}.",
         _compare(lost, "L_reg", "L_reg = 0"),
-        _compare(lost, "the settings", "L_reg"),
+        _compare(lost, "our guards", "L_reg"),
+        _compare(lost, "at the token alone", "our guards"),
     ]
     worst = max(sequences, key=lambda name: sequences[name]["right_after"] - sequences[name]["again"])
     shared = percent(sequences[worst]["mask_overlap"])

@@ -13,12 +13,11 @@ from benchmarks.experiments.variants import OURS, UNGUARDED
 from benchmarks.markdown import make_table
 from benchmarks.svg import Bar, bar_chart
 from cns.diagnosis import DEFAULT, Finding, find_underfitting, find_zero_shot_damage
-from cns.settings import change_settings
 from storybook.pools import stack_pictures, to_pixels
 
 CONTROL = "tiger"
 NOTICEABLE_SHARE = 0.05
-VARIANTS = {"the settings": OURS, "no guard": UNGUARDED}
+VARIANTS = {"our guards": OURS, "no guard": UNGUARDED}
 
 
 def measure(workshop: Workshop) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def measure_one(workshop: Workshop, subject: Subject, changes: Mapping[str, Any]
 
     Judged by CLIP, as the encoder of individuals does not look at light and style.
     """
-    delta = workshop.learn(subject, change_settings(workshop.settings, changes))
+    delta = workshop.learn(subject, workshop.settings_with(changes))
     version = workshop.version(delta)
     own = workshop.look_at(subject, version, by=workshop.clip)
     word, general = workshop.look_at_general(version, subject.plain), workshop.look_at_general(version)
@@ -117,7 +116,7 @@ def report(figures: Mapping[str, Any]) -> Report:
 
 
 def _about_masks(learnings: Mapping[str, Any], control: str) -> str:
-    of_variant = [one for one in learnings.values() if one["variant"] == "the settings"]
+    of_variant = [one for one in learnings.values() if one["variant"] == "our guards"]
     own = next(one["general_share_of_base"] for one in of_variant if one["subject"] == control)
     others = {one["subject"]: one["general_share_of_base"] for one in of_variant if one["subject"] != control}
     listed = ", ".join(f"{percent(share)} for {name}" for name, share in others.items())

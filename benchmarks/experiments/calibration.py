@@ -14,7 +14,7 @@ from benchmarks.experiments.variants import NOTICEABLE_SIMILARITY, NOTICEABLE_WA
 from benchmarks.markdown import make_table
 from benchmarks.svg import heat_map
 from cns.selection import ConceptMasks, density, select_concept_neurons
-from cns.settings import LearningSettings, change_settings
+from cns.settings import LearningSettings
 from storybook.world import BACKGROUNDS, Scene, caption, place_one, place_two, random_thing
 
 SUBJECT = "tiger"
@@ -64,7 +64,7 @@ def measure(workshop: Workshop) -> dict[str, Any]:
 
 def settings_for(workshop: Workshop, prompts: Sequence[str]) -> LearningSettings:
     """No guard, and as many calibration prompts as there are."""
-    return change_settings(workshop.settings, {**UNGUARDED, "selection": {"general_prompts": len(prompts)}})
+    return workshop.settings_with({**UNGUARDED, "selection": {"general_prompts": len(prompts)}})
 
 
 def select(workshop: Workshop, prompts: Sequence[str]) -> ConceptMasks:

@@ -9,12 +9,11 @@ from benchmarks.experiments.subjects import individual
 from benchmarks.experiments.variants import NOTICEABLE_SIMILARITY, NOTICEABLE_WAY, OURS, UNGUARDED
 from benchmarks.markdown import make_table
 from benchmarks.svg import Line, line_chart
-from cns.settings import change_settings
 
 SUBJECT = "tiger"
 FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 PAPER = 0.3
-VARIANTS = {"the settings": OURS, "no guard": UNGUARDED}
+VARIANTS = {"our guards": OURS, "no guard": UNGUARDED}
 
 
 def measure(workshop: Workshop) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def measure(workshop: Workshop) -> dict[str, Any]:
     found = {}
     for name, changes in VARIANTS.items():
         for fraction in FRACTIONS:
-            settings = change_settings(workshop.settings, {**changes, "selection": {"fraction": fraction}})
+            settings = workshop.settings_with({**changes, "selection": {"fraction": fraction}})
             scores = workshop.score(subject, workshop.learn(subject, settings))
             found[f"{name}, {percent(fraction)}"] = {"variant": name, "fraction": fraction, **scores}
     return {"subject": subject.called, "learnings": found}
@@ -37,7 +36,7 @@ def report(figures: Mapping[str, Any]) -> Report:
         for name in dict.fromkeys(one["variant"] for one in learnings.values())
     }
     sentences = [_trade(name, some) for name, some in series.items()]
-    sentences.append(_about_paper(series["the settings"]))
+    sentences.append(_about_paper(series["our guards"]))
     rows = [
         (name, one["way"], one["similarity"], percent(one["lost"], 1), one["density"], one["values"])
         for name, one in learnings.items()

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from cns.history_folder import write_atomically
 from cns.judge import ImageEncoder, Judge, load_judge
 from cns.learning import Concept
 from cns.metrics import Scale, clip_i, clip_t, drift, self_similarity
-from cns.own_settings import GenerationSettings, load_generation_settings, load_learning_settings
+from cns.own_settings import GenerationSettings, UsualSettings, load_generation_settings, load_usual_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
 from cns.series import MadePictures, Series, make_series
 from cns.settings import LearningSettings
@@ -74,7 +75,7 @@ class Workshop:
     """
 
     base: BaseModel
-    settings: LearningSettings
+    usual: UsualSettings
     clip: Judge
     likeness: ImageEncoder
     captioner: Captioner
@@ -86,6 +87,15 @@ class Workshop:
     quick: bool = False
     on_learning: Callable[[str], object] = lambda sentence: None
     made: MadePictures = field(default_factory=dict)
+
+    @property
+    def settings(self) -> LearningSettings:
+        """The base's usual settings for values that reach everywhere."""
+        return self.usual.by_reach["everywhere"]
+
+    def settings_with(self, changes: Mapping[str, Any]) -> LearningSettings:
+        """What is usual for the reach that `changes` ask for, else for everywhere, with the changes."""
+        return self.usual.with_changes({"reach": "everywhere", **changes})
 
     # --- learning -------------------------------------------------------------------------------------------------
 
@@ -209,7 +219,7 @@ def open_workshop(
     generic, drawing = load_generic_prompts(folder), load_generation_settings(folder)
     return Workshop(
         base=load_base(folder, device="cuda" if torch.cuda.is_available() else "cpu"),
-        settings=load_learning_settings(folder),
+        usual=load_usual_settings(folder),
         clip=clip,
         likeness=find_likeness(folder) or clip,
         captioner=RetrievalCaptioner(clip, load_phrase_bank(folder)),

@@ -1,4 +1,7 @@
-"""Settings that experiments compare, as changes to the base's own (`cns.settings.change_settings`)."""
+"""Settings that experiments compare, as changes to the base's own (`Workshop.settings_with`).
+
+Their subject is a model whose weights all prompts share, so values reach everywhere but where a variant says otherwise.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +9,10 @@ from typing import Any
 from cns.settings import LearningSettings
 
 OURS: Mapping[str, Any] = {}
-"""What the base comes with: the published method with what is ours, drift and interference and the token first."""
+"""The published method with what is ours, drift and interference and the token first, as the base has them."""
+
+AT_TOKEN: Mapping[str, Any] = {"reach": "token"}
+"""Values that apply at the concept's token alone, with the base's settings for that (docs/decisions/0023)."""
 
 PUBLISHED: Mapping[str, Any] = {
     "drift": 0.0,

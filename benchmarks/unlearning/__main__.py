@@ -28,7 +28,7 @@ from cns.base_model import load_base
 from cns.captions import RetrievalCaptioner
 from cns.history_folder import write_atomically
 from cns.judge import load_judge
-from cns.own_settings import load_generation_settings, load_learning_settings
+from cns.own_settings import load_generation_settings, load_usual_settings
 from cns.phrases import load_phrase_bank
 from cns.unlearning import DEFAULT_OPTION
 from storybook import MODEL_FOLDER
@@ -54,7 +54,8 @@ def main() -> None:
     likeness, clip = find_likeness(options.base), load_judge(options.base / "clip")
     if likeness is None:
         raise SystemExit(f"{options.base} has no individuals' encoder.")
-    settings = load_learning_settings(options.base)
+    # What applies at its token alone shares nothing, and there would be nothing to choose between.
+    settings = load_usual_settings(options.base).by_reach["everywhere"]
     experiment = Experiment(
         load_base(options.base),
         options.base,

@@ -22,12 +22,14 @@ from cns.diagnosis import Thresholds
 from cns.examination import ExaminationSettings
 from cns.judge import load_judge
 from cns.learning import LearningRun
+from cns.own_settings import UsualSettings
 from cns.settings import LearningSettings, SelectionSettings
 from storybook.individuals import SAMPLES
 from tests import tiny_clip
 
 HEALTHY = Measures(share=0.8, width=0.2, similarity=0.99, alignment_lost=0.0, bleeding=0.02, forgetting=0.02)
 QUICK = LearningSettings(steps=2, batch=2, selection=SelectionSettings(general_prompts=2))
+USUAL = UsualSettings(QUICK, {"everywhere": QUICK, "token": replace(QUICK, reach="token")})
 
 
 def record(recipe: str, measures: Measures, split: str = "fit", remedies: tuple[Remedied, ...] = ()) -> Record:
@@ -58,11 +60,15 @@ def test_every_signature_is_made_in_two_ways_where_one_is_not_enough_and_the_sam
 
 
 def test_a_recipe_changes_what_it_says_and_leaves_the_rest_as_usual() -> None:
-    usual = LearningSettings(steps=260, lr_weights=0.005)
+    near = LearningSettings(steps=260, lr_weights=0.01, reach="token")
+    far = replace(near, lr_weights=0.005, reach="everywhere")
+    usual = UsualSettings(near, {"token": near, "everywhere": far})
     by_name = {recipe.name: recipe.settings(usual) for recipe in RECIPES}
-    assert by_name["usual"] == usual
-    assert by_name["few steps"] == replace(usual, steps=17)
-    assert by_name["reckless"].lr_weights == pytest.approx(0.05)
+    assert by_name["usual"] == near
+    assert by_name["few steps"] == replace(near, steps=17)
+    reckless = next(recipe for recipe in RECIPES if recipe.name == "reckless")
+    assert reckless.before(usual) == far
+    assert by_name["reckless"].lr_weights == pytest.approx(reckless.factors["lr_weights"] * 0.005)
     assert (by_name["reckless"].drift, by_name["reckless"].selection.general_prompts) == (0, 0)
 
 
@@ -181,7 +187,7 @@ def bench(sd1: BaseModel, tmp_path: Path) -> Bench:
         judge=clip,
         likeness=clip,
         captioner=TemplateCaptioner(),
-        usual=QUICK,
+        usual=USUAL,
         examination=ExaminationSettings(("a photo of a {}",), generic_pictures=1, steps=2),
         calibration=("a red house", "a cat at night"),
         generic=("a blue robot",),
@@ -235,7 +241,7 @@ def test_a_finished_case_is_read_where_its_learnings_are_not(
     assert (again.recipe, again.remedies[0].changes) == (done.recipe, done.remedies[0].changes)
     assert again.measures.share == pytest.approx(done.measures.share, rel=1e-5)
     with pytest.raises(AssertionError, match="learned again"):
-        answer_case(replace(elsewhere, usual=replace(QUICK, drift=7.0)), case, kept, lambda _: None)
+        answer_case(replace(elsewhere, usual=USUAL.changed({"drift": 7.0})), case, kept, lambda _: None)
 
 
 def test_every_case_has_a_file_and_a_question_of_its_own(bench: Bench) -> None:

@@ -104,12 +104,13 @@ def test_what_a_variant_keeps_of_the_first_concept_is_told_against_the_other() -
         }
         return {"first": "<rex> dog", "sequences": sequences}
 
-    told = words(ab.report(figures({"L_reg = 0": 0.3, "L_reg": 0.1, "the settings": 0.3})))
+    told = words(ab.report(figures({"L_reg = 0": 0.3, "L_reg": 0.1, "our guards": 0.3, "at the token alone": 0.0})))
     assert "With “L_reg” 20 % more of the way is kept than with “L_reg = 0”" in told
-    assert "With “the settings” 20 % LESS of the way is kept than with “L_reg”" in told
+    assert "With “our guards” 20 % LESS of the way is kept than with “L_reg”" in told
+    assert "With “at the token alone” 30 % more of the way is kept than with “our guards”" in told
     assert "The worst case is “L_reg = 0, then a house”" in told
-    told = words(ab.report(figures({"L_reg = 0": 0.1, "L_reg": 0.1, "the settings": 0.1})))
-    assert told.count("as much of the way is kept, but for noise") == 2
+    told = words(ab.report(figures({"L_reg = 0": 0.1, "L_reg": 0.1, "our guards": 0.1, "at the token alone": 0.1})))
+    assert told.count("as much of the way is kept, but for noise") == 3
 
 
 def test_a_share_that_is_better_at_no_cost_is_named() -> None:
@@ -222,10 +223,10 @@ def test_damage_that_only_the_concepts_own_noun_shows_is_told_apart() -> None:
 
     told = words(abilities.report(figures("warn")))
     assert "finds damage in nothing" in told
-    assert "noun is asked for is in “<dusk> night, the settings”, “<dusk> night, no guard”" in told
+    assert "noun is asked for is in “<dusk> night, our guards”, “<dusk> night, no guard”" in told
     assert "abilities overlap more with what is general" in told
     assert "noun is asked for is in nothing." in words(abilities.report(figures("ok")))
     blind = figures("ok")
     for learned in blind["learnings"].values():
         learned["scale_width"] = 0.001
-    assert "says that its judge cannot see “<dusk> night, the settings”" in words(abilities.report(blind))
+    assert "says that its judge cannot see “<dusk> night, our guards”" in words(abilities.report(blind))
