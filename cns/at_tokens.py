@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cns.delta import Delta
 from cns.entries import write_over
-from cns.kv import LayerKV, keys_and_values
+from cns.kv import KEY, VALUE, LayerKV, keys_and_values
 from cns.text import TextFeatures
 
 LayerValues = Mapping[str, tuple[Tensor, Tensor]]
@@ -55,16 +55,26 @@ def keys_and_values_with(
     """
     kv = keys_and_values(weights, features.hidden)
     for token in {name: None for _, _, name in features.placed if name in at_tokens}:
-        places = find_places(features, token)
-        own = keys_and_values(written_over(own_weights, at_tokens[token]), features.hidden[places][None])
+        places, values = find_places(features, token), at_tokens[token]
+        rows = features.hidden[places][None]
+        own = {
+            layer: (
+                rows @ weight_at(own_weights, values, layer + KEY).T.to(rows),
+                rows @ weight_at(own_weights, values, layer + VALUE).T.to(rows),
+            )
+            for layer in kv
+        }
         kv = put_in_places(kv, own, places)
     return kv
 
 
-def written_over(weights: Mapping[str, Tensor], values: LayerValues) -> dict[str, Tensor]:
-    """Copies of those of `weights` that have values, with these in their places; the others as they are."""
-    written = dict(weights)
-    for layer, (where, part) in values.items():
-        weight = weights[layer].detach()
-        written[layer] = write_over(weight, where.to(weight.device), part.to(weight.device))
-    return written
+def weight_at(weights: Mapping[str, Tensor], values: LayerValues, layer: str) -> Tensor:
+    """(out, in): the weight of `layer` with the values for it, a copy; where there are none, the weight itself.
+
+    One layer at a time: all of a large base's would be as much memory as its key and value projections.
+    """
+    weight = weights[layer].detach()
+    if layer not in values:
+        return weight
+    where, part = values[layer]
+    return write_over(weight, where.to(weight.device), part.to(weight.device))

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from cns.at_tokens import find_places, written_over
+from cns.at_tokens import find_places, weight_at
 from cns.base_model import BaseModel
 from cns.compose import Version
 from cns.losses import energy, feature_moment
@@ -54,12 +54,12 @@ def spread_into_weights(base: BaseModel, version: Version, general: Sequence[str
     kept = feature_moment(encode_prompts(base, general, version.tokens).hidden).double()
     held = torch.stack([*moments.values(), FIRMNESS * kept]).sum(dim=0)
     held += RIDGE * kept.diagonal().mean() * torch.eye(len(kept), device=kept.device, dtype=kept.dtype)
-    own = {token: written_over(base.kv_weights, version.at_tokens[token]) for token in met}
     weights: dict[str, Tensor] = {}
     left, whole = ({token: torch.zeros((), dtype=torch.double) for token in met} for _ in range(2))
     moved = []
     for layer, weight in version.weights.items():
-        wanted = {token: (own[token][layer] - weight).double() for token in met}
+        own = {token: weight_at(base.kv_weights, version.at_tokens[token], layer) for token in met}
+        wanted = {token: (own[token] - weight).double() for token in met}
         pull = torch.stack([wanted[token] @ moment for token, moment in moments.items()]).sum(dim=0)
         change = torch.linalg.solve(held, pull, left=False)
         weights[layer] = (weight + change).to(weight.dtype)

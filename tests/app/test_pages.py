@@ -216,7 +216,14 @@ def test_files_sent_with_the_form_are_taught_with_their_settings(
     answer = ask(
         "POST",
         f"/histories/{ada.history_id}/teach",
-        data={"name": "rex", "class_noun": "dog", "steps": "50", "selection.fraction": "0,2", "flip": "yes"},
+        data={
+            "name": "rex",
+            "class_noun": "dog",
+            "steps": "50",
+            "selection.fraction": "0,2",
+            "flip": "yes",
+            "reach": "everywhere",
+        },
         files=[("pictures", (f"{n}.png", png(seed=n), "image/png")) for n in range(3)],
     )
     assert answer.status_code == 303, words(answer)
@@ -224,7 +231,7 @@ def test_files_sent_with_the_form_are_taught_with_their_settings(
     with sessions() as session:
         job = session.scalars(select(Job)).one()
         assert answer.headers["location"] == f"/jobs/{job.id}"
-        assert job.settings == {"steps": 50, "flip": True, "selection": {"fraction": 0.2}}
+        assert job.settings == {"steps": 50, "flip": True, "reach": "everywhere", "selection": {"fraction": 0.2}}
         assert session.scalars(select(Upload)).all() == []
 
 
@@ -366,6 +373,7 @@ def test_a_page_asks_for_captions_until_they_are_there_and_rings_again_after_a_w
         ({"steps": "many"}, "steps", "Steps must be a whole number"),
         ({"lr_token": "-1"}, "lr_token", "Rate of the word"),
         ({"selection.fraction": "3"}, "selection.fraction", "Share of neurons"),
+        ({"reach": "far"}, "reach", "Where neurons apply"),
         ({"name": "momo"}, "name", "knows <momo> already"),
     ],
 )

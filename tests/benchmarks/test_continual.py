@@ -80,7 +80,7 @@ def test_a_run_is_resumed_and_becomes_a_page(workshop: Path, monkeypatch: pytest
             assert strip.height == 64
     assert "Run once: Every method" in text
     assert "Not tuned: any method" in text
-    assert "Not run on this stream: CNS as published" in text
+    assert "Not run on this stream: CNS at the token alone (ours), CNS as published" in text
 
 
 def test_other_settings_are_another_question(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

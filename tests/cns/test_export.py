@@ -185,7 +185,7 @@ def test_an_export_does_not_overwrite(sd1: BaseModel, tmp_path: Path) -> None:
 
 
 def test_an_export_that_fails_leaves_nothing_behind(sd1: BaseModel, tmp_path: Path) -> None:
-    broken: Any = SimpleNamespace(weights={}, tokens={"<rex>": (torch.zeros(5),)})
+    broken: Any = SimpleNamespace(weights={}, at_tokens={}, tokens={"<rex>": (torch.zeros(5),)})
     with pytest.raises(RuntimeError):
         export_diffusers(sd1, broken, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -64,6 +64,21 @@ def test_the_next_version_is_made_of_the_one_before_and_the_same_again_is_there(
     assert counts(cache) == (1, 2, 1)
 
 
+def test_values_at_tokens_are_there_again_and_count_as_bytes(base: BaseModel) -> None:
+    line = [replace(delta, reach="token") for delta in line_of(base, "rex", "momo")]
+    cache = VersionCache(base, ROOM)
+    first = cache.compose(line[:1])
+    one = cache.figures()["bytes"]
+    cache.compose(line)
+    again = cache.compose(line)
+    assert (first.at_tokens.keys(), again.at_tokens.keys()) == ({"<rex>"}, {"<rex>", "<momo>"})
+    assert counts(cache) == (1, 1, 1)
+    values = [sum(delta.positions[k].nbytes + delta.values[k].nbytes for k in delta.positions) for delta in line]
+    taught = 4 * next(iter(base.kv_weights.values())).shape[1] ** 2
+    assert one == values[0] + taught
+    assert cache.figures()["bytes"] == one + sum(values) + taught
+
+
 def test_the_longest_beginning_that_is_kept_is_the_one_that_is_used(base: BaseModel) -> None:
     cache, line = VersionCache(base, ROOM), line_of(base, "a", "bb", "ccc")
     cache.compose(line[:1])
