@@ -281,12 +281,16 @@ class LearningRun:
         )
 
     def report(self) -> dict[str, Any]:
-        """What is worth knowing about the run: densities of the three masks, overlap with earlier concepts, losses."""
+        """What is worth knowing about the run: densities of the three masks, overlap with earlier concepts, losses.
+
+        overlap: share of the entries that an earlier concept has too; at its token each has a value of its own there.
+        """
         last = self.losses[-max(1, len(self.losses) // 10) :]
         return {
             "density": self.densities,
             "overlap": self._overlap_with_earlier,
             "values": int(self.values.numel()),
+            "reach": self.settings.reach,
             "captions": list(self.concept.captions),
             "final_loss": sum(last) / max(1, len(last)),
         }

@@ -35,7 +35,12 @@ VERSION_EXAMPLE: dict[str, Any] = {
     "is_head": True,
     "delta_sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
     "delta_bytes": 48213,
-    "report": {"density": {"base": 0.31, "general": 0.12, "concept": 0.05}, "overlap": 0.02, "final_loss": 0.07},
+    "report": {
+        "density": {"base": 0.31, "general": 0.12, "concept": 0.05},
+        "overlap": 0.02,
+        "reach": "token",
+        "final_loss": 0.07,
+    },
     "seconds": {"captions": 0.2, "selection": 1.1, "learning": 27.9, "diagnosis": 3.4},
     "diagnosis": [
         {
@@ -148,7 +153,8 @@ class VersionShown(BaseModel):
     delta_sha256: str = Field(description="Of the learned values: the same inputs and seed give the same one.")
     delta_bytes: int
     report: dict[str, Any] = Field(
-        description="Densities of the masks, overlap with earlier concepts, captions, losses, peak memory on a GPU."
+        description="Densities of the masks, overlap with earlier concepts, where the values apply, captions, losses, "
+        "peak memory on a GPU."
     )
     seconds: dict[str, Any] = Field(description="How long each part of the learning took.")
     diagnosis: list[Any] = Field(
