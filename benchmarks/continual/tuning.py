@@ -17,8 +17,8 @@ from benchmarks.continual.summary import JUDGES, measure_cell
 from benchmarks.kept import rounded
 
 GENERIC_GOAL, TEXT_GOAL, PENALTY = 0.95, 0.01, 5.0
-TOGETHER = 0.25
-"""What two concepts in one picture count beside one alone: there are a few such pictures, and they vary."""
+TOGETHER = 0.1
+"""What two concepts in one picture count beside one alone: the stream has nine such pictures, and they vary much."""
 GRID_LIMIT = 100_000
 
 
@@ -56,7 +56,7 @@ def sweep_trials(method: Method) -> list[dict[str, float]]:
 
 
 def score_trial(figures: Mapping[str, float]) -> float:
-    """What is searched for: image alignment at the end, mean over the judges, and a quarter as much how near two
+    """What is searched for: image alignment at the end, mean over the judges, and a tenth as much how near two
     concepts in one picture have come, less a fine for harm to generic prompts.
 
     Below 0.95 CLIP similarity to the base's own pictures, and beyond 1 % loss of text alignment, each hundredth costs
