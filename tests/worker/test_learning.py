@@ -69,6 +69,19 @@ def test_a_learning_publishes_the_delta_that_the_library_learns(worker: Worker, 
     assert world.job(second).state == JobState.DONE
 
 
+def test_values_may_be_asked_to_stay_at_their_token_and_harm_no_earlier_concept(worker: Worker, world: World) -> None:
+    history = world.history()
+    for name, noun in (("rex", "dog"), ("mugsy", "mug")):
+        assert learn(worker, world.learning(history, name, noun, reach="token"))
+    rex, mugsy = world.versions(history)
+    assert rex.delta_sha256 == digest_of(worker, "rex", "dog", reach="token")
+    assert mugsy.delta_sha256 == digest_of(worker, "mugsy", "mug", rex.delta_sha256, reach="token")
+    assert {delta.reach for delta in worker.versions.deltas((rex.delta_sha256, mugsy.delta_sha256))} == {"token"}
+    then, now = (one.examination["concepts"]["rex"] for one in (rex, mugsy))
+    assert now == then
+    assert [one["severity"] for one in mugsy.diagnosis if one["concept"] == "rex"] == ["ok", "ok"]
+
+
 def test_a_version_says_how_it_was_learned(worker: Worker, world: World) -> None:
     history = world.history()
     job = world.learning(history)
