@@ -54,7 +54,7 @@ def keys_and_values_with(
     (out, in), what these are written over.
     """
     kv = keys_and_values(weights, features.hidden)
-    for token in {name: None for _, _, name in features.placed if name in at_tokens}:
+    for token in dict.fromkeys(name for _, _, name in features.placed if name in at_tokens):
         places, values = find_places(features, token), at_tokens[token]
         rows = features.hidden[places][None]
         own = {
