@@ -11,7 +11,7 @@ PORT ?= 8000
 CASES ?= 36
 STAGES := tokenizer clip vae unet encoder
 # The methods that `make benchmark` repeats, in both orders; set it to the four best of the table.
-REPEATED ?= cns+,cns,custom,textual-inversion
+REPEATED ?= cns-local,cns,cns+,textual-inversion
 
 # One thread pool of the machine's size; the tokenizers' own threads only warn when a test forks.
 export TOKENIZERS_PARALLELISM := false

@@ -17,7 +17,7 @@ class UnknownMethod(CnsError):
     """A method was asked for by a name that none has."""
 
 
-QUICK = ("cns+", "cns", "textual-inversion", "custom", "base")
+QUICK = ("cns-local", "cns", "textual-inversion", "custom", "base")
 
 
 def all_methods(usual: UsualSettings, calibration: Sequence[str], guidance: float) -> dict[str, Method]:

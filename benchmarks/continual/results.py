@@ -13,7 +13,7 @@ from benchmarks.continual.summary import check_bars, summarise
 from benchmarks.kept import rounded
 from cns.history_folder import write_atomically
 
-DEFAULT_METHOD = "cns+"
+DEFAULT_METHOD = "cns-local"
 
 
 def build_results(
