@@ -20,6 +20,13 @@ KINDS = {
     "bound": "nothing learned",
 }
 
+TRIED = (
+    "What was tried to get further, and what each step gained: our guards "
+    "([0010](decisions/0010-drift-and-interference.md)), the token first ([0018](decisions/0018-token-first.md)), "
+    "trials ([0022](decisions/0022-settings-by-trials.md)), and values at the token alone "
+    "([0023](decisions/0023-values-at-the-token.md)), with what was left again beside them."
+)
+
 
 def write_page(path: Path, results: Results, tuning: Results | None = None, sweep: Results | None = None) -> None:
     """Write the page, and its figures into the folder of the same name beside it.
@@ -114,7 +121,8 @@ def describe_bars(results: Results) -> str:
     rivals = [row for row in rows_of(results, results["stream"]) if row["kind"] in RIVALS]
     titles = "; ".join(row["title"] for row in rivals if row["method"] != results["default"])
     others = f"*Every other* are those that take concepts one by one and were run on this stream: {titles or 'nobody'}."
-    return "\n\n".join([bar_table(results["bars"]), others, "\n".join(said)]) + "\n"
+    parts = [bar_table(results["bars"]), others, "\n".join(said), *([TRIED] if missed else [])]
+    return "\n\n".join(parts) + "\n"
 
 
 def _describe_miss(bar: Mapping[str, Any], results: Results) -> str:
