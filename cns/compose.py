@@ -47,6 +47,11 @@ class Version:
         """Layer -> (out, in) bool, True where any concept of this version owns the entry; layers without are absent."""
         return owned_positions(self.deltas)
 
+    @cached_property
+    def reaching(self) -> tuple[Delta, ...]:
+        """The deltas whose values reach everywhere, which are those that have changed `weights`."""
+        return tuple(delta for delta in self.deltas if delta.reach == "everywhere")
+
 
 def compose(base: BaseModel, deltas: Sequence[Delta] = ()) -> Version:
     """Write the values of `deltas`, in order, over copies of the base's K/V weights; those for a token stay apart.

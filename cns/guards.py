@@ -63,15 +63,15 @@ def weigh_guards(
         moment = moment_of([*calibration, ""]) + moment_of(bare)
         whole = {layer: energy(version.weights[layer].float(), moment) for layer in layers}
         guards.append(Guard(settings.drift, moment, whole))
-    if settings.interference and version.deltas:
-        moment = version.taught.grow(base, version.deltas, version.tokens)
+    if settings.interference and version.reaching:
+        moment = version.taught.grow(base, version.reaching, version.tokens)
         taught = {}
         for layer in layers:
             weight = version.weights[layer].float()
             least = SMALLEST_SHARE * energy(weight, moment)
             taught[layer] = energy(weight - base.kv_weights[layer].float(), moment).maximum(least)
         # The moment is a mean over all their prompts: times their number, each is kept as firmly as one alone.
-        guards.append(Guard(settings.interference * len(version.deltas), moment, taught))
+        guards.append(Guard(settings.interference * len(version.reaching), moment, taught))
     return guards
 
 

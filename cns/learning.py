@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cns.at_tokens import find_places, put_in_places
 from cns.base_model import BaseModel
 from cns.checkpoint import Checkpoint, copy_state, fingerprint, take_state
-from cns.compose import Version
+from cns.compose import Version, owned_positions
 from cns.concept import Concept
 from cns.delta import Delta
 from cns.entries import Entries
@@ -114,7 +114,7 @@ class LearningRun:
         self.densities, self.entries = masks.densities(), Entries(masks.concept)
         self._before = self.entries.gather(weights)
         self._original = self.entries.gather(self.base.kv_weights)
-        self._owned = self.entries.marked({} if self._at_token else self.version.owned)
+        self._owned = self.entries.marked({} if self._at_token else owned_positions(self.version.reaching))
         self.values = nn.Parameter(self._before.clone())  # (n,) float32: every selected value of every layer
         self._overlap_with_earlier = overlap(masks.concept, self.version.owned)
 

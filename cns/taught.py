@@ -1,4 +1,4 @@
-"""What the concepts of a line were taught with, as one matrix that grows with the line."""
+"""What concepts that reach everywhere were taught with, as one matrix that grows with their line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -184,6 +184,12 @@ def test_neither_guards_nor_the_regulariser_hold_what_disturbs_nobody(sd1: BaseM
     assert all(torch.equal(one.values[layer], other.values[layer]) for layer in one.values)
 
 
+def test_what_reaches_everywhere_is_not_held_for_concepts_that_stay_at_their_token(sd1: BaseModel) -> None:
+    first = _learn(sd1)
+    alone, after = (learn(sd1, line, concept("momo"), interference=50.0) for line in ([], [first]))
+    assert all(torch.equal(after.values[layer], alone.values[layer]) for layer in alone.values)
+
+
 def _cut(base: BaseModel, *which: int) -> LearningRun:
     """A learning in which some captions are too long for their token to be read."""
     taught = concept()
