@@ -35,7 +35,7 @@ def paint_album(
 ) -> Album:
     """What is asked of a model that has learned the concepts `names`, by one call, so that batches are full.
 
-    painted: the pictures of its earlier stages.
+    painted: the pictures of its earlier stages, None where there are none to be found again.
     """
     known = set(names)
     concepts = [one for one in stream.concepts if one.name in known]
@@ -46,7 +46,8 @@ def paint_album(
         *(asking.of_composition(one, stream) for one in compositions),
     ]
     asked = [request for requests in wanted for request in requests]
-    pictures = iter((painted or Painted()).paint(painter, asked, on_step))
+    made = painter.paint(asked, on_step=on_step) if painted is None else painted.paint(painter, asked, on_step)
+    pictures = iter(made)
     generic, *rest = [[next(pictures) for _ in requests] for requests in wanted]
     of_concepts, of_compositions = rest[: len(concepts)], rest[len(concepts) :]
     return Album(
