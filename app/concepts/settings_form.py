@@ -43,7 +43,7 @@ FIELDS = (
         "reach",
         "Where neurons apply",
         "choice",
-        "At its word alone nothing else can change. Everywhere is the method as it was published.",
+        "At its word alone nothing else can change. Everywhere is as published, with usual rates of its own.",
         {"token": "at its word alone", "everywhere": "everywhere"},
     ),
     SettingField("drift", "Hold on general pictures", "decimal", "More keeps prompts without a concept as they were."),
