@@ -109,18 +109,20 @@ def run_trial(
     references, at_first, losses, seconds, densities, nouns = {}, {}, {}, {}, {}, {}
     for who in individuals:
         references[who.name] = likeness.image_features(renders(who, COMPARED_WITH, seed=77))
-        nouns[who.name] = _similarity(base, untouched, who, who.noun, likeness, references, guidance)
+        nouns[who.name] = similarity_of(base, untouched, who, who.noun, likeness, references, guidance)
         delta, seconds[who.name] = learn_one(base, version, who, settings, captioner, calibration)
         losses[who.name] = delta.report["final_loss"]
         densities[who.name] = delta.report["density"]["concept"]
         version = compose(base, [*version.deltas, delta])
-        at_first[who.name] = _similarity(base, version, who, f"<{who.name}> {who.noun}", likeness, references, guidance)
+        at_first[who.name] = similarity_of(
+            base, version, who, f"<{who.name}> {who.noun}", likeness, references, guidance
+        )
     learned = [
         Learned(
             name=who.name,
             noun=nouns[who.name],
             right_after=at_first[who.name],
-            at_the_end=_similarity(base, version, who, f"<{who.name}> {who.noun}", likeness, references, guidance),
+            at_the_end=similarity_of(base, version, who, f"<{who.name}> {who.noun}", likeness, references, guidance),
             real=self_similarity(references[who.name]),
             density=densities[who.name],
             final_loss=losses[who.name],
@@ -156,7 +158,7 @@ def learn_one(
     return delta, time.monotonic() - started
 
 
-def _similarity(
+def similarity_of(
     base: BaseModel,
     version: Version,
     who: Individual,
@@ -165,6 +167,7 @@ def _similarity(
     references: Mapping[str, Tensor],
     guidance: float,
 ) -> float:
+    """Mean similarity of pictures of `called` in every place to the real renders of `who`: a cosine."""
     requests = [
         GenerationRequest(f"a photo of a {called} {place}", seed=50 + 10 * seed, guidance=guidance)
         for place in PLACES

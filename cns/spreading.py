@@ -21,8 +21,8 @@ from cns.pieces import encode_prompts
 from cns.taught import prompts_of
 
 FIRMNESS = 1.0
-"""How much general prompts count beside a token. On the storybook, with two individuals: at 1 a token misses 1 %, and
-its pictures come as far as with its own values; at 100 half is missed, and a tenth of the way."""
+"""How much general prompts count beside a token: where `python -m benchmarks.spreading` still finds pictures as near as
+with the token's own values."""
 RIDGE = 1e-6
 """Share of the mean second moment on the diagonal, so that directions which no prompt has do not move."""
 
@@ -40,19 +40,21 @@ class Spread:
 
 
 @torch.no_grad()
-def spread_into_weights(base: BaseModel, version: Version, general: Sequence[str]) -> Spread:
+def spread_into_weights(
+    base: BaseModel, version: Version, general: Sequence[str], firmness: float = FIRMNESS
+) -> Spread:
     """The version with the values of all its tokens as part of its weights.
 
-    general: prompts that shall stay as they are. For each layer the change U (out, in) has the least sum of
-    ||U h - D h||^2, meant over the features h of each token in what it was taught with, and `FIRMNESS` times ||U c||^2
-    over the features c of `general`; D is what the token's values change.
+    general: prompts that shall stay as they are; firmness: how much they count. For each layer the change U (out, in)
+    has the least sum of ||U h - D h||^2, meant over the features h of each token in what it was taught with, and
+    `firmness` times ||U c||^2 over the features c of `general`; D is what the token's values change.
     """
     met = {delta.token: prompts_of(delta) for delta in version.deltas if delta.token in version.at_tokens}
     if not met:
         return Spread(version, {}, 0.0)
     moments = {token: _moment_at(base, version, token, prompts) for token, prompts in met.items()}
     kept = feature_moment(encode_prompts(base, general, version.tokens).hidden).double()
-    held = torch.stack([*moments.values(), FIRMNESS * kept]).sum(dim=0)
+    held = torch.stack([*moments.values(), firmness * kept]).sum(dim=0)
     held += RIDGE * kept.diagonal().mean() * torch.eye(len(kept), device=kept.device, dtype=kept.dtype)
     weights: dict[str, Tensor] = {}
     left, whole = ({token: torch.zeros((), dtype=torch.double) for token in met} for _ in range(2))
