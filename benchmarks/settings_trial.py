@@ -23,15 +23,15 @@ from torch import Tensor
 from benchmarks.learning import learn_whole, renders
 from cns.base_model import BaseModel, load_base
 from cns.captions import Captioner, RetrievalCaptioner, TemplateCaptioner
-from cns.compose import Version, compose
+from cns.compose import Version, compose, extend
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder, load_judge
 from cns.learning import Concept
 from cns.metrics import clip_i, drift, self_similarity
-from cns.own_settings import load_learning_settings
+from cns.own_settings import UsualSettings, load_usual_settings
 from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
-from cns.settings import LearningSettings, UnknownSetting, change_settings
+from cns.settings import LearningSettings, UnknownSetting
 from cns.teaching import Lesson, write_captions
 from storybook import MODEL_FOLDER
 from storybook.individuals import Individual, find_individual
@@ -158,6 +158,21 @@ def learn_one(
     return delta, time.monotonic() - started
 
 
+def learn_in_turn(
+    base: BaseModel,
+    individuals: Sequence[Individual],
+    settings: LearningSettings,
+    captioner: Captioner,
+    calibration: Sequence[str],
+) -> Version:
+    """The version that knows all of them, each learned on top of those before it."""
+    version = compose(base)
+    for who in individuals:
+        delta, _ = learn_one(base, version, who, settings, captioner, calibration)
+        version = extend(base, version, [delta])
+    return version
+
+
 def similarity_of(
     base: BaseModel,
     version: Version,
@@ -181,8 +196,8 @@ def _drift(judge: ImageEncoder, before: Sequence[Tensor], after: Sequence[Tensor
     return drift(judge.image_features(torch.stack(tuple(before))), judge.image_features(torch.stack(tuple(after))))
 
 
-def with_changes(settings: LearningSettings, changes: Sequence[str]) -> LearningSettings:
-    """`settings` with "name=value" and "selection.name=value" applied; values are JSON."""
+def with_changes(usual: UsualSettings, changes: Sequence[str]) -> LearningSettings:
+    """What is usual with "name=value" and "selection.name=value" applied; values are JSON."""
     own: dict[str, Any] = {"selection": {}}
     for change in changes:
         name, _, value = change.partition("=")
@@ -192,7 +207,7 @@ def with_changes(settings: LearningSettings, changes: Sequence[str]) -> Learning
         except ValueError:
             kind[name.removeprefix("selection.")] = value
     try:
-        return change_settings(settings, own)
+        return usual.with_changes(own)
     except UnknownSetting as error:
         raise SystemExit(str(error)) from error
 
@@ -213,7 +228,7 @@ def main() -> None:
     by_retrieval = options.captions == "retrieval"
     trial = run_trial(
         load_base(options.base),
-        with_changes(load_learning_settings(options.base), options.changes),
+        with_changes(load_usual_settings(options.base), options.changes),
         [find_individual(name) for name in options.names.split(",")],
         clip=judge,
         likeness=likeness,

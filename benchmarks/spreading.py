@@ -21,7 +21,7 @@ from benchmarks.continual.results import write_results
 from benchmarks.learning import renders
 from benchmarks.machine import describe_machine, library_versions
 from benchmarks.markdown import make_table
-from benchmarks.settings_trial import COMPARED_WITH, learn_one, similarity_of
+from benchmarks.settings_trial import COMPARED_WITH, learn_in_turn, similarity_of
 from cns.base_model import BaseModel, load_base
 from cns.captions import RetrievalCaptioner
 from cns.compose import Version, compose
@@ -95,10 +95,7 @@ def main() -> None:
     settings = load_usual_settings(options.base).by_reach["token"]
     captioner = RetrievalCaptioner(load_judge(options.base / "clip"), load_phrase_bank(options.base))
     general = load_calibration_prompts(options.base)
-    version = compose(base)
-    for who in individuals:
-        delta, _ = learn_one(base, version, who, settings, captioner, general)
-        version = compose(base, [*version.deltas, delta])
+    version = learn_in_turn(base, individuals, settings, captioner, general)
     scales = Scales(base, individuals, likeness, load_generation_settings(options.base).guidance)
     rows = measure_spreading(base, version, general, scales)
     facts = {"machine": describe_machine(base.device), "libraries": library_versions(), "names": options.names}

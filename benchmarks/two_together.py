@@ -21,14 +21,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.continual.parts import cut_parts
-from benchmarks.settings_trial import learn_one, with_changes
+from benchmarks.settings_trial import learn_in_turn, with_changes
 from cns.base_model import BaseModel, load_base
 from cns.captions import RetrievalCaptioner
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder, load_judge
 from cns.metrics import Scale, clip_i, self_similarity
-from cns.own_settings import load_learning_settings
+from cns.own_settings import load_usual_settings
 from cns.phrases import load_calibration_prompts, load_phrase_bank
 from storybook import MODEL_FOLDER
 from storybook.individuals import Individual, find_individual
@@ -118,13 +118,9 @@ def main() -> None:
         raise SystemExit(f"{options.base} has no individuals' encoder.")
     base = load_base(options.base)
     individuals = [find_individual(name) for name in options.names.split(",")]
-    settings = with_changes(load_learning_settings(options.base), options.changes)
+    settings = with_changes(load_usual_settings(options.base), options.changes)
     captioner = RetrievalCaptioner(load_judge(options.base / "clip"), load_phrase_bank(options.base))
-    calibration = load_calibration_prompts(options.base)
-    version = compose(base)
-    for who in individuals:
-        delta, _ = learn_one(base, version, who, settings, captioner, calibration)
-        version = compose(base, [*version.deltas, delta])
+    version = learn_in_turn(base, individuals, settings, captioner, load_calibration_prompts(options.base))
     for title, state in (("learned", version), ("by true names", name_truly(base, individuals))):
         shares = measure_pairs(base, state, individuals, likeness)
         first, last = means(shares)

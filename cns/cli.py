@@ -23,6 +23,7 @@ from cns.pictures import read_picture
 from cns.recipe import recipe_of, to_png
 from cns.samplers import SAMPLERS
 from cns.scoring import score_history
+from cns.settings import Reach
 from cns.spreading import spread_into_weights
 from cns.teaching import Classroom, Lesson, teach
 from cns.terminal import describe_version, errors, history_tree, progress_bar, told_in_a_sentence
@@ -35,11 +36,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class ReachName(StrEnum):
-    everywhere = "everywhere"
-    token = "token"  # noqa: S105
 
 
 class ExportFormat(StrEnum):
@@ -79,7 +75,7 @@ def learn(
     resolution: Annotated[int | None, typer.Option(min=8, help="Side of the training pictures in pixels.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed and inputs give the same delta.")] = None,
     reach: Annotated[
-        ReachName | None, typer.Option(help="Where the values apply: everywhere, or at the concept's token alone.")
+        Reach | None, typer.Option(help="Where the values apply: everywhere, or at the concept's token alone.")
     ] = None,
     caption: Annotated[
         list[str] | None, typer.Option(help="A caption of your own; once for all pictures or once for each.")
@@ -102,7 +98,7 @@ def learn(
         "batch": batch,
         "resolution_px": resolution,
         "seed": seed,
-        "reach": reach and reach.value,
+        "reach": reach,
     }
     usual = load_usual_settings(source)
     settings = usual.with_changes({key: value for key, value in chosen.items() if value is not None})

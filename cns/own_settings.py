@@ -65,8 +65,7 @@ def load_usual_settings(
     changes = dict(_read(base_folder, LEARNING_SETTINGS))
     of_reach = {reach: changes.pop(reach, {}) for reach in get_args(Reach)}
     own = _changed(defaults or LearningSettings(), changes)
-    by_reach = {reach: _changed(own, special) for reach, special in of_reach.items()}
-    by_reach = {reach: replace(settings, reach=reach) for reach, settings in by_reach.items()}
+    by_reach = {reach: replace(_changed(own, special), reach=reach) for reach, special in of_reach.items()}
     return UsualSettings(by_reach[own.reach], MappingProxyType(by_reach))
 
 

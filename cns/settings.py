@@ -53,8 +53,8 @@ class LearningSettings:
     warm-up of their own. What the token can say it then says, and no value has to (docs/decisions/0018); 0 is the
     method as it was published. reach: where the learned values apply. "everywhere" is the method as it was published:
     they are part of the weights, and every prompt meets them. At "token" only the place of the prompt where the
-    concept's own token stands meets them, over the base's own weights, so that learning can change nothing else; drift
-    and interference then have nothing to guard (docs/decisions/0023).
+    concept's own token stands meets them, over the base's own weights, so that learning can change nothing else;
+    drift, interference, l1 and l2 then have nothing to hold (docs/decisions/0023).
     mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
     signal-to-noise ratio (Hang et al. 2023); None for none. time_power: time steps are drawn as the schedule's length
     times u ** time_power: 1 draws them evenly, less draws high noise more often, where words decide.

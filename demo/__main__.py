@@ -25,8 +25,7 @@ from rich.console import Console
 from app.instance import NotStarted
 from cns.base_model import load_base
 from cns.errors import CnsError
-from cns.own_settings import load_learning_settings
-from cns.settings import change_settings
+from cns.own_settings import load_usual_settings
 from cns.teaching import OnProgress, no_progress
 from cns.terminal import progress_bar
 from demo.comparison import learn_with_library
@@ -74,7 +73,7 @@ def run(choices: Choices, on_progress: OnProgress = no_progress) -> Outcome:
     """The whole demo; writes its results. Raises NotStarted, SiteDied, Refused, CnsError, httpx.HTTPError."""
     begun = time.monotonic()
     changes = dict(choices.changes)
-    learning = change_settings(load_learning_settings(choices.base), changes)
+    learning = load_usual_settings(choices.base).with_changes(changes)
     demo = open_demo(choices.base, choices.samples, choices.names, settings=choices.settings, learning=learning)
     before = demo.base.checksum()
     told = use_service(choices, plan_of(demo, choices, changes), on_progress)

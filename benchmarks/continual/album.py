@@ -35,7 +35,7 @@ def paint_album(
 ) -> Album:
     """What is asked of a model that has learned the concepts `names`, by one call, so that batches are full.
 
-    painted: the pictures of its earlier stages, None where there are none to be found again.
+    painted: the pictures of its stage before, None where there are none to be found again.
     """
     known = set(names)
     concepts = [one for one in stream.concepts if one.name in known]

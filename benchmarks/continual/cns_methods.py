@@ -177,7 +177,7 @@ def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str])
     selection = settings.selection
     space: dict[str, tuple[float, ...]] = {
         "lr_token": tuple(settings.lr_token * factor for factor in (0.25, 0.5, 1, 2)),
-        "lr_weights": tuple(settings.lr_weights * factor for factor in (1, 2.5, 0.25)),
+        "lr_weights": tuple(settings.lr_weights * factor for factor in (0.25, 1, 4)),
         "general_vote": (0.5, 0.85, 1.0),
         "drift": tuple(settings.drift * factor for factor in (0, 0.25, 1)),
         "interference": (0.0, 0.1, 1.0),

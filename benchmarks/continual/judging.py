@@ -134,7 +134,7 @@ class Jury:
     ) -> tuple[dict[str, Any], Album]:
         """The figures of a model that has learned the concepts `names`, for JSON, and the pictures they are about.
 
-        painted: the pictures of its earlier stages.
+        painted: the pictures of its stage before.
         """
         album = paint_album(painter, self.stream, self.asking, names, on_step, painted)
         learned = {one.name: one for one in self.stream.concepts if one.name in names}

@@ -1,4 +1,4 @@
-"""Pictures of a model's earlier stages: one that would be the same again is not painted again."""
+"""Pictures of a model's stage before: one that would be the same again is not painted again."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from cns.prompts import EncodedPrompt, encode_prompt
 
 
 class Painted:
-    """Pictures by all that decides them: the UNet, the request, and what the UNet is handed of its prompts.
+    """The pictures of the last call, by all that decides them: the UNet, the request, what it is handed of its prompts.
+
+    Each stage is asked for all that the one before was, so one stage is enough to keep.
 
     A method that leaves a concept's prompts alone paints them once, one that moves them paints them after every
     concept. What is painted is the same to the last bits, which depend on who shares a batch.
@@ -27,7 +29,8 @@ class Painted:
         """As `Painter.paint`, which is asked for what is new."""
         keys = _identify(painter, requests)
         new = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._kept}
-        self._kept.update(zip(new, painter.paint(list(new.values()), on_step=on_step), strict=True))
+        made = dict(zip(new, painter.paint(list(new.values()), on_step=on_step), strict=True))
+        self._kept = {key: made[key] if key in made else self._kept[key] for key in keys}
         return [self._kept[key] for key in keys]
 
 

@@ -2,12 +2,9 @@
 
 from dataclasses import replace
 
-import pytest
-
 from benchmarks.spreading import Scales, measure_spreading
 from cns.base_model import BaseModel
 from cns.compose import Version, compose
-from storybook.individuals import find_individual
 from tests.cns.test_compose import make_delta
 
 
@@ -31,9 +28,3 @@ def test_every_way_has_a_row_and_firmer_spreading_misses_more_and_moves_less(sd1
     assert loose["missed"] < firm["missed"]
     assert loose["moved"] > firm["moved"]
     assert [name for row in rows[:3] for name in row if name in ("missed", "moved")] == []
-
-
-def test_the_individuals_that_are_measured_by_default_are_there() -> None:
-    assert [find_individual(name).noun for name in ("tiger", "finn")] == ["cat", "fish"]
-    with pytest.raises(KeyError):
-        find_individual("nobody")
