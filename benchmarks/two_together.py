@@ -4,9 +4,9 @@
 
 Learns the individuals one after another and draws every two of them together, in both orders. The part of each thing is
 held against the same part of drawn scenes of the two, on a scale from the class nouns' pictures (0) to the drawn ones
-(1). The same is measured with nothing learned and each called by the name that the denoiser's training would have given
-it (docs/decisions/0011): what a name brings is what this base can draw of two things at once, however well they are
-learned.
+(1): once as they keep out of each other's places (docs/decisions/0024), once as they may mix. The same is measured with
+nothing learned and each called by the name that the denoiser's training would have given it (docs/decisions/0011): what
+a name brings is what this base can draw of two things at once, however well they are learned.
 """
 
 import argparse
@@ -46,15 +46,18 @@ Half = tuple[float, float]
 
 
 def measure_pairs(
-    base: BaseModel, version: Version, individuals: Sequence[Individual], likeness: ImageEncoder
+    base: BaseModel, version: Version, individuals: Sequence[Individual], likeness: ImageEncoder, apart: bool = True
 ) -> dict[str, Half]:
-    """ "zigi,momo" -> shares of the way of zigi on the left and of momo on the right; every two, in both orders."""
+    """ "zigi,momo" -> shares of the way of zigi on the left and of momo on the right; every two, in both orders.
+
+    apart: as in `GenerationRequest`.
+    """
     untouched = compose(base)
     found = {}
     for left, right in permutations(individuals, 2):
         drawn = take_sides(draw_two(left, right))
         nouns = take_sides(_paint(base, untouched, left.noun, right.noun))
-        made = take_sides(_paint(base, version, f"<{left.name}> {left.noun}", f"<{right.name}> {right.noun}"))
+        made = take_sides(_paint(base, version, f"<{left.name}> {left.noun}", f"<{right.name}> {right.noun}", apart))
         shares = []
         for real, plain, ours in zip(drawn, nouns, made, strict=True):
             references = likeness.image_features(real)
@@ -72,12 +75,13 @@ def name_truly(base: BaseModel, individuals: Sequence[Individual]) -> Version:
     return Version((), base.kv_weights, MappingProxyType(tokens))
 
 
-def _paint(base: BaseModel, version: Version, left: str, right: str) -> list[Image.Image]:
+def _paint(base: BaseModel, version: Version, left: str, right: str, apart: bool = True) -> list[Image.Image]:
     requests = [
         GenerationRequest(
             f"a photo of a {left} {RELATIONS[number % len(RELATIONS)]} a {right} {place}",
             seed=500 + 10 * seed,
             guidance=GUIDANCE,
+            apart=apart,
         )
         for number, place in enumerate(PLACES)
         for seed in range(SEEDS)
@@ -121,8 +125,9 @@ def main() -> None:
     settings = with_changes(load_usual_settings(options.base), options.changes)
     captioner = RetrievalCaptioner(load_judge(options.base / "clip"), load_phrase_bank(options.base))
     version = learn_in_turn(base, individuals, settings, captioner, load_calibration_prompts(options.base))
-    for title, state in (("learned", version), ("by true names", name_truly(base, individuals))):
-        shares = measure_pairs(base, state, individuals, likeness)
+    true = name_truly(base, individuals)
+    for title, state, apart in (("learned", version, True), ("may mix", version, False), ("by true names", true, True)):
+        shares = measure_pairs(base, state, individuals, likeness, apart)
         first, last = means(shares)
         rounded = {pair: tuple(round(share, 2) for share in both) for pair, both in shares.items()}
         sys.stdout.write(f"{title}: first place {first:.3f} second {last:.3f} {json.dumps(rounded)}\n")

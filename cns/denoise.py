@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from cns.base_model import BaseModel
+from cns.binding import join_bindings
 from cns.compose import Version
 from cns.errors import CnsError
 from cns.kv import Predict, handed_attention, join_rows, predict
@@ -42,7 +43,8 @@ class GenerationRequest:
 
     guidance: scale of classifier-free guidance; 1 or less uses none and costs half. steps: 1 to 500.
     width_px, height_px: None for the size the base was trained on. regions: boxes with prompts of their own, in the
-    place of `prompt` there; what shall not be in the picture is the same everywhere.
+    place of `prompt` there; what shall not be in the picture is the same everywhere. apart: of several concepts in
+    `prompt` whose values apply at their tokens, each place of the picture reads one (`cns.binding`).
     """
 
     prompt: str
@@ -54,6 +56,7 @@ class GenerationRequest:
     width_px: int | None = None
     height_px: int | None = None
     regions: tuple[Region, ...] = ()
+    apart: bool = True
 
 
 class GenerationRun:
@@ -61,6 +64,7 @@ class GenerationRun:
 
     encode: how it comes by K and V of its prompts; None to compute them. It gives the same ones, so the same picture.
     prompts: what each of its rows reads of the text: with guidance first what shall not be there, then the prompt.
+    binding: which concepts of the prompt keep out of each other's places, None where none do.
     latents: (1, channels, height, width) float32. clean: what the sampler took the finished latents to be at its last
     step, of the same shape; None before the first one. steps_done: how many steps were taken. done: whether all were.
     regional: K and V of its regions' prompts, None where it has no regions. (SDXL's pooled text is the whole prompt's.)
@@ -76,6 +80,7 @@ class GenerationRun:
         self.guided = request.guidance > 1
         texts = [request.negative_prompt, request.prompt] if self.guided else [request.prompt]
         self.prompts = tuple(encode(version, text) for text in texts)
+        self.binding = self.prompts[-1].binding if request.apart else None
         self.added = base.added_conditions(_pooled(self.prompts), height, width)
         self.scheduler = build_sampler(request.sampler, base.scheduler_config)
         # Time steps stay on the CPU: samplers look their tables up by them, and each look at one that lies on a GPU
@@ -157,12 +162,15 @@ def denoise_step(base: BaseModel, runs: Sequence[GenerationRun], call: Predict =
     if runs[0].added is not None:
         conditions = [run.added for run in runs if run.added is not None]
         added = {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
-    regions, row = {}, 0
+    regions, bindings, row = {}, {}, 0
     for run in runs:
         row += run.rows
         if run.regional is not None:
             regions[row - 1] = run.regional  # the row with the prompt is the run's last; the one without has no regions
-    made = call(base, inputs, times, join_rows([prompt.kv for run in runs for prompt in run.prompts]), added, regions)
+        if run.binding is not None:
+            bindings[row - 1] = run.binding
+    kv, bound = join_rows([prompt.kv for run in runs for prompt in run.prompts]), join_bindings(bindings, inputs)
+    made = call(base, inputs, times, kv, added, regions, bound)
     for run, answer in zip(runs, made.split([run.rows for run in runs]), strict=True):
         run.advance(answer)
 

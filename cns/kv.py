@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from cns.base_model import BaseModel
+from cns.binding import BoundRows, seen_tokens
 from cns.regions import RegionsOfRows, mix_regions
 
 LayerKV = Mapping[str, tuple[Tensor, Tensor]]
@@ -23,7 +24,7 @@ LayerKV = Mapping[str, tuple[Tensor, Tensor]]
 KEY, VALUE = ".to_k", ".to_v"
 
 Predict = Callable[
-    [BaseModel, Tensor, Tensor, LayerKV, Mapping[str, Tensor] | None, RegionsOfRows | None],
+    [BaseModel, Tensor, Tensor, LayerKV, Mapping[str, Tensor] | None, RegionsOfRows | None, BoundRows | None],
     Tensor,
 ]
 """A way to ask the UNet, called with what `predict` is called with, and answering what it answers."""
@@ -57,6 +58,7 @@ class HandedAttention:
     """Attention whose text keys and values come with the batch, through `cross_attention_kwargs={"kv": ...}`.
 
     regions: for the rows that have any, the keys and values of their regions' prompts, and where these apply.
+    bound: for the rows that have any, which concepts keep out of each other's places.
     Self-attention is as it always was. With gradients on a CPU the product is written out: the fused kernel there is
     several times slower backwards than two matrix products at these sizes.
     """
@@ -73,6 +75,7 @@ class HandedAttention:
         temb: Tensor | None = None,
         kv: LayerKV | None = None,
         regions: RegionsOfRows | None = None,
+        bound: BoundRows | None = None,
     ) -> Tensor:
         residual, shape = hidden_states, hidden_states.shape
         if attn.spatial_norm is not None:
@@ -85,6 +88,8 @@ class HandedAttention:
         if kv is not None and self.layer in kv:
             key, value = kv[self.layer]
             made = _attend(attn, query, key.to(query), value.to(query))
+            if bound is not None:
+                made = _attend_apart(attn, query, key.to(query), value.to(query), made, bound)
             if regions:
                 made = mix_regions(made, self._attend_to_regions(attn, query, regions), regions)
         else:
@@ -109,15 +114,25 @@ class HandedAttention:
         return _attend(attn, queries, keys, values).split(counts)
 
 
-def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Many-headed attention of (batch, positions, width) over (batch, tokens, width)."""
+def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Many-headed attention of (batch, positions, width) over (batch, tokens, width).
+
+    seen: (batch, positions, tokens) bool, None for all; not for gradients on a CPU.
+    """
     rows, positions, width = query.shape
     q, k, v = (x.view(rows, x.shape[1], attn.heads, -1).transpose(1, 2) for x in (query, key, value))
     if query.device.type == "cpu" and torch.is_grad_enabled():
         made = torch.softmax((q * attn.scale) @ k.transpose(-1, -2), dim=-1) @ v
     else:
-        made = scaled_dot_product_attention(q, k, v, scale=attn.scale)
+        mask = None if seen is None else seen[:, None]  # the same for all heads
+        made = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attn.scale)
     return made.transpose(1, 2).reshape(rows, positions, width)
+
+
+def _attend_apart(attn: Any, query: Tensor, key: Tensor, value: Tensor, made: Tensor, bound: BoundRows) -> Tensor:
+    """What a batch's attention has `made`, with that of the bound rows in its place; the others to the bit."""
+    q, k, v = query[bound.rows], key[bound.rows], value[bound.rows]
+    return made.index_copy(0, bound.rows, _attend(attn, q, k, v, seen_tokens(q, k, bound)))
 
 
 _LAYERS: WeakKeyDictionary[UNet2DConditionModel, Mapping[str, Any]] = WeakKeyDictionary()
@@ -151,6 +166,7 @@ def predict(
     kv: LayerKV,
     added: Mapping[str, Tensor] | None = None,
     regions: RegionsOfRows | None = None,
+    bound: BoundRows | None = None,
 ) -> Tensor:
     """One UNet call with K and V handed in. The UNet's own key and value projections of text are not used.
 
@@ -159,6 +175,7 @@ def predict(
     kv         every cross-attention layer's K and V, `batch` rows each
     added      SDXL's conditions, see `BaseModel.added_conditions`
     regions    of the rows that have any: what else they attend to, and where
+    bound      of the rows that have any: which concepts keep out of each other's places
     returns    (batch, channels, height, width): noise or velocity, as the base predicts
     Call it inside `handed_attention(base.unet)`.
     """
@@ -169,7 +186,7 @@ def predict(
         latents,
         timesteps,
         encoder_hidden_states=unread,
-        cross_attention_kwargs={"kv": kv, "regions": regions},
+        cross_attention_kwargs={"kv": kv, "regions": regions, "bound": bound},
         added_cond_kwargs=dict(added) if added is not None else None,
         return_dict=False,
     )[0]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cns.at_tokens import keys_and_values_with
 from cns.base_model import BaseModel
+from cns.binding import Binding, find_binding
 from cns.compose import Version
 from cns.kv import LayerKV
 
@@ -17,11 +18,13 @@ class EncodedPrompt:
     """Constant over all steps and pictures of a prompt under a version, so it may be kept and shared; never written.
 
     kv: K and V of every cross-attention layer, (1, tokens, out) each, in the base's dtype and on its device.
-    pooled: (1, width), SDXL's pooled text; None for the others.
+    pooled: (1, width), SDXL's pooled text; None for the others. binding: which of its concepts keep out of each other's
+    places, None where there are not two.
     """
 
     kv: LayerKV
     pooled: Tensor | None
+    binding: Binding | None = None
 
     @property
     def nbytes(self) -> int:
@@ -42,4 +45,7 @@ def encode_prompt(base: BaseModel, version: Version, prompt: str) -> EncodedProm
     """
     features = base.text_features([prompt], version.tokens)
     kv = keys_and_values_with(version.weights, version.at_tokens, base.kv_weights, features)
-    return EncodedPrompt(kv, features.pooled)
+    nouns = {delta.token: delta.class_noun for delta in version.deltas if delta.reach == "token"}
+    length = features.hidden.shape[1]
+    binding = find_binding(base.tokenizers[0], prompt, features.placed, nouns, length)
+    return EncodedPrompt(kv, features.pooled, binding)

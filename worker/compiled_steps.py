@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from cns.base_model import BaseModel
+from cns.binding import BoundRows
 from cns.compiled import CompiledDenoiser
 from cns.compiling import Form
 from cns.kv import LayerKV, predict
@@ -76,13 +77,16 @@ class CompiledSteps:
         kv: LayerKV,
         added: Mapping[str, Tensor] | None = None,
         regions: RegionsOfRows | None = None,
+        bound: BoundRows | None = None,
     ) -> Tensor:
-        """One denoising step's answer; steps with regions, which attend to rows of their own, are always eager."""
+        """One denoising step's answer; steps with regions or bound concepts, whose rows attend in a way of their own,
+        are always eager.
+        """
 
         def step_eagerly() -> Tensor:
-            return predict(base, latents, timesteps, kv, added, regions)
+            return predict(base, latents, timesteps, kv, added, regions, bound)
 
-        if regions:
+        if regions or bound is not None:
             return step_eagerly()
         known, rows = self._look_up(Form.of(latents, kv, added)), len(latents)
         denoiser = known.denoiser

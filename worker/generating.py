@@ -92,6 +92,7 @@ def _read(worker: "Worker", session: Session, job_id: UUID) -> Asked:
             width_px=generation.width_px,
             height_px=generation.height_px,
             regions=regions,
+            apart=generation.apart,
         )
         for place in range(generation.count)
     )

@@ -150,9 +150,11 @@ def show_image(request: Request, image_id: UUID, caller: CurrentUser, session: R
 def _rest(made: Generation, image: Image, version: int) -> dict[str, object]:
     negative = {"negative_prompt": made.negative_prompt} if made.negative_prompt else {}
     regions = {"regions": in_order(made.regions)} if made.regions else {}
+    mixed = {} if made.apart else {"apart": False}
     return {
         **negative,
         **regions,
+        **mixed,
         "version": version,
         "seed": image.seed,
         "steps": made.steps,

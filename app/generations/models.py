@@ -13,7 +13,8 @@ from app.db import Base
 class Generation(Base):
     """One request for pictures under one version (NULL: the bare base). Its pictures have seeds seed, seed + 1, ...
 
-    regions: boxes with prompts of their own, as `app.generations.regions` keeps them.
+    regions: boxes with prompts of their own, as `app.generations.regions` keeps them. apart: whether its concepts keep
+    out of each other's places in the picture.
     """
 
     __tablename__ = "generations"
@@ -39,6 +40,7 @@ class Generation(Base):
     width_px: Mapped[int]
     height_px: Mapped[int]
     regions: Mapped[list[Any]] = mapped_column(default=list, server_default=text("'[]'::jsonb"))
+    apart: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -90,6 +90,7 @@ def _ask(uow: UnitOfWork, limits: Settings, caller: Caller, history_id: UUID, fo
         width_px=form.whole("width_px", "The width"),
         height_px=form.whole("height_px", "The height"),
         regions=typed_regions(form),
+        apart=form.text("apart") != "no",
         once=form.once(caller.id, "generate", history_id),
     )
 
@@ -167,6 +168,8 @@ def _calls(request: Request) -> dict[str, Any]:
             body["negative_prompt"] = made.negative_prompt
         if made.regions:
             body["regions"] = in_order(made.regions)
+        if not made.apart:
+            body["apart"] = False
         body |= {"version": asked.version, "seed": made.seed, "count": made.count, "steps": made.steps}
         body |= {"guidance": made.guidance, "sampler": made.sampler}
         body |= {"width_px": made.width_px, "height_px": made.height_px}

@@ -43,6 +43,7 @@ GENERATION_EXAMPLE: dict[str, Any] = {
     "width_px": 64,
     "height_px": 64,
     "regions": REGIONS_EXAMPLE,
+    "apart": True,
     "created_at": "2026-11-23T10:00:00Z",
     "job": GENERATE_EXAMPLE,
     "images": [IMAGE_EXAMPLE],
@@ -95,6 +96,12 @@ class NewGeneration(BaseModel):
         description="Boxes with prompts of their own. Where boxes overlap, they share; where none is, "
         "`prompt` holds. The words of a box are read as those of a whole picture, of which it shows its part.",
     )
+    apart: bool = Field(
+        True,
+        description="Where `prompt` names several concepts, each followed by its class noun, every place of the "
+        "picture reads the one whose noun it attends to most, so that none takes on the looks of another. For concepts "
+        "whose values apply at their own token, and that are things: a style is read everywhere.",
+    )
 
 
 class ImageShown(BaseModel):
@@ -126,6 +133,7 @@ class GenerationShown(BaseModel):
     width_px: int
     height_px: int
     regions: list[RegionOfPicture]
+    apart: bool
     created_at: datetime
     job: JobShown
     images: list[ImageShown]
@@ -214,6 +222,7 @@ def show_generations(session: Session, rows: Sequence[tuple[Generation, Job, int
             width_px=generation.width_px,
             height_px=generation.height_px,
             regions=[RegionOfPicture(**region) for region in generation.regions],
+            apart=generation.apart,
             created_at=generation.created_at,
             job=job,
             images=images[generation.id],

@@ -53,11 +53,13 @@ def ask(
     width_px: int | None = None,
     height_px: int | None = None,
     regions: Sequence[Region] = (),
+    apart: bool = True,
     deadline_s: float | None = None,
     once: Once | None = None,
 ) -> tuple[Generation, Job]:
     """Queue pictures of `prompt`. version_number: None for the head, 0 for the bare base; what is None is the base's
-    own default, and a seed is drawn. deadline_s: seconds from now; it then goes before others of its owner.
+    own default, and a seed is drawn. apart: whether concepts keep out of each other's places. deadline_s: seconds from
+    now; it then goes before others of its owner.
 
     Invalid for whatever the base or the version cannot do, in a sentence.
     """
@@ -109,6 +111,7 @@ def ask(
             width_px=width,
             height_px=height,
             regions=kept_regions,
+            apart=apart,
         )
         session.add(generation)
         note_estimate(session, job)

@@ -176,5 +176,6 @@ def values_of(asked: Generation, *, version: int | None = None, seed: int | None
         "width_px": asked.width_px,
         "height_px": asked.height_px,
         **fields_of(asked.regions),
+        "apart": "yes" if asked.apart else "no",
         "version": version,
     }

@@ -18,6 +18,8 @@ DIFFERENCES = (
     "ED-LoRA leaves the text encoder as it is; Mix-of-Show is asked by the prompt alone, without regions, and its "
     "fusion is solved in closed form.",
     "The concepts on which settings were tuned are others than these; the generic prompts are the same.",
+    "Pictures of several concepts are made by our method at the token with each concept in its own place "
+    "(docs/decisions/0024), which is part of it, and by all others as they are described.",
     "Methods that are fused are judged after each fusing, so *right after* is what is left of a concept once it has "
     "been merged with those before it.",
 )

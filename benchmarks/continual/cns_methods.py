@@ -217,7 +217,8 @@ def _given(
     learning = {name: value for name, value in own.items() if name not in decided and name not in budget}
     # Cells of before values could reach less than everywhere say nothing of it.
     said = {name: value for name, value in fixed.items() if (name, value) not in EVERYWHERE.items()}
-    return {"learning": learning, "selection": selection, "fixed": said, "calibration": list(calibration)}
+    apart = {"apart": True} if decided["reach"] else {}  # cells of before did not keep concepts apart in pictures
+    return {"learning": learning, "selection": selection, "fixed": said, "calibration": list(calibration), **apart}
 
 
 def _without(options: Mapping[str, float], *names: str) -> dict[str, float]:

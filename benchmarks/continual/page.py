@@ -23,8 +23,9 @@ KINDS = {
 TRIED = (
     "What was tried to get further, and what each step gained: our guards "
     "([0010](decisions/0010-drift-and-interference.md)), the token first ([0018](decisions/0018-token-first.md)), "
-    "trials ([0022](decisions/0022-settings-by-trials.md)), and values at the token alone "
-    "([0023](decisions/0023-values-at-the-token.md)), with what was left again beside them."
+    "trials ([0022](decisions/0022-settings-by-trials.md)), values at the token alone "
+    "([0023](decisions/0023-values-at-the-token.md)), and each concept in its own place of a picture "
+    "([0024](decisions/0024-each-in-its-own-place.md)), with what was left again beside them."
 )
 
 

@@ -57,7 +57,8 @@ def _identify(painter: Painter, requests: Sequence[GenerationRequest]) -> list[s
 
 def _digest(prompt: EncodedPrompt) -> str:
     digest = hashlib.sha256()
-    for layer, pair in prompt.kv.items():
+    binding = (prompt.binding.words, prompt.binding.hidden) if prompt.binding is not None else ()
+    for layer, pair in [*prompt.kv.items(), ("binding", binding)]:
         for tensor in pair:
             digest.update(layer.encode() + tensor.cpu().numpy().tobytes())
     if prompt.pooled is not None:

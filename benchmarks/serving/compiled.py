@@ -151,7 +151,7 @@ def _call(denoiser: CompiledDenoiser) -> Predict:
     """It, in the place of `cns.kv.predict`."""
 
     def call(
-        base: BaseModel, latents: Tensor, timesteps: Tensor, kv: LayerKV, added: Any = None, regions: Any = None
+        base: BaseModel, latents: Tensor, timesteps: Tensor, kv: LayerKV, added: Any = None, *unused: Any
     ) -> Tensor:
         return denoiser(latents, timesteps, kv, added)
 

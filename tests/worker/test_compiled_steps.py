@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from cns.base_model import BaseModel, load_base
 from cns.compiled import CompiledDenoiser
 from cns.compiling import CannotCompile, Form, find_compiler
 from cns.compose import compose
+from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate
 from cns.kv import LayerKV, handed_attention, predict
 from cns.regions import Region
 from tests import tiny
+from tests.cns.test_compose import make_delta
 from worker.compiled_steps import CompiledSteps
 from worker.compiling import Compiler
 from worker.equipment import Equipment
@@ -86,8 +89,10 @@ def begin(base: BaseModel) -> Iterator[Callable[..., CompiledSteps]]:
         steps.stop()
 
 
-def draw(base: BaseModel, call: CompiledSteps, *requests: GenerationRequest) -> list[Tensor]:
-    painter, order = Painter(base, batch_rows=16, call=call), Order(lambda: compose(base), requests)
+def draw(
+    base: BaseModel, call: CompiledSteps, *requests: GenerationRequest, deltas: Sequence[Delta] = ()
+) -> list[Tensor]:
+    painter, order = Painter(base, batch_rows=16, call=call), Order(lambda: compose(base, deltas), requests)
     while not order.finished.is_set():
         painter.step([order])
     return order.pictures()
@@ -188,7 +193,7 @@ def test_where_nothing_can_be_compiled_one_sentence_says_so_and_steps_stay_as_th
     assert len(bench.asked) == 1
 
 
-def test_steps_with_regions_or_of_a_single_row_are_never_compiled(
+def test_steps_with_regions_or_concepts_kept_apart_or_of_a_single_row_are_never_compiled(
     base: BaseModel, begin: Callable[..., CompiledSteps]
 ) -> None:
     made = InHand(base)
@@ -196,7 +201,12 @@ def test_steps_with_regions_or_of_a_single_row_are_never_compiled(
     begin_compiling(base, steps)
     draw(base, steps, request(steps=2, regions=(Region("a red mug", 0.0, 0.0, 0.5, 0.5),)))
     draw(base, steps, request(steps=2, guidance=1.0))
+    near = [replace(make_delta(base, name, seed), reach="token") for seed, name in enumerate(("rex", "momo"))]
+    both = replace(request(steps=2), prompt="a <rex> cat and a <momo> cat")
+    draw(base, steps, both, deltas=near)
     assert made.rows == []
+    draw(base, steps, replace(both, apart=False), deltas=near)
+    assert made.rows  # the same prompt is tried, once its concepts may mix
 
 
 def test_on_a_processor_steps_that_would_hold_everybody_up_are_not_compiled(

@@ -90,6 +90,24 @@ def test_a_picture_with_regions_is_the_one_that_the_library_makes(worker: Worker
     assert recipe["regions"] == [asdict(box) for box in boxes]
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_whether_concepts_keep_apart_reaches_the_engine_and_the_recipe(
+    worker: Worker, world: World, apart: bool
+) -> None:
+    history = world.history()
+    learn(worker, world.learning(history, "rex", "dog", reach="token"))
+    learn(worker, world.learning(history, "momo", "cat", reach="token"))
+    prompt = "a photo of a <rex> dog and a <momo> cat"
+    job = world.generation(history, prompt, version=2, apart=apart)
+    assert generate(worker, job)
+    base = worker.equipment.base
+    deltas = worker.versions.deltas([world.version(history, number).delta_sha256 for number in (1, 2)])
+    asked = GenerationRequest(prompt, "", 7, 4, 4.0, "ddim", 16, 16, apart=apart)
+    (picture,) = to_pictures(generate_alone(base, compose(base, deltas), [asked]))
+    assert world.pngs(job) == [to_png(picture, recipe_of(base, deltas, asked, 2))]
+    assert world.recipes(job)[0]["apart"] is apart
+
+
 def test_two_users_requests_of_two_versions_go_through_one_batch(worker: Worker, world: World) -> None:
     """Each picture equals the one made alone, though all were made by the same calls of the UNet."""
     ada, ben = world.history("ada", "hers"), world.history("ben", "his")
