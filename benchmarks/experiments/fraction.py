@@ -6,18 +6,18 @@ from typing import Any
 from benchmarks.experiments.measuring import Workshop
 from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import individual
-from benchmarks.experiments.variants import NOTICEABLE_SIMILARITY, NOTICEABLE_WAY, OURS, UNGUARDED
+from benchmarks.experiments.variants import AT_TOKEN, NOTICEABLE_SIMILARITY, NOTICEABLE_WAY, OURS, UNGUARDED
 from benchmarks.markdown import make_table
 from benchmarks.svg import Line, line_chart
 
 SUBJECT = "tiger"
 FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 PAPER = 0.3
-VARIANTS = {"our guards": OURS, "no guard": UNGUARDED}
+VARIANTS = {"our guards": OURS, "no guard": UNGUARDED, "at the token alone": AT_TOKEN}
 
 
 def measure(workshop: Workshop) -> dict[str, Any]:
-    """One concept at every fraction, with the base's guards and without any."""
+    """One concept at every fraction, with the base's guards, without any, and where nothing needs guarding."""
     subject = individual(SUBJECT)
     found = {}
     for name, changes in VARIANTS.items():
@@ -36,7 +36,7 @@ def report(figures: Mapping[str, Any]) -> Report:
         for name in dict.fromkeys(one["variant"] for one in learnings.values())
     }
     sentences = [_trade(name, some) for name, some in series.items()]
-    sentences.append(_about_paper(series["our guards"]))
+    sentences.append(_about_paper(series))
     rows = [
         (name, one["way"], one["similarity"], percent(one["lost"], 1), one["density"], one["values"])
         for name, one in learnings.items()
@@ -72,19 +72,21 @@ def _trade(name: str, some: list[Mapping[str, Any]]) -> str:
         if given <= -NOTICEABLE_SIMILARITY
         else "stay as they were"
     )
-    guard = "no guard at all" if name == "no guard" else name
-    return f"With {guard}, from {ends} the concept is {fidelity} ({way}) and general pictures {kept} ({general})."
+    how = name[0].upper() + name[1:] if name.startswith("at ") else f"With {name}"
+    return f"{how}, from {ends} the concept is {fidelity} ({way}) and general pictures {kept} ({general})."
 
 
-def _about_paper(some: list[Mapping[str, Any]]) -> str:
+def _about_paper(series: Mapping[str, list[Mapping[str, Any]]]) -> str:
     """Whether another fraction is better than the paper's in one respect and no worse in the other."""
-    own = next(one for one in some if one["fraction"] == PAPER)
-    better = [
-        percent(one["fraction"])
-        for one in some
-        if one["way"] - own["way"] >= NOTICEABLE_WAY and own["similarity"] - one["similarity"] < NOTICEABLE_SIMILARITY
-    ]
+    better = []
+    for name, some in series.items():
+        own = next(one for one in some if one["fraction"] == PAPER)
+        better += [
+            f"{percent(one['fraction'])} ({name})"
+            for one in some
+            if one["way"] - own["way"] >= NOTICEABLE_WAY
+            and own["similarity"] - one["similarity"] < NOTICEABLE_SIMILARITY
+        ]
     if better:
-        listed = ", ".join(better)
-        return f"The paper's {percent(PAPER)} is not the best here: {listed} is nearer to the concept at no cost."
+        return f"The paper's {percent(PAPER)} is not the best here: nearer to the concept at no cost is {', '.join(better)}."
     return f"No other share is nearer to the concept than the paper's {percent(PAPER)} without a cost to the rest."

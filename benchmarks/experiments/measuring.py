@@ -90,12 +90,17 @@ class Workshop:
 
     @property
     def settings(self) -> LearningSettings:
-        """The base's usual settings for values that reach everywhere."""
-        return self.usual.by_reach["everywhere"]
+        """Those without changes: for values that reach everywhere."""
+        return self.settings_with({})
 
     def settings_with(self, changes: Mapping[str, Any]) -> LearningSettings:
-        """What is usual for the reach that `changes` ask for, else for everywhere, with the changes."""
-        return self.usual.with_changes({"reach": "everywhere", **changes})
+        """What is usual for the reach that `changes` ask for, else for everywhere, with the changes.
+
+        Values learn at the rate that is usual at the token. Where they reach everywhere a base may let them learn so
+        slowly that nobody is harmed; then the token says nearly all, and what guards and masks do is not to be seen.
+        """
+        rate = self.usual.by_reach["token"].lr_weights
+        return self.usual.with_changes({"reach": "everywhere", "lr_weights": rate, **changes})
 
     # --- learning -------------------------------------------------------------------------------------------------
 

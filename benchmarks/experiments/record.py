@@ -76,9 +76,23 @@ def _page(name: str, measured: Mapping[str, Any], report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+RATES = (
+    "What is learned here shows what values, masks and guards do. So values learn at one rate, the one that is the base's "
+    "usual at the token, also where they reach everywhere: there the usual one may be so low that nobody is harmed, and "
+    "the token says nearly all."
+)
+
+
 def write_index(places: Places) -> None:
     """Write docs/experiments/README.md: every experiment that has figures, with the first sentence they say."""
-    lines = ["# Experiments", "", "Each page is written by its command from measured figures, never by hand.", ""]
+    lines = [
+        "# Experiments",
+        "",
+        "Each page is written by its command from measured figures, never by hand.",
+        "",
+        RATES,
+        "",
+    ]
     lines += ["| | what it found |", "|---|---|"]
     for path in sorted(places.results.glob("experiment-*.json")):
         told = json.loads(path.read_text(encoding="utf-8"))
