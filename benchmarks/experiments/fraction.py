@@ -88,5 +88,6 @@ def _about_paper(series: Mapping[str, list[Mapping[str, Any]]]) -> str:
             and own["similarity"] - one["similarity"] < NOTICEABLE_SIMILARITY
         ]
     if better:
-        return f"The paper's {percent(PAPER)} is not the best here: nearer to the concept at no cost is {', '.join(better)}."
+        listed = ", ".join(better)
+        return f"The paper's {percent(PAPER)} is not the best here: nearer to the concept at no cost is {listed}."
     return f"No other share is nearer to the concept than the paper's {percent(PAPER)} without a cost to the rest."

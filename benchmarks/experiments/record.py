@@ -77,9 +77,9 @@ def _page(name: str, measured: Mapping[str, Any], report: Report) -> str:
 
 
 RATES = (
-    "What is learned here shows what values, masks and guards do. So values learn at one rate, the one that is the base's "
-    "usual at the token, also where they reach everywhere: there the usual one may be so low that nobody is harmed, and "
-    "the token says nearly all."
+    "What is learned here shows what values, masks and guards do. So values learn at one rate, the one that is the "
+    "base's usual at the token, also where they reach everywhere: there the usual one may be so low that nobody is "
+    "harmed, and the token says nearly all."
 )
 
 
