@@ -74,7 +74,7 @@ diagnosis: $(VENV)/installed ## Learnings made to fail in each way (CASES, as fa
 	$(BIN)/python -m benchmarks.diagnosis run --cases $(CASES) --minutes $(MINUTES)
 	$(BIN)/python -m benchmarks.diagnosis page
 
-unlearning: $(VENV)/installed ## Measure what forgetting a concept costs the others (10 minutes on 2 cores); writes docs/unlearning.md
+unlearning: $(VENV)/installed ## Measure what forgetting a concept costs the others (25 minutes on 2 cores); writes docs/unlearning.md
 	$(BIN)/python -m benchmarks.unlearning
 
 benchmark: $(VENV)/installed ## Every method, concept after concept, for hours; stopped, it goes on. Writes docs/benchmark.md

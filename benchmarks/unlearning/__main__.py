@@ -1,4 +1,5 @@
-"""Learn individuals, forget one from the middle in every way, measure, write the results and docs/unlearning.md.
+"""Learn individuals, forget one from the middle in every way, measure, write the results and docs/unlearning.md:
+with values that apply at their token, and with values that reach everywhere.
 
     python -m benchmarks.unlearning
 
@@ -54,20 +55,31 @@ def main() -> None:
     likeness, clip = find_likeness(options.base), load_judge(options.base / "clip")
     if likeness is None:
         raise SystemExit(f"{options.base} has no individuals' encoder.")
-    # What applies at its token alone shares nothing, and there would be nothing to choose between.
-    settings = load_usual_settings(options.base).by_reach["everywhere"]
-    experiment = Experiment(
-        load_base(options.base),
-        options.base,
-        RetrievalCaptioner(clip, load_phrase_bank(options.base)),
-        replace(settings, steps=options.steps or settings.steps),
-        tuple(find_individual(name) for name in options.names.split(",")),
-        options.forget,
-    )
     guidance = load_generation_settings(options.base).guidance
     measure = Measure(likeness, clip, seeds=options.seeds, generic=options.generic, guidance=guidance)
-    memory = Memory(options.work / f"{experiment.key}-{options.seeds}-{options.generic}")
+    base, captioner = load_base(options.base), RetrievalCaptioner(clip, load_phrase_bank(options.base))
+    individuals = tuple(find_individual(name) for name in options.names.split(","))
+    usual = load_usual_settings(options.base).by_reach
+    reaches = {}
+    for reach in ("token", "everywhere"):
+        settings = replace(usual[reach], steps=options.steps or usual[reach].steps)
+        experiment = Experiment(base, options.base, captioner, settings, individuals, options.forget)
+        memory = Memory(options.work / f"{experiment.key}-{options.seeds}-{options.generic}")
+        reaches[reach] = measure_all(experiment, measure, memory)
+    results: dict[str, Any] = {
+        "machine": describe_machine(torch.device("cpu")),
+        "versions": library_versions(),
+        "reaches": reaches,
+        "bars": [bar for reach, figures in reaches.items() for bar in bars_of(figures, reach)],
+    }
+    write_atomically(options.results, f"{json.dumps(results, indent=1)}\n".encode())
+    write_atomically(options.page, write_page(results, DEFAULT_OPTION.value).encode())
+    for bar in results["bars"]:
+        say(f"{'holds' if bar['holds'] else 'FAILS'}  {bar['value']:.3f} {bar['goal']}  {bar['name']}")
 
+
+def measure_all(experiment: Experiment, measure: Measure, memory: Memory) -> dict[str, Any]:
+    """The figures of one reach, for JSON."""
     lines = make_lines(experiment, memory, say)
     say("measuring the base")
     base = memory.figures("base", lambda: measure_base(experiment, measure))
@@ -78,26 +90,16 @@ def main() -> None:
             line.way,
             lambda: measure_line(experiment, measure, line, lines[0], base["generic"]),  # noqa: B023
         )
-    figures = {
+    return {
         "nouns": {who.name: who.noun for who in experiment.individuals},
         "forgotten": experiment.forgotten,
         "settings": experiment.settings.to_json(),
-        "pictures": options.seeds * len(PLACES),
-        "generic_pictures": options.generic,
+        "pictures": measure.seeds * len(PLACES),
+        "generic_pictures": measure.generic,
         **overlap_with_later(experiment, lines[0].deltas),
         "base": {name: value for name, value in base.items() if name != "generic"},
         "ways": ways,
     }
-    results: dict[str, Any] = {
-        "machine": describe_machine(torch.device("cpu")),
-        "versions": library_versions(),
-        "figures": figures,
-        "bars": bars_of(figures),
-    }
-    write_atomically(options.results, f"{json.dumps(results, indent=1)}\n".encode())
-    write_atomically(options.page, write_page(results, DEFAULT_OPTION.value).encode())
-    for bar in results["bars"]:
-        say(f"{'holds' if bar['holds'] else 'FAILS'}  {bar['value']:.3f} {bar['goal']}  {bar['name']}")
 
 
 def say(line: str) -> None:

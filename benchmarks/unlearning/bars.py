@@ -23,25 +23,29 @@ def way_left(figures: Mapping[str, Any], way: str) -> float:
     return float((figures["ways"][way]["noun"] - noun) / (before - noun))
 
 
-def bars_of(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """{name, value, goal, holds} for each way but the line before."""
+REACHES = {"token": "at the token", "everywhere": "everywhere"}
+
+
+def bars_of(figures: Mapping[str, Any], reach: str) -> list[dict[str, Any]]:
+    """{name, value, goal, holds} for each way but the line before. reach: of the values that were learned."""
     ways, lost = figures["ways"], figures["forgotten"]
     bars = []
     for way, after in ways.items():
         if way == "before":
             continue
+        who = f"{REACHES[reach]}, {way}"
         removed = way_left(figures, way)
         trace = after["stolen"] / ways["exact"]["stolen"]
         others = worst_of_others(ways["before"], after, lost)
         bars += [
             _at_most(
-                f"{way}: what a prompt can still say of the removed concept is its class noun",
+                f"{who}: what a prompt can still say of the removed concept is its class noun",
                 removed,
                 FORGOTTEN_AT_MOST,
             ),
-            _at_most(f"{way}: its old token gives no more than on a line that never knew it", trace, TRACE_AT_MOST),
-            _at_least(f"{way}: every other concept stays as it was", others, OTHERS_AT_LEAST),
-            _at_least(f"{way}: general prompts give the base's pictures", after["generic"], GENERIC_AT_LEAST),
+            _at_most(f"{who}: its old token gives no more than on a line that never knew it", trace, TRACE_AT_MOST),
+            _at_least(f"{who}: every other concept stays as it was", others, OTHERS_AT_LEAST),
+            _at_least(f"{who}: general prompts give the base's pictures", after["generic"], GENERIC_AT_LEAST),
         ]
     return bars
 

@@ -18,7 +18,7 @@ from cns.learning import Concept
 from cns.phrases import load_calibration_prompts
 from cns.settings import LearningSettings
 from cns.teaching import Lesson, write_captions
-from cns.unlearning import Option, forget
+from cns.unlearning import DEFAULT_OPTION, Option, forget
 from storybook.individuals import Individual
 
 LEARNED_FROM = 5  # pictures of each individual
@@ -61,7 +61,8 @@ def make_lines(experiment: Experiment, memory: Memory, say: Say) -> list[Line]:
     """The whole line first, then the others."""
     whole = _learn_all(experiment, memory, say)
     lines = [Line("before", whole, 0.0)]
-    for option in Option:
+    # Where nothing is shared, all of them do the same.
+    for option in Option if overlap_with_later(experiment, whole)["shared"] else (DEFAULT_OPTION,):
         started = time.monotonic()
         done = forget(experiment.base, whole, experiment.forgotten, option)
         lines.append(Line(option.value, done.deltas, time.monotonic() - started))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.unlearning.bars import best_option, worst_of_others
+from benchmarks.unlearning.bars import REACHES, best_option, worst_of_others
 
 _SAID = {
     "before": "nothing is forgotten",
@@ -13,32 +13,39 @@ _SAID = {
     "exact": "exact, learned again",
 }
 
-_PAGE = """# Forgetting on purpose, measured
+_HEAD = """# Forgetting on purpose, measured
 
 Written by `python -m benchmarks.unlearning` from `benchmarks/results/unlearning.json`. What the ways are stands in
 [decision 0013](decisions/0013-forgetting.md).
 
-{order} were learned one after another on the storybook base, {steps} steps each,
-from five pictures; then {lost}, {noun}, was forgotten. Of its {size} values {returned} were its own and came back to
-what was there before it; {shared} are held by a later concept too.
+{order} were learned one after another on the storybook base, {steps} steps each, from five pictures; then {lost}, the
+{noun}, was forgotten: once with values that apply at their own token
+([decision 0023](decisions/0023-values-at-the-token.md)), once with values that reach everywhere.
 
 Likeness is the mean cosine, by the individuals' encoder, of {pictures} pictures of a concept in four places with eight
 real renders that nothing was learned from.
 
+- *worst kept*: the smallest share of its likeness before that another concept keeps.
+- *by its class noun*: "a photo of a {noun} ...", which is all that a prompt can say of {lost} once its token is gone.
+  On the untouched base that is {base_noun:.3f}; real renders among each other have {real:.3f}. The bar is the share of
+  the way from there to its likeness before; values that reach everywhere move the noun too, as the exact line shows.
+- *its old token put back*: what somebody gets who had kept {lost}'s token vector. A token alone carries much of a
+  concept, so that the yardstick is the exact line, which never knew {lost}.
+- *general prompts*: CLIP similarity of {generic} pictures to those of the untouched base from the same seeds.
+"""
+
+_REACH = """
+## Values {reach}
+
+Of {lost}'s {size} values {returned} were its own and came back to what was there before it; {shared} are held by a
+later concept too.{best}
+
 | way | {others} | worst kept | {lost} by its class noun | its old token put back | general prompts | seconds |
 |---|{rule}---|---|---|---|---|
 {rows}
+"""
 
-- *worst kept*: the smallest share of its likeness before that another concept keeps.
-- *by its class noun*: "a photo of a {bare} ...", which is all that a prompt can say of {lost} once its token is gone.
-  On the untouched base that is {base_noun:.3f}; real renders among each other have {real:.3f}. The bar is the share of
-  the way from there to its likeness before; other concepts move the noun too, as the exact line shows.
-- *its old token put back*: what somebody gets who had kept {lost}'s token vector. A token alone carries much of a
-  concept, so that the yardstick is the exact line, which never knew {lost}: {stolen:.3f}.
-- *general prompts*: CLIP similarity of {generic} pictures to those of the untouched base from the same seeds.
-
-The fast way that costs the others least here is **{best}**; the default is {default}.
-
+_FOOT = """
 ## What had to hold
 | | value | goal | |
 |---|---|---|---|
@@ -50,35 +57,46 @@ Measured with {machine}.
 
 def write_page(results: Mapping[str, Any], default: str) -> str:
     """default: the fast way that is taken where nobody says otherwise."""
-    figures, lost = results["figures"], results["figures"]["forgotten"]
-    ways, base = figures["ways"], figures["base"]
-    names = [name for name in ways["before"]["concepts"] if name != lost]
-    machine = results["machine"]
-    noun = figures["nouns"][lost]
-    return _PAGE.format(
-        order=", ".join(f"{name} ({figures['nouns'][name]})" for name in ways["before"]["concepts"]),
-        steps=figures["settings"]["steps"],
-        lost=lost,
-        noun=f"the {noun}",
-        bare=noun,
-        size=figures["returned"] + figures["shared"],
-        returned=figures["returned"],
-        shared=figures["shared"],
-        pictures=figures["pictures"],
-        generic=figures["generic_pictures"],
-        others=" | ".join(names),
-        rule="---|" * (len(names) + 1),
-        rows="\n".join(_row(way, after, ways["before"], lost, names) for way, after in ways.items()),
-        base_noun=base["noun"][lost],
-        real=base["real"][lost],
-        stolen=ways["exact"]["stolen"],
-        best=best_option(figures),
-        default=default,
+    machine = {**results["machine"], **results["versions"]}
+    foot = _FOOT.format(
         bars="\n".join(
             f"| {bar['name']} | {bar['value']:.3f} | {bar['goal']} | {'holds' if bar['holds'] else '**fails**'} |"
             for bar in results["bars"]
         ),
-        machine=", ".join(f"{name} {value}" for name, value in {**machine, **results["versions"]}.items()),
+        machine=", ".join(f"{name} {value}" for name, value in machine.items()),
+    )
+    reaches = results["reaches"]
+    return _head(next(iter(reaches.values()))) + "".join(_section(reaches[r], r, default) for r in reaches) + foot
+
+
+def _head(figures: Mapping[str, Any]) -> str:
+    lost, base = figures["forgotten"], figures["base"]
+    return _HEAD.format(
+        order=", ".join(f"{name} ({noun})" for name, noun in figures["nouns"].items()),
+        steps=figures["settings"]["steps"],
+        lost=lost,
+        noun=figures["nouns"][lost],
+        pictures=figures["pictures"],
+        generic=figures["generic_pictures"],
+        base_noun=base["noun"][lost],
+        real=base["real"][lost],
+    )
+
+
+def _section(figures: Mapping[str, Any], reach: str, default: str) -> str:
+    lost, ways = figures["forgotten"], figures["ways"]
+    names = [name for name in ways["before"]["concepts"] if name != lost]
+    best = f" The fast way that costs the others least here is **{best_option(figures)}**; the default is {default}."
+    return _REACH.format(
+        reach=REACHES[reach],
+        lost=lost,
+        size=figures["returned"] + figures["shared"],
+        returned=figures["returned"],
+        shared=figures["shared"],
+        best=best if figures["shared"] else " So there is one fast way.",
+        others=" | ".join(names),
+        rule="---|" * (len(names) + 1),
+        rows="\n".join(_row(way, after, ways["before"], lost, names) for way, after in ways.items()),
     )
 
 

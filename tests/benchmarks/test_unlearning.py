@@ -1,9 +1,11 @@
 """The measurement of forgetting says what it has found: bars from figures, and a page from bars."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.unlearning.bars import bars_of, best_option, way_left, worst_of_others
 from benchmarks.unlearning.lines import Experiment, make_lines
@@ -59,13 +61,13 @@ def test_what_is_left_is_a_share_of_the_way_from_the_class_noun(figures: dict[st
 
 
 def test_each_way_is_held_against_each_bar(figures: dict[str, Any]) -> None:
-    bars = bars_of(figures)
+    bars = bars_of(figures, "everywhere")
     assert len(bars) == 4 * 4
     failed = {bar["name"].partition(":")[0] for bar in bars if not bar["holds"]}
-    assert failed == {"kept", "blended", "rebased"}
-    kept = [bar["holds"] for bar in bars if bar["name"].startswith("kept")]
+    assert failed == {"everywhere, kept", "everywhere, blended", "everywhere, rebased"}
+    kept = [bar["holds"] for bar in bars if bar["name"].startswith("everywhere, kept")]
     assert kept == [True, False, True, True]
-    assert [bar["holds"] for bar in bars if bar["name"].startswith("exact")] == [True] * 4
+    assert [bar["holds"] for bar in bars if bar["name"].startswith("everywhere, exact")] == [True] * 4
 
 
 def test_the_best_fast_way_is_the_one_that_costs_the_others_least(figures: dict[str, Any]) -> None:
@@ -75,10 +77,15 @@ def test_the_best_fast_way_is_the_one_that_costs_the_others_least(figures: dict[
 
 
 def test_the_page_has_every_way_and_every_bar(figures: dict[str, Any]) -> None:
-    bars = bars_of(figures)
+    near = {**figures, "shared": 0, "ways": {way: figures["ways"][way] for way in ("before", "kept", "exact")}}
+    reaches = {"token": near, "everywhere": figures}
+    bars = [bar for reach, some in reaches.items() for bar in bars_of(some, reach)]
     machine, versions = {"cores": 2}, {"torch": "2"}
-    page = write_page({"figures": figures, "bars": bars, "machine": machine, "versions": versions}, "kept")
-    assert page.count("\n| fast, ") == 3
+    page = write_page({"reaches": reaches, "bars": bars, "machine": machine, "versions": versions}, "kept")
+    before, everywhere = page.split("## Values everywhere")
+    assert (before.count("\n| fast, "), everywhere.count("\n| fast, ")) == (1, 3)
+    assert "one fast way" in before
+    assert "costs the others least here is **kept**" in everywhere
     assert "| exact, learned again | 0.840 | 0.710 | 1.014 | 0.300 | 0.600 | 0.970 | 1.0 |" in page
     assert page.count("holds |") + page.count("**fails** |") == len(bars)
 
@@ -103,3 +110,13 @@ def test_every_way_is_made_and_measured_and_nothing_twice(
     found = measure_line(experiment, measure, lines[4], lines[0], base["generic"])
     assert set(found["concepts"]) == {"coral", "misty"}
     assert all(-1 <= found[name] <= 1 for name in ("noun", "stolen", "generic"))
+
+
+def test_where_nothing_is_shared_there_is_one_fast_way(sd1: BaseModel, judged_folder: Path, tmp_path: Path) -> None:
+    individuals = tuple(find_individual(name) for name in ("coral", "jade", "misty"))
+    near = replace(QUICK, reach="token")
+    experiment = Experiment(sd1, judged_folder, TemplateCaptioner(), near, individuals, "jade")
+    lines = make_lines(experiment, Memory(tmp_path), lambda line: None)
+    assert [line.way for line in lines] == ["before", "kept", "exact"]
+    fast, exact = lines[1].deltas[-1], lines[2].deltas[-1]
+    assert all(torch.equal(values, exact.values[layer]) for layer, values in fast.values.items())
