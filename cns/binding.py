@@ -112,7 +112,8 @@ def seen_tokens(query: Tensor, key: Tensor, bound: BoundRows) -> Tensor:
     The sum over all heads of how well a place's query meets the key of each concept's noun decides. The softmax is not
     needed for that, as all of them share its denominator in a head, and the fused kernels do not give it.
     """
-    scores = query @ (bound.words @ key).transpose(-1, -2)  # (r, places, n)
+    small = query * query.shape[-1] ** -0.5  # a sum over so many would not fit into half precision
+    scores = small @ (bound.words @ key).transpose(-1, -2)  # (r, places, n)
     owners = scores.masked_fill(~bound.there[:, None], -torch.inf).argmax(dim=-1)  # (r, places)
     rows = torch.arange(len(owners), device=owners.device)[:, None]
     return ~bound.hidden[rows, owners]
