@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.experiments.measuring import General, Workshop
 from benchmarks.experiments.record import Report, percent
 from benchmarks.experiments.subjects import ABILITIES, Subject, ability, individual
-from benchmarks.experiments.variants import OURS, UNGUARDED
+from benchmarks.experiments.variants import AT_TOKEN, OURS, UNGUARDED
 from benchmarks.markdown import make_table
 from benchmarks.svg import Bar, bar_chart
 from cns.diagnosis import DEFAULT, Finding, find_underfitting, find_zero_shot_damage
@@ -17,11 +17,11 @@ from storybook.pools import stack_pictures, to_pixels
 
 CONTROL = "tiger"
 NOTICEABLE_SHARE = 0.05
-VARIANTS = {"our guards": OURS, "no guard": UNGUARDED}
+VARIANTS = {"our guards": OURS, "no guard": UNGUARDED, "values at the token alone": AT_TOKEN}
 
 
 def measure(workshop: Workshop) -> dict[str, Any]:
-    """Each ability and one ordinary concept, with the base's guards and without any."""
+    """Each ability and one ordinary concept, with the base's guards, without any, and where nothing needs guarding."""
     subjects = [*map(ability, ABILITIES), individual(CONTROL)]
     return {
         "control": subjects[-1].called,

@@ -225,7 +225,7 @@ def test_damage_that_only_the_concepts_own_noun_shows_is_told_apart() -> None:
 
     told = words(abilities.report(figures("warn")))
     assert "finds damage in nothing" in told
-    assert "noun is asked for is in “<dusk> night, our guards”, “<dusk> night, no guard”" in told
+    assert "noun is asked for is in “<dusk> night, our guards”, “<dusk> night, no guard”, “<dusk> night, va" in told
     assert "abilities overlap more with what is general" in told
     assert "noun is asked for is in nothing." in words(abilities.report(figures("ok")))
     blind = figures("ok")
