@@ -140,6 +140,9 @@ def generate_pictures(
     sampler: Annotated[str | None, typer.Option(help=", ".join(SAMPLERS))] = None,
     width: Annotated[int | None, typer.Option(min=8, help="In pixels. Default: what the base was trained on.")] = None,
     height: Annotated[int | None, typer.Option(min=8, help="In pixels.")] = None,
+    apart: Annotated[
+        bool, typer.Option("--apart/--may-mix", help="Whether concepts of one picture keep out of each other's places.")
+    ] = True,
     batch: Annotated[int, typer.Option(min=1, help="Pictures made at the same time.")] = 4,
     base: BaseOption = None,
     config: ConfigOption = None,
@@ -163,6 +166,7 @@ def generate_pictures(
             sampler=sampler or own.sampler,
             width_px=width,
             height_px=height,
+            apart=apart,
         )
         for place in range(count)
     ]

@@ -130,6 +130,18 @@ def test_pictures_carry_their_recipe(learned: Path, tmp_path: Path) -> None:
     assert re.search(r"Steps: 2, Sampler: DDIM, CFG scale: 5.0, Seed: 6, Size: 16x16", text)
 
 
+@pytest.mark.parametrize(("options", "apart"), [((), True), (("--may-mix",), False)])
+def test_concepts_of_a_picture_keep_apart_unless_they_may_mix(
+    learned: Path, tmp_path: Path, options: tuple[str, ...], apart: bool
+) -> None:
+    result = run("generate", learned, "<rex> dog and <tom> dog", "--out", tmp_path, "--steps", 2, *options)
+    assert result.exit_code == 0, result.output
+    with Image.open(result.stdout.strip()) as picture:
+        recipe = read_recipe(picture)
+    assert recipe is not None
+    assert recipe["apart"] is apart
+
+
 def test_the_same_command_makes_the_same_picture_beside_the_first(learned: Path, tmp_path: Path) -> None:
     for _ in range(2):
         assert run("generate", learned, "<rex>", "--out", tmp_path, "--steps", 2).exit_code == 0
