@@ -41,8 +41,8 @@ def find_binding(
     """What `prompt` binds: the tokens of `nouns`, where two concepts or more that stand somewhere are named; else None.
 
     placed: as in `TextFeatures`, of this prompt alone. nouns: "<rex>" -> its class noun, of the concepts that may be
-    bound. length: positions of an encoded prompt. Bound are concepts whose class noun comes between their token and the
-    next one, as it says where they are.
+    bound. length: positions of an encoded prompt. Bound are concepts whose class noun follows their token, as it says
+    where they are; two words may stand between, as in "<rex> big brown dog".
     """
     tokens: dict[str, list[int]] = {}
     words: dict[str, list[int]] = {}
@@ -65,8 +65,8 @@ def find_binding(
 
 
 def _pieces_until(tokenizer: Any, noun: str, text: str) -> int:
-    """How many of the tokenizer's pieces `text` has up to the end of `noun`, 0 where it does not have that word."""
-    found = re.search(rf"\b{re.escape(noun)}\b", text, re.IGNORECASE)
+    """How many of the tokenizer's pieces `text` has up to the end of `noun`, 0 where it does not begin with it."""
+    found = re.match(rf"\s*(?:[\w'-]+\s+){{0,2}}?{re.escape(noun)}\b", text, re.IGNORECASE)
     return len(tokenizer(text[: found.end()], add_special_tokens=False, verbose=False).input_ids) if found else 0
 
 

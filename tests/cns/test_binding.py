@@ -55,10 +55,10 @@ def test_each_concept_belongs_where_its_noun_says_and_hides_the_tokens_of_the_ot
 
 
 def test_words_may_stand_between_a_token_and_its_noun_and_a_noun_may_be_two_words(sd1: BaseModel) -> None:
-    found = _bind(sd1, "<rex> red dog next to a <tub> Red Mug on the grass", NOUNS)
+    found = _bind(sd1, "<rex> red blue dog next to a <tub> Red Mug on the grass", NOUNS)
     assert found is not None
-    assert _where(found.words) == [[3], [9]]
-    assert _where(found.hidden) == [[7], [1]]
+    assert _where(found.words) == [[4], [10]]
+    assert _where(found.hidden) == [[8], [1]]
 
 
 def test_a_concept_that_is_named_twice_is_one_and_three_hide_from_each_other(sd1: BaseModel) -> None:
@@ -79,6 +79,8 @@ def test_a_concept_that_is_named_twice_is_one_and_three_hide_from_each_other(sd1
         "<rex> dog and <momo> on the grass",  # nothing says where <momo> is
         "<rex> and <momo> dog",  # the noun of the next one is not its own
         "<rex> dog and <momo> category",
+        "<rex> on the red grass near a dog and <momo> cat",  # which is another dog
+        "<rex>, a dog, and <momo> cat",
         "<rex> dog" + " and a red house" * 40 + " and <momo> cat",  # cut before <momo>
     ],
 )
