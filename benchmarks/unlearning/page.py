@@ -31,6 +31,8 @@ real renders that nothing was learned from.
   the way from there to its likeness before; values that reach everywhere move the noun too, as the exact line shows.
 - *its old token put back*: what somebody gets who had kept {lost}'s token vector. A token alone carries much of a
   concept, so that the yardstick is the exact line, which never knew {lost}.
+- *exact*: the later concepts, learned again as if {lost} had never been. At the token they come out the same to the
+  bit; everywhere they begin on other weights than the first time, and come out as from another seed.
 - *general prompts*: CLIP similarity of {generic} pictures to those of the untouched base from the same seeds.
 """
 
