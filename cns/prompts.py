@@ -45,7 +45,7 @@ def encode_prompt(base: BaseModel, version: Version, prompt: str) -> EncodedProm
     """
     features = base.text_features([prompt], version.tokens)
     kv = keys_and_values_with(version.weights, version.at_tokens, base.kv_weights, features)
-    nouns = {delta.token: delta.class_noun for delta in version.deltas if delta.reach == "token"}
+    nouns = {delta.token: delta.class_noun for delta in version.deltas if delta.token in version.at_tokens}
     length = features.hidden.shape[1]
     binding = find_binding(base.tokenizers[0], prompt, features.placed, nouns, length)
     return EncodedPrompt(kv, features.pooled, binding)
