@@ -86,10 +86,10 @@ class HandedAttention:
             hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
         query = attn.to_q(hidden_states)
         if kv is not None and self.layer in kv:
-            key, value = kv[self.layer]
-            made = _attend(attn, query, key.to(query), value.to(query))
+            key, value = (part.to(query) for part in kv[self.layer])
+            made = _attend(attn, query, key, value)
             if bound is not None:
-                made = _attend_apart(attn, query, key.to(query), value.to(query), made, bound)
+                made = _attend_apart(attn, query, key, value, made, bound)
             if regions:
                 made = mix_regions(made, self._attend_to_regions(attn, query, regions), regions)
         else:
@@ -117,14 +117,15 @@ class HandedAttention:
 def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None = None) -> Tensor:
     """Many-headed attention of (batch, positions, width) over (batch, tokens, width).
 
-    seen: (batch, positions, tokens) bool, None for all; not for gradients on a CPU.
+    seen: (batch, positions, tokens) bool, which tokens each position attends to; None for all.
     """
     rows, positions, width = query.shape
     q, k, v = (x.view(rows, x.shape[1], attn.heads, -1).transpose(1, 2) for x in (query, key, value))
+    mask = None if seen is None else seen[:, None]  # the same for all heads
     if query.device.type == "cpu" and torch.is_grad_enabled():
-        made = torch.softmax((q * attn.scale) @ k.transpose(-1, -2), dim=-1) @ v
+        scores = (q * attn.scale) @ k.transpose(-1, -2)
+        made = torch.softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf), dim=-1) @ v
     else:
-        mask = None if seen is None else seen[:, None]  # the same for all heads
         made = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attn.scale)
     return made.transpose(1, 2).reshape(rows, positions, width)
 

@@ -11,12 +11,13 @@ from cns.base_model import BaseModel
 from cns.binding import Binding, BoundRows, find_binding, join_bindings, seen_tokens
 from cns.compose import Version, compose
 from cns.delta import Delta
-from cns.denoise import GenerationRequest, GenerationRun, denoise_step, generate
+from cns.denoise import GenerationRequest, generate
 from cns.kv import LayerKV, handed_attention, predict
 from cns.prompts import EncodedPrompt, encode_prompt
 from cns.recipe import recipe_of
 from cns.regions import Region
 from tests.cns.test_compose import make_delta
+from tests.cns.test_regions import assert_together_as_alone
 
 BOTH = "a photo of <rex> dog and <momo> cat"
 REX, MOMO = 4, 7
@@ -147,13 +148,25 @@ def _answers(base: BaseModel, prompt: EncodedPrompt, bound: BoundRows | None, kv
     if prompt.pooled is not None:
         added = base.added_conditions(prompt.pooled.expand(2, -1), base.native_px, base.native_px)
     try:
-        with torch.no_grad(), handed_attention(base.unet):
+        with handed_attention(base.unet):
             side = base.native_px // base.vae_scale
             latents = torch.randn(2, 4, side, side, generator=torch.Generator().manual_seed(1))
             predict(base, latents, torch.tensor([500, 400]), pairs, added, bound=bound)
     finally:
         handle.remove()
-    return answers[0]
+    return answers[0].detach()
+
+
+def test_attention_that_is_written_out_for_gradients_keeps_concepts_apart_too(sd1: BaseModel) -> None:
+    prompt = encode_prompt(sd1, _version(sd1), BOTH)
+    assert prompt.binding is not None
+    bound = join_bindings({1: prompt.binding}, prompt.kv[next(iter(prompt.kv))][0])
+    with torch.enable_grad():
+        written = _answers(sd1, prompt, bound)
+    with torch.no_grad():
+        fused, mixed = _answers(sd1, prompt, bound), _answers(sd1, prompt, None)
+    torch.testing.assert_close(written, fused, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(written, mixed, atol=1e-4)
 
 
 @SHAPES
@@ -206,14 +219,7 @@ def test_pictures_that_keep_concepts_apart_share_steps_and_are_as_made_alone(
         replace(ASKED, prompt="a red house", seed=5),
         replace(ASKED, regions=(Region("<tub> mug", 0, 0, 0.5, 1),), steps=2),
     ]
-    alone = [generate(base, version, [one])[0] for one in asked]
-    runs = [GenerationRun(base, version, one) for one in asked]
-    with handed_attention(base.unet):
-        while waiting := [run for run in runs if not run.done]:
-            denoise_step(base, waiting)
-    together = base.decode_latents(torch.cat([run.latents for run in runs]))
-    for picture, expected in zip(together, alone, strict=True):
-        torch.testing.assert_close(picture, expected, atol=1e-4, rtol=0)
+    assert_together_as_alone(base, version, asked)
 
 
 def test_what_shall_not_be_in_the_picture_is_read_whole(sd1: BaseModel) -> None:

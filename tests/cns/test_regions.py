@@ -1,5 +1,6 @@
 """Regions: boxes with prompts of their own take part where they are, and nowhere else."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 
@@ -147,6 +148,18 @@ def test_two_boxes_change_what_their_positions_attend_to_and_nothing_else(sd1: B
     torch.testing.assert_close(only_lower[1].view(8, 8, -1)[4:, 4:], mixed[1].view(8, 8, -1)[4:, 4:])
 
 
+def assert_together_as_alone(base: BaseModel, version: Version, asked: Sequence[GenerationRequest]) -> None:
+    """Pictures that share every step they can are those that each request gives by itself."""
+    alone = [generate(base, version, [one])[0] for one in asked]
+    runs = [GenerationRun(base, version, one) for one in asked]
+    with handed_attention(base.unet):
+        while waiting := [run for run in runs if not run.done]:
+            denoise_step(base, waiting)
+    together = base.decode_latents(torch.cat([run.latents for run in runs]))
+    for picture, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(picture, expected, atol=1e-4, rtol=0)
+
+
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
@@ -177,14 +190,7 @@ def test_pictures_with_and_without_regions_share_steps_and_are_as_made_alone(
         replace(ASKED, guidance=1.0),
         replace(ASKED, regions=(third,), negative_prompt=""),
     ]
-    alone = [generate(base, version, [one])[0] for one in asked]
-    runs = [GenerationRun(base, version, one) for one in asked]
-    with handed_attention(base.unet):
-        while waiting := [run for run in runs if not run.done]:
-            denoise_step(base, waiting)
-    together = base.decode_latents(torch.cat([run.latents for run in runs]))
-    for picture, expected in zip(together, alone, strict=True):
-        torch.testing.assert_close(picture, expected, atol=1e-4, rtol=0)
+    assert_together_as_alone(base, version, asked)
 
 
 def test_regions_fit_pictures_that_are_not_square(sd1: BaseModel) -> None:
