@@ -49,6 +49,13 @@ class LearningChanges(BaseModel):
         None,
         description="Where the values apply: in every prompt, as part of the weights, or at the concept's token alone.",
     )
+    wide_guided: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of the noise levels, from the noisiest on, in which pictures of a style or a place are "
+        "guided; 1 for all. Which concepts are so wide is measured, of those at their token.",
+    )
     resolution_px: int | None = Field(None, ge=32, le=2048, description="Side of the pictures, in pixels.")
     flip: bool | None = Field(None, description="Learn the mirrored pictures too.")
     mixed_precision: bool | None = Field(None, description="bfloat16 matrix products.")

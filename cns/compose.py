@@ -48,6 +48,11 @@ class Version:
         return owned_positions(self.deltas)
 
     @cached_property
+    def guided(self) -> Mapping[str, float]:
+        """ "<noir>" -> `Delta.guided`, of the concepts whose pictures are not guided all the way."""
+        return MappingProxyType({delta.token: delta.guided for delta in self.deltas if delta.guided < 1})
+
+    @cached_property
     def reaching(self) -> tuple[Delta, ...]:
         """The deltas whose values reach everywhere, which are those that have changed `weights`."""
         return tuple(delta for delta in self.deltas if delta.reach == "everywhere")

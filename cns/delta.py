@@ -18,13 +18,15 @@ from cns.positions import decode_mask, decode_positions, encode_positions
 from cns.settings import Reach
 from cns.text import TokenVectors
 
-FORMAT = "palimpsest-delta-3"
+FORMAT = "palimpsest-delta-4"
 _POSITIONS = {
     "palimpsest-delta-1": ("mask", decode_mask),
     "palimpsest-delta-2": ("positions", decode_positions),  # as now, but that all values reach everywhere
+    "palimpsest-delta-3": ("positions", decode_positions),  # as now, but that all pictures are guided all the way
     FORMAT: ("positions", decode_positions),
 }
 """Every format there ever was -> what its tensors of positions are called, and how they are read."""
+_WITH_REACH = ("palimpsest-delta-3", FORMAT)
 _HEADER_LIMIT_BYTES = 16_000_000
 
 
@@ -39,6 +41,8 @@ class Delta:
     shapes: layer -> (out, in) of every layer of the base that has entries here.
     token_vectors: one (width,) float32 vector per text encoder.
     reach: where the values apply: "everywhere", as part of the weights, or at the concept's own "token" alone.
+    guided: share of the noise levels, from the noisiest on, in which pictures that name the concept are guided; above 0
+    and up to 1, which is all of them (`cns.pull`).
     settings, report: JSON; nothing in them differs between two equal runs (no times, no machine).
     """
 
@@ -53,6 +57,7 @@ class Delta:
     settings: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     reach: Reach = "everywhere"
+    guided: float = 1.0
 
     @property
     def token(self) -> str:
@@ -85,6 +90,7 @@ class Delta:
             "settings": dict(self.settings),
             "report": dict(self.report),
             "reach": self.reach,
+            "guided": self.guided,
         }
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         # One metadata key: the order of several is not promised by the format, and the bytes must be.
@@ -135,7 +141,8 @@ class Delta:
             vectors,
             facts["settings"],
             facts["report"],
-            facts["reach"] if facts["format"] == FORMAT else "everywhere",
+            facts["reach"] if facts["format"] in _WITH_REACH else "everywhere",
+            facts["guided"] if facts["format"] == FORMAT else 1.0,
         )
         # Its name is the digest of these very bytes, and what was learned on top of it has that name as its parent.
         object.__setattr__(read, "data", data)
@@ -209,7 +216,9 @@ def _are_facts(facts: Mapping[str, Any]) -> bool:
     told = all(isinstance(facts.get(name), dict) for name in ("shapes", "settings", "report"))
     if not named or not told or not isinstance(facts.get("parent"), str | None):
         return False
-    if facts["format"] == FORMAT and facts.get("reach") not in [*get_args(Reach)]:
+    if facts["format"] in _WITH_REACH and facts.get("reach") not in [*get_args(Reach)]:
+        return False
+    if facts["format"] == FORMAT and not (type(facts.get("guided")) in (int, float) and 0 < facts["guided"] <= 1):
         return False
     return all(
         isinstance(shape, list) and len(shape) == 2 and all(type(side) is int and side > 0 for side in shape)

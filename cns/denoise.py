@@ -4,7 +4,7 @@ A run brings its own K and V, its own scheduler, its own time step and its own n
 versions, samplers, step counts and seeds share a call; each gives the picture it would give alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -63,7 +63,8 @@ class GenerationRun:
     """One request on its way from noise to latents. Advanced from outside by `denoise_step`.
 
     encode: how it comes by K and V of its prompts; None to compute them. It gives the same ones, so the same picture.
-    prompts: what each of its rows reads of the text: with guidance first what shall not be there, then the prompt.
+    guided_from: the lowest noise level, as a time step, that is guided; None where none is. 0 but for concepts of the
+    whole picture (`cns.pull`), of which the steps below it ask for the prompt alone.
     binding: which concepts of the prompt keep out of each other's places, None where none do.
     latents: (1, channels, height, width) float32. clean: what the sampler took the finished latents to be at its last
     step, of the same shape; None before the first one. steps_done: how many steps were taken. done: whether all were.
@@ -77,12 +78,14 @@ class GenerationRun:
             raise RequestRefused(f"A picture takes 1 to {MOST_STEPS} steps, not {request.steps}.")
         check_regions(request.regions)
         self.request = request
-        self.guided = request.guidance > 1
-        texts = [request.negative_prompt, request.prompt] if self.guided else [request.prompt]
-        self.prompts = tuple(encode(version, text) for text in texts)
-        self.binding = self.prompts[-1].binding if request.apart else None
-        self.added = base.added_conditions(_pooled(self.prompts), height, width)
         self.scheduler = build_sampler(request.sampler, base.scheduler_config)
+        texts = [request.negative_prompt, request.prompt] if request.guidance > 1 else [request.prompt]
+        self._prompts = tuple(encode(version, text) for text in texts)
+        prompt = self._prompts[-1]
+        self.binding = prompt.binding if request.apart else None
+        self._added = base.added_conditions(_pooled(self._prompts), height, width)
+        levels: int = self.scheduler.config.num_train_timesteps
+        self.guided_from = levels * (1 - prompt.guided) if request.guidance > 1 else None
         # Time steps stay on the CPU: samplers look their tables up by them, and each look at one that lies on a GPU
         # waits for all that the GPU has to do before.
         self.scheduler.set_timesteps(request.steps, device="cpu")
@@ -96,8 +99,21 @@ class GenerationRun:
 
     @property
     def rows(self) -> int:
-        """Rows of the UNet's batch that this run takes: 2 with guidance, else 1."""
-        return 2 if self.guided else 1
+        """Rows of the UNet's batch that its next step takes: 2 with guidance, else 1."""
+        at = self.steps_done  # read once: others ask while a step ends
+        if self.guided_from is None or at >= len(self.scheduler.timesteps):
+            return 1
+        return 2 if self.scheduler.timesteps[at] >= self.guided_from else 1
+
+    @property
+    def prompts(self) -> tuple[EncodedPrompt, ...]:
+        """What each row reads of the text: with guidance first what shall not be there, then the prompt."""
+        return self._prompts[-self.rows :]
+
+    @property
+    def added(self) -> Mapping[str, Tensor] | None:
+        """SDXL's conditions of its rows, see `BaseModel.added_conditions`."""
+        return None if self._added is None else {name: part[-self.rows :] for name, part in self._added.items()}
 
     @property
     def done(self) -> bool:
@@ -116,7 +132,7 @@ class GenerationRun:
 
     def advance(self, made: Tensor) -> None:
         """Take one step with the UNet's answer (rows, channels, height, width)."""
-        if self.guided:
+        if self.rows == 2:
             without, with_prompt = made.float().chunk(2)
             made = without + self.request.guidance * (with_prompt - without)
         stepped = self.scheduler.step(made.float(), self.timestep, self.latents, return_dict=False)

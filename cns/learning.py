@@ -6,6 +6,7 @@ was not selected is not among the parameters, and the base is only read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from cns.learning_rows import AskedRows, DrawnRows, ask_unet, borrowed_unet, dra
 from cns.losses import PREDICTIONS, diffusion_loss, protection_loss
 from cns.phrases import load_calibration_prompts
 from cns.pieces import encode_prompts
+from cns.pull import WIDE_PULL, pull_of_token
 from cns.selection import Selector, overlap, select_concept_neurons
 from cns.settings import LearningSettings, SelectionSettings
 from cns.text import TextFeatures, TokenVectors
@@ -265,6 +267,8 @@ class LearningRun:
         values = self.values.detach().half()  # a value beyond the range of float16 becomes infinite and is refused
         if not bool(torch.isfinite(values).all()) or not all(bool(torch.isfinite(v).all()) for v in self.token):
             raise LearningRefused("The learning diverged: its values are not finite. Try lower learning rates.")
+        pull = self._pull()
+        guided = self.settings.wide_guided if pull is not None and pull >= WIDE_PULL else 1.0
         kept = {layer: (where.cpu(), part.cpu()) for layer, where, part in self.entries.split(values) if len(where)}
         return Delta(
             concept=self.concept.name,
@@ -276,9 +280,20 @@ class LearningRun:
             shapes={layer: _shape(self.base.kv_weights[layer]) for layer in kept},
             token_vectors=tuple(vector.detach().float().cpu().clone() for vector in self.token),
             settings=self.settings.to_json(),
-            report=self.report(),
+            report={**self.report(), **({"pull": pull, "guided": guided} if pull is not None else {})},
             reach=self.settings.reach,
+            guided=guided,
         )
+
+    def _pull(self) -> float | None:
+        """`cns.pull` of the token as it is now, to three digits; None where nothing depends on it."""
+        if not self._at_token or self.settings.wide_guided == 1:
+            return None
+        version, token = self.sample_version(), self.concept.token
+        pull = pull_of_token(self.base, version, self.pictures, token, self._signal)
+        if not isfinite(pull):
+            raise LearningRefused("The learning diverged: its pictures are not finite. Try lower learning rates.")
+        return float(f"{pull:.3g}")
 
     def report(self) -> dict[str, Any]:
         """What is worth knowing about the run: densities of the three masks, overlap with earlier concepts, losses.

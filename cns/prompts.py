@@ -19,12 +19,14 @@ class EncodedPrompt:
 
     kv: K and V of every cross-attention layer, (1, tokens, out) each, in the base's dtype and on its device.
     pooled: (1, width), SDXL's pooled text; None for the others. binding: which of its concepts keep out of each other's
-    places, None where there are not two.
+    places, None where there are not two. guided: share of the noise levels, from the noisiest on, in which a picture of
+    it is guided (`Delta.guided`): the least of its concepts'.
     """
 
     kv: LayerKV
     pooled: Tensor | None
     binding: Binding | None = None
+    guided: float = 1.0
 
     @property
     def nbytes(self) -> int:
@@ -48,4 +50,5 @@ def encode_prompt(base: BaseModel, version: Version, prompt: str) -> EncodedProm
     nouns = {delta.token: delta.class_noun for delta in version.deltas if delta.token in version.at_tokens}
     length = features.hidden.shape[1]
     binding = find_binding(base.tokenizers[0], prompt, features.placed, nouns, length)
-    return EncodedPrompt(kv, features.pooled, binding)
+    guided = min([1.0, *(version.guided.get(token, 1.0) for _, _, token in features.placed)])
+    return EncodedPrompt(kv, features.pooled, binding, guided)

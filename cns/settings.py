@@ -54,7 +54,10 @@ class LearningSettings:
     method as it was published. reach: where the learned values apply. "everywhere" is the method as it was published:
     they are part of the weights, and every prompt meets them. At "token" only the place of the prompt where the
     concept's own token stands meets them, over the base's own weights, so that learning can change nothing else;
-    drift, interference, l1 and l2 then have nothing to hold (docs/decisions/0023).
+    drift, interference, l1 and l2 then have nothing to hold (docs/decisions/0023). wide_guided: share of the noise
+    levels, from the noisiest on, in which pictures are guided that name a concept of the whole picture, as a style or
+    a place; 1 for all of them. Whether a concept is so wide is measured when it has been learned, of those at their
+    token (docs/decisions/0025).
     mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
     signal-to-noise ratio (Hang et al. 2023); None for none. time_power: time steps are drawn as the schedule's length
     times u ** time_power: 1 draws them evenly, less draws high noise more often, where words decide.
@@ -76,6 +79,7 @@ class LearningSettings:
     cooldown: float = 0.4
     token_first: float = 0.0
     reach: Reach = "everywhere"
+    wide_guided: float = 1.0
     resolution_px: int | None = None
     flip: bool = False
     mixed_precision: bool = True
@@ -98,6 +102,8 @@ class LearningSettings:
             raise ValueError(f"The cooldown is a share of the steps, 0 to 1, not {self.cooldown}.")
         if self.reach not in get_args(Reach):
             raise ValueError(f"Values reach {' or '.join(get_args(Reach))}, not {self.reach!r}.")
+        if not 0 < self.wide_guided <= 1:
+            raise ValueError(f"A share of the noise levels is guided, above 0 and up to 1, not {self.wide_guided}.")
         if not 0 <= self.token_first < 1:
             raise ValueError(f"The token is first for a share of the steps, from 0 to below 1, not {self.token_first}.")
 

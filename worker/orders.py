@@ -26,7 +26,9 @@ class Row:
 
     @property
     def width(self) -> int:
-        """Rows of the UNet's batch that it takes."""
+        """Rows of the UNet's batch that its next step takes."""
+        if self.run is not None:
+            return self.run.rows
         return 2 if self.request.guidance > 1 else 1
 
     @property

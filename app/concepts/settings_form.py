@@ -46,6 +46,12 @@ FIELDS = (
         "At its word alone nothing else can change. Everywhere is as published, with usual rates of its own.",
         {"token": "at its word alone", "everywhere": "everywhere"},
     ),
+    SettingField(
+        "wide_guided",
+        "Guidance of a style",
+        "decimal",
+        "Share of the noise, from the most on, in which a picture of a style or a place is guided. At 1 it overshoots.",
+    ),
     SettingField("drift", "Hold on general pictures", "decimal", "More keeps prompts without a concept as they were."),
     SettingField("interference", "Hold on earlier concepts", "decimal", "More keeps their pictures as they were."),
     SettingField("l1", "Hold on shared neurons", "decimal", "More keeps values that an earlier concept owns."),

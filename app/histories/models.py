@@ -82,7 +82,7 @@ class Version(Base):
     label: Mapped[str | None] = mapped_column(String(80))  # a name its user gave it
     delta_sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256", ondelete="RESTRICT"))
     delta_bytes: Mapped[int] = mapped_column(BigInteger)
-    report: Mapped[dict[str, Any]]  # the delta's own: densities, overlap, values, captions, final_loss; and "loss"
+    report: Mapped[dict[str, Any]]  # the delta's own (`LearningRun.report`), pull, guided; and "loss"
     seconds: Mapped[dict[str, Any]]  # {"captions", "selection", "learning", "diagnosis"}
     diagnosis: Mapped[list[Any]]  # findings, each with signature, level, measured, threshold, sentence, remedy
     examination: Mapped[dict[str, Any]]  # the measured numbers behind them

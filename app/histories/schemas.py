@@ -153,8 +153,9 @@ class VersionShown(BaseModel):
     delta_sha256: str = Field(description="Of the learned values: the same inputs and seed give the same one.")
     delta_bytes: int
     report: dict[str, Any] = Field(
-        description="Densities of the masks, overlap with earlier concepts, where the values apply, captions, losses, "
-        "peak memory on a GPU."
+        description="Densities of the masks, overlap with earlier concepts, where the values apply, how hard the token "
+        "pulls at little noise and for which share of the noise levels its pictures are guided, captions, losses, peak "
+        "memory on a GPU."
     )
     seconds: dict[str, Any] = Field(description="How long each part of the learning took.")
     diagnosis: list[Any] = Field(

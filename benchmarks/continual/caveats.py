@@ -19,7 +19,8 @@ DIFFERENCES = (
     "fusion is solved in closed form.",
     "The concepts on which settings were tuned are others than these; the generic prompts are the same.",
     "Pictures of several concepts are made by our method at the token with each concept in its own place "
-    "(docs/decisions/0024), which is part of it, and by all others as they are described.",
+    "(docs/decisions/0024), and those of a style or a place are guided at the noisiest levels alone (0025); both are "
+    "part of it, and all others make them as they are described.",
     "Methods that are fused are judged after each fusing, so *right after* is what is left of a concept once it has "
     "been merged with those before it.",
 )

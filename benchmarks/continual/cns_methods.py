@@ -212,6 +212,10 @@ def _given(
     changes is no reason to run the others again.
     """
     own = settings.to_json()
+    if not decided["reach"]:
+        own.pop(
+            "wide_guided"
+        )  # nothing but values at their token is ever guided otherwise, and cells of before say nothing
     selection = {name: value for name, value in own.pop("selection").items() if name not in decided}
     budget = {field.name for field in fields(Budget)}
     learning = {name: value for name, value in own.items() if name not in decided and name not in budget}

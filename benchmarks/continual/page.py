@@ -24,8 +24,9 @@ TRIED = (
     "What was tried to get further, and what each step gained: our guards "
     "([0010](decisions/0010-drift-and-interference.md)), the token first ([0018](decisions/0018-token-first.md)), "
     "trials ([0022](decisions/0022-settings-by-trials.md)), values at the token alone "
-    "([0023](decisions/0023-values-at-the-token.md)), and each concept in its own place of a picture "
-    "([0024](decisions/0024-each-in-its-own-place.md)), with what was left again beside them."
+    "([0023](decisions/0023-values-at-the-token.md)), each concept in its own place of a picture "
+    "([0024](decisions/0024-each-in-its-own-place.md)), and guidance of styles and places while there is much noise "
+    "([0025](decisions/0025-guided-while-there-is-much-noise.md)), with what was left again beside them."
 )
 
 

@@ -17,11 +17,18 @@ from storybook.pools import stack_pictures, to_pixels
 
 CONTROL = "tiger"
 NOTICEABLE_SHARE = 0.05
-VARIANTS = {"our guards": OURS, "no guard": UNGUARDED, "values at the token alone": AT_TOKEN}
+VARIANTS = {
+    "our guards": OURS,
+    "no guard": UNGUARDED,
+    "values at the token, guided all the way": {**AT_TOKEN, "wide_guided": 1.0},
+    "values at the token alone": AT_TOKEN,
+}
 
 
 def measure(workshop: Workshop) -> dict[str, Any]:
-    """Each ability and one ordinary concept, with the base's guards, without any, and where nothing needs guarding."""
+    """Each ability and one ordinary concept, with the base's guards, without any, and where nothing needs guarding:
+    there once with pictures that are guided in all noise levels, once as the base has it (docs/decisions/0025).
+    """
     subjects = [*map(ability, ABILITIES), individual(CONTROL)]
     return {
         "control": subjects[-1].called,
@@ -62,6 +69,7 @@ def measure_one(workshop: Workshop, subject: Subject, changes: Mapping[str, Any]
         ),
         "general_share_of_base": 1 - masks["concept"] / masks["base"],
         "density": masks["concept"],
+        "pull": delta.report.get("pull"),
         "word_similarity": word.similarity,
         "word_lost": word.lost,
         "general_similarity": general.similarity,
@@ -96,11 +104,11 @@ def report(figures: Mapping[str, Any]) -> Report:
     ]
     heads = (
         *("", "way (CLIP)", "width of that scale", "way in tone", "M_base that is general"),
-        *("pictures of its noun", "general pictures"),
+        *("pictures of its noun", "general pictures", "pull"),
         "the diagnosis",
     )
     keys = ("way", "scale_width", "tone_way", "general_share_of_base", "word_similarity", "general_similarity")
-    rows = [(name, *(one[key] for key in keys), _verdict(one)) for name, one in learnings.items()]
+    rows = [(name, *(one[key] for key in keys), one["pull"] or "-", _verdict(one)) for name, one in learnings.items()]
     picture = bar_chart(
         [
             Bar(f"{name}: {what}", one[key], colour=colour)

@@ -20,7 +20,7 @@ from app.concepts.models import ConceptPicture, Upload, UploadCaption
 from app.config import Settings
 from app.db import Sessions
 from app.generations.models import Generation, Image
-from app.histories.models import History
+from app.histories.models import History, Version
 from app.jobs.models import Job, JobEvent
 from app.main import create_app
 from app.queue import CAPTION, GENERATE, LEARN
@@ -496,6 +496,19 @@ def test_a_branch_begins_where_it_is_asked_for(ask: Ask, tree: History) -> None:
 def test_a_version_can_have_a_name_of_its_own(ask: Ask, tree: History) -> None:
     ask("POST", f"/histories/{tree.id}/versions/2/label", data={"label": "before the mug"})
     assert "before the mug" in words(ask("GET", f"/histories/{tree.id}/timeline"))
+
+
+@pytest.mark.parametrize(
+    ("told", "said"), [({}, False), ({"pull": 1.2, "guided": 1.0}, False), ({"guided": 0.12}, True)]
+)
+def test_a_version_says_for_how_long_pictures_of_its_concept_are_guided(
+    ask: Ask, tree: History, sessions: Sessions, told: dict[str, float], said: bool
+) -> None:
+    with sessions() as session:
+        version = session.get_one(Version, tree.head_id)
+        version.report = {**version.report, **told}
+        session.commit()
+    assert ("In the first 12 % of the noise only" in words(ask("GET", f"/histories/{tree.id}/timeline"))) is said
 
 
 def test_each_concept_of_a_version_can_be_drawn_with_the_same_seed(ask: Ask, tree: History, sessions: Sessions) -> None:

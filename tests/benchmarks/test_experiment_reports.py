@@ -214,7 +214,7 @@ def test_damage_that_only_the_concepts_own_noun_shows_is_told_apart() -> None:
             numbers = dict.fromkeys(("way", "scale_width", "tone_way", "word_similarity", "general_similarity"), 0.9)
             shares = {"general_share_of_base": 0.5 if subject == "<rex> dog" else 0.8}
             findings = {what: {"severity": found} for what, found in kinds.items()}
-            return {"subject": subject, "variant": variant, **numbers, **shares, "findings": findings}
+            return {"subject": subject, "variant": variant, **numbers, **shares, "pull": None, "findings": findings}
 
         learnings = {
             f"{subject}, {variant}": one(subject, variant, severity if subject != "<rex> dog" else "ok")

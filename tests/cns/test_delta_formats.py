@@ -47,7 +47,8 @@ def _facts(delta: Delta, form: str) -> dict[str, Any]:
         "shapes": {layer: list(shape) for layer, shape in delta.shapes.items()},
         "settings": dict(delta.settings),
         "report": dict(delta.report),
-        **({"reach": delta.reach} if form == FORMAT else {}),
+        **({"reach": delta.reach} if form in ("palimpsest-delta-3", FORMAT) else {}),
+        **({"guided": delta.guided} if form == FORMAT else {}),
     }
 
 
@@ -71,6 +72,11 @@ def _write_format_1(delta: Delta) -> bytes:
         tensors[f"mask.{layer}"] = torch.from_numpy(np.packbits(mask))
         tensors[f"values.{layer}"] = delta.values[layer]
     return _write(_facts(delta, "palimpsest-delta-1"), tensors)
+
+
+def _write_format_3(delta: Delta) -> bytes:
+    """The file of before: all its pictures are guided all the way."""
+    return _write(_facts(delta, "palimpsest-delta-3"), load(delta.to_bytes()))
 
 
 def _write_format_2(delta: Delta) -> bytes:
@@ -102,6 +108,20 @@ def test_how_far_values_reach_is_kept_and_counts() -> None:
     near = replace(_delta(), reach="token")
     assert Delta.from_bytes(near.to_bytes()).reach == "token"
     assert near.digest != _delta().digest
+
+
+def test_pictures_of_the_third_format_are_guided_all_the_way() -> None:
+    near = replace(_delta(), reach="token")
+    again = Delta.from_bytes(_write_format_3(near))
+    assert (again.reach, again.guided) == ("token", 1.0)
+    assert again.to_bytes() == _write_format_3(near)
+    assert replace(again).to_bytes() == near.to_bytes()
+
+
+def test_for_how_long_pictures_are_guided_is_kept_and_counts() -> None:
+    wide = replace(_delta(), guided=0.12)
+    assert Delta.from_bytes(wide.to_bytes()).guided == 0.12
+    assert wide.digest != _delta().digest
 
 
 def test_a_delta_that_was_read_keeps_the_name_that_histories_know_it_by() -> None:
@@ -201,6 +221,11 @@ def _code() -> Tensor:
         _say("reach", "nowhere"),
         _say("reach", None),
         _say("reach", ["token"]),
+        _say("guided", None),
+        _say("guided", 0),
+        _say("guided", 1.5),
+        _say("guided", True),
+        _say("guided", "all"),
     ],
 )
 def test_a_sealed_file_that_no_delta_could_have_written_is_damaged(
@@ -210,7 +235,7 @@ def test_a_sealed_file_that_no_delta_could_have_written_is_damaged(
         Delta.from_bytes(_made_up(change))
 
 
-@pytest.mark.parametrize("form", ["palimpsest-delta-4", None, ["palimpsest-delta-2"], 2])
+@pytest.mark.parametrize("form", ["palimpsest-delta-5", None, ["palimpsest-delta-2"], 2])
 def test_a_format_that_is_not_known_is_foreign(form: Any) -> None:
     with pytest.raises(ForeignFile, match="does not know"):
         Delta.from_bytes(_made_up(_say("format", form)))

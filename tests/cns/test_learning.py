@@ -368,6 +368,8 @@ def test_settings_that_cannot_be_are_refused() -> None:
         {"interference": -1.0},
         {"cooldown": 1.5},
         {"time_power": 0.0},
+        {"wide_guided": 0.0},
+        {"wide_guided": 1.1},
         {"token_first": 1.0},
     ):
         with pytest.raises(ValueError, match=r"step|negative|share|power"):

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from cns.base_model import BaseModel
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, generate
 from cns.errors import CnsError, UnknownToken
+from tests.cns.test_compose import make_delta
 from tests.worker.library import learn_alone
 from worker.engine import Engine, EngineStopped
 from worker.equipment import Equipment
@@ -86,6 +88,18 @@ def test_two_users_with_two_versions_share_one_batch_and_get_what_each_would_get
     assert rows == [5, 5, 5, 1]  # two rows for each guided one, and one for the last, which takes a step more
     for (version, one), pictures in zip(asked, made, strict=True):
         assert_close(pictures, generate(base, version, [one]))
+
+
+def test_a_picture_that_is_guided_no_more_takes_one_row_a_step(engine: Engine, base: BaseModel) -> None:
+    version = compose(base, [replace(make_delta(base, "noir", 1), reach="token", guided=0.5)])
+    asked = [request("a <noir> cat", steps=4), request("a red mug", steps=4), request("a cat", steps=4, guidance=1.0)]
+    wanted = order(version, *asked)
+    engine.ask(wanted)
+    with rows_of_calls(base) as rows:
+        engine.start()
+        [made] = finish(wanted)
+    assert rows == [5, 5, 4, 4]
+    assert_close(made, generate(base, version, asked))
 
 
 def test_pictures_of_other_sizes_take_turns(engine: Engine, base: BaseModel) -> None:

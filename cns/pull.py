@@ -1,0 +1,64 @@
+"""How hard a concept's token still pulls when little noise is left, in units of all other words (decision 0025).
+
+A word that says what a picture shows has nothing left to say once the picture shows it: what the UNet answers with it
+and without it comes to the same. A style that the base has never seen goes on pulling to the end, as without its token
+the UNet takes every picture of it back to what it knows. Guidance makes each step's pull several times as large, and
+so such a picture runs far past its style; one of a thing does not.
+"""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cns.base_model import BaseModel
+from cns.compose import Version
+from cns.kv import handed_attention, join_rows, predict
+from cns.learning_rows import EncodedPictures
+from cns.losses import noisy_latents
+from cns.prompts import encode_prompt
+
+LITTLE_NOISE = 0.2
+"""Which of the schedule's noise levels is looked at, as a share of their number."""
+WIDE_PULL = 2.5
+"""From here on a concept is of the whole picture. By docs/decisions/0025 things lie below 1.6 and others above 4."""
+
+
+@torch.no_grad()
+def pull_of_token(base: BaseModel, version: Version, pictures: EncodedPictures, token: str, signal: Tensor) -> float:
+    """The pull of `token` under `version`, which has learned it, on the `pictures` that it was learned from.
+
+    signal   (steps of training,) cumulative product of alphas, on the latents' device
+    returns  over all pictures, the root of the mean square of what the UNet answers to a caption less what it answers
+             to the caption without the token, over that of the latter less the answer to no words; 0 and above
+    """
+    time = torch.tensor([int(LITTLE_NOISE * len(signal))], device=base.device)
+    generator = torch.Generator().manual_seed(0)  # on the CPU, so that the noise is the same on every device
+    of_token = of_words = 0.0
+    with handed_attention(base.unet):
+        for place, latents in enumerate(pictures.latents.split(1)):
+            caption = pictures.captions[int(pictures.caption_of[place])]
+            noise = torch.randn(latents.shape, generator=generator).to(latents)
+            noisy = noisy_latents(latents, noise, signal[time])
+            texts = ("", without_token(caption, token), caption)
+            nothing, words, all_words = _answers(base, version, texts, noisy, time, pictures.side_px)
+            of_token += float((all_words - words).square().sum())
+            of_words += float((words - nothing).square().sum())
+    return float((of_token / max(of_words, torch.finfo(torch.float32).tiny)) ** 0.5)
+
+
+def without_token(prompt: str, token: str) -> str:
+    """The prompt with its concept left out: "a <rex> dog on the grass" -> "a dog on the grass"."""
+    return re.sub(rf"{re.escape(token)}\s*", "", prompt)
+
+
+def _answers(
+    base: BaseModel, version: Version, texts: Sequence[str], noisy: Tensor, time: Tensor, side_px: int
+) -> Sequence[Tensor]:
+    """What the UNet answers to each of `texts` about one picture, (1, channels, height, width) float32 each."""
+    prompts = [encode_prompt(base, version, text) for text in texts]
+    pooled = [prompt.pooled for prompt in prompts if prompt.pooled is not None]
+    added = base.added_conditions(torch.cat(pooled) if pooled else None, side_px, side_px)
+    rows, times = noisy.to(base.dtype).expand(len(texts), -1, -1, -1), time.expand(len(texts))
+    return predict(base, rows, times, join_rows([prompt.kv for prompt in prompts]), added).float().split(1)
