@@ -27,6 +27,7 @@ class Version:
     tokens: "<rex>" -> the concept's vectors, for every concept of the version.
     at_tokens: "<rex>" -> the values that apply where this token stands (`cns.at_tokens`); a concept whose values reach
     everywhere is not among them.
+    guided: "<noir>" -> `Delta.guided`, of the concepts whose pictures are not guided all the way.
     taught: what a learning on this version, or on one that it was made of, has found about the deltas' prompts; empty
     at first, and no part of what the version is.
     """
@@ -35,6 +36,7 @@ class Version:
     weights: Mapping[str, Tensor]
     tokens: Mapping[str, TokenVectors]
     at_tokens: Mapping[str, LayerValues] = field(default_factory=dict)
+    guided: Mapping[str, float] = field(default_factory=dict)
     taught: TaughtMoment = field(default_factory=TaughtMoment, compare=False, repr=False)
 
     @property
@@ -46,11 +48,6 @@ class Version:
     def owned(self) -> Mapping[str, Tensor]:
         """Layer -> (out, in) bool, True where any concept of this version owns the entry; layers without are absent."""
         return owned_positions(self.deltas)
-
-    @cached_property
-    def guided(self) -> Mapping[str, float]:
-        """ "<noir>" -> `Delta.guided`, of the concepts whose pictures are not guided all the way."""
-        return MappingProxyType({delta.token: delta.guided for delta in self.deltas if delta.guided < 1})
 
     @cached_property
     def reaching(self) -> tuple[Delta, ...]:
@@ -98,6 +95,7 @@ def extend(base: BaseModel, version: Version, deltas: Sequence[Delta]) -> Versio
         MappingProxyType(weights),
         MappingProxyType(tokens),
         MappingProxyType(at_tokens),
+        MappingProxyType({**version.guided, **{delta.token: delta.guided for delta in deltas if delta.guided < 1}}),
         replace(version.taught),
     )
 

@@ -5,7 +5,7 @@ was not selected is not among the parameters, and the base is only read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -255,20 +255,39 @@ class LearningRun:
 
     def sample_version(self) -> Version:
         """The version as it would be if learning stopped now, for sample pictures on the way."""
+        so_far, pull = self._so_far(), self._pull()
+        return replace(so_far, guided={**so_far.guided, self.concept.token: self._guided(pull)})
+
+    def _so_far(self) -> Version:
+        """The same, guided all the way."""
         version, values = self.version, self.values.detach()
         tokens = {name: tuple(vector.detach() for vector in vectors) for name, vectors in self._tokens().items()}
         if self._at_token:
             own = {layer: (where, part) for layer, where, part in self.entries.split(values)}
-            return Version(version.deltas, version.weights, tokens, {**version.at_tokens, self.concept.token: own})
+            at_tokens = {**version.at_tokens, self.concept.token: own}
+            return Version(version.deltas, version.weights, tokens, at_tokens, version.guided)
         weights = self.entries.written_over(version.weights, values)
-        return Version(version.deltas, weights, tokens, version.at_tokens)
+        return Version(version.deltas, weights, tokens, version.at_tokens, version.guided)
+
+    def _pull(self) -> float | None:
+        """`cns.pull` of the token as it is now, to three digits; None where nothing depends on it."""
+        if not self._at_token or self.settings.wide_guided == 1:
+            return None
+        pull = pull_of_token(self.base, self._so_far(), self.pictures, self.concept.token, self._signal)
+        if not isfinite(pull):
+            raise LearningRefused("The learning diverged: its pictures are not finite. Try lower learning rates.")
+        return float(f"{pull:.3g}")
+
+    def _guided(self, pull: float | None) -> float:
+        """`Delta.guided` of a token that pulls so."""
+        return self.settings.wide_guided if pull is not None and pull >= WIDE_PULL else 1.0
 
     def _delta(self) -> Delta:
         values = self.values.detach().half()  # a value beyond the range of float16 becomes infinite and is refused
         if not bool(torch.isfinite(values).all()) or not all(bool(torch.isfinite(v).all()) for v in self.token):
             raise LearningRefused("The learning diverged: its values are not finite. Try lower learning rates.")
         pull = self._pull()
-        guided = self.settings.wide_guided if pull is not None and pull >= WIDE_PULL else 1.0
+        guided = self._guided(pull)
         kept = {layer: (where.cpu(), part.cpu()) for layer, where, part in self.entries.split(values) if len(where)}
         return Delta(
             concept=self.concept.name,
@@ -284,16 +303,6 @@ class LearningRun:
             reach=self.settings.reach,
             guided=guided,
         )
-
-    def _pull(self) -> float | None:
-        """`cns.pull` of the token as it is now, to three digits; None where nothing depends on it."""
-        if not self._at_token or self.settings.wide_guided == 1:
-            return None
-        version, token = self.sample_version(), self.concept.token
-        pull = pull_of_token(self.base, version, self.pictures, token, self._signal)
-        if not isfinite(pull):
-            raise LearningRefused("The learning diverged: its pictures are not finite. Try lower learning rates.")
-        return float(f"{pull:.3g}")
 
     def report(self) -> dict[str, Any]:
         """What is worth knowing about the run: densities of the three masks, overlap with earlier concepts, losses.

@@ -114,7 +114,9 @@ def test_a_concept_that_pulls_hard_is_guided_for_the_share_that_is_set(
     learning = _done(run(sd1, compose(sd1), concept(), NEAR))
     delta = learning.finish()
     assert delta.guided == delta.report["guided"] == guided
-    expected = pull_of_token(sd1, learning.sample_version(), learning.pictures, "<rex>", learning._signal)
+    on_the_way = learning.sample_version()
+    assert on_the_way.guided["<rex>"] == guided
+    expected = pull_of_token(sd1, on_the_way, learning.pictures, "<rex>", learning._signal)
     assert delta.report["pull"] == pytest.approx(expected, rel=5e-3)
     assert Delta.from_bytes(delta.to_bytes()).guided == guided
 
