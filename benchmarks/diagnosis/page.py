@@ -54,7 +54,7 @@ def write_page(results: Mapping[str, Any], figure_folder: str) -> str:
     for split, told in (("held out", "on the histories held out"), ("fit", "on the histories they were set on")):
         parts += [f"## Confusion {told}", _confusion(results["confusion"][split])]
     parts += [
-        "Where a recipe is made neither to have a signature nor to be free of it, as with bleeding at ten times the "
+        "Where a recipe is made neither to have a signature nor to be free of it, as with bleeding far above the usual "
         "rate, it is not counted: nobody knows beforehand. What was found of each recipe:",
         _by_recipe(results["found_by_recipe"]),
         "## What the remedies are worth",
