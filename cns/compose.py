@@ -27,7 +27,7 @@ class Version:
     tokens: "<rex>" -> the concept's vectors, for every concept of the version.
     at_tokens: "<rex>" -> the values that apply where this token stands (`cns.at_tokens`); a concept whose values reach
     everywhere is not among them.
-    guided: "<noir>" -> `Delta.guided`, of the concepts whose pictures are not guided all the way.
+    guided: "<noir>" -> `Delta.guided`; who is not among them is guided all the way.
     taught: what a learning on this version, or on one that it was made of, has found about the deltas' prompts; empty
     at first, and no part of what the version is.
     """

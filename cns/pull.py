@@ -17,7 +17,7 @@ from cns.compose import Version
 from cns.kv import handed_attention, join_rows, predict
 from cns.learning_rows import EncodedPictures
 from cns.losses import noisy_latents
-from cns.prompts import encode_prompt
+from cns.prompts import EncodedPrompt, encode_prompt
 
 LITTLE_NOISE = 0.2
 """Which of the schedule's noise levels is looked at, as a share of their number."""
@@ -35,16 +35,19 @@ def pull_of_token(base: BaseModel, version: Version, pictures: EncodedPictures, 
     """
     time = torch.tensor([int(LITTLE_NOISE * len(signal))], device=base.device)
     generator = torch.Generator().manual_seed(0)  # on the CPU, so that the noise is the same on every device
+    nothing = encode_prompt(base, version, "")
+    prompts = [
+        (nothing, encode_prompt(base, version, without_token(caption, token)), encode_prompt(base, version, caption))
+        for caption in pictures.captions
+    ]
     of_token = of_words = 0.0
     with handed_attention(base.unet):
-        for place, latents in enumerate(pictures.latents.split(1)):
-            caption = pictures.captions[int(pictures.caption_of[place])]
+        for latents, which in zip(pictures.latents.split(1), pictures.caption_of.tolist(), strict=True):
             noise = torch.randn(latents.shape, generator=generator).to(latents)
             noisy = noisy_latents(latents, noise, signal[time])
-            texts = ("", without_token(caption, token), caption)
-            nothing, words, all_words = _answers(base, version, texts, noisy, time, pictures.side_px)
-            of_token += float((all_words - words).square().sum())
-            of_words += float((words - nothing).square().sum())
+            without, words, with_token = _answers(base, prompts[which], noisy, time, pictures.side_px)
+            of_token += float((with_token - words).square().sum())
+            of_words += float((words - without).square().sum())
     return float((of_token / max(of_words, torch.finfo(torch.float32).tiny)) ** 0.5)
 
 
@@ -54,11 +57,10 @@ def without_token(prompt: str, token: str) -> str:
 
 
 def _answers(
-    base: BaseModel, version: Version, texts: Sequence[str], noisy: Tensor, time: Tensor, side_px: int
+    base: BaseModel, prompts: Sequence[EncodedPrompt], noisy: Tensor, time: Tensor, side_px: int
 ) -> Sequence[Tensor]:
-    """What the UNet answers to each of `texts` about one picture, (1, channels, height, width) float32 each."""
-    prompts = [encode_prompt(base, version, text) for text in texts]
+    """What the UNet answers to each of `prompts` about one picture, (1, channels, height, width) float32 each."""
     pooled = [prompt.pooled for prompt in prompts if prompt.pooled is not None]
     added = base.added_conditions(torch.cat(pooled) if pooled else None, side_px, side_px)
-    rows, times = noisy.to(base.dtype).expand(len(texts), -1, -1, -1), time.expand(len(texts))
+    rows, times = noisy.to(base.dtype).expand(len(prompts), -1, -1, -1), time.expand(len(prompts))
     return predict(base, rows, times, join_rows([prompt.kv for prompt in prompts]), added).float().split(1)

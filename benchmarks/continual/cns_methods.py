@@ -213,9 +213,7 @@ def _given(
     """
     own = settings.to_json()
     if not decided["reach"]:
-        own.pop(
-            "wide_guided"
-        )  # nothing but values at their token is ever guided otherwise, and cells of before say nothing
+        own.pop("wide_guided")  # it is about values at their token alone, and cells of before say nothing of it
     selection = {name: value for name, value in own.pop("selection").items() if name not in decided}
     budget = {field.name for field in fields(Budget)}
     learning = {name: value for name, value in own.items() if name not in decided and name not in budget}

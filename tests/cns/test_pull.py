@@ -66,7 +66,7 @@ def test_the_pull_is_what_the_token_changes_over_what_all_other_words_change(
 ) -> None:
     """Against the UNet's own attention, asked about one picture at a time with the plain text states."""
     base: BaseModel = request.getfixturevalue(shape)
-    delta = replace(_near(base), values={k: v * 0 for k, v in make_delta(base, "noir", 1).values.items()})
+    delta = _near(base)
     own = {layer: base.kv_weights[layer].flatten()[where].half() for layer, where in delta.positions.items()}
     version, pictures = compose(base, [replace(delta, values=own)]), _pictures(base)
     time = int(LITTLE_NOISE * len(SIGNAL))
