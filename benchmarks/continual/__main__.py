@@ -8,8 +8,8 @@
 `run` learns and judges every cell that is not there yet and writes the results' JSON; stopped at any time, it goes on
 with the cell that it was in. Cells and trials are kept as files in the tree, beside the results: commit them, and
 another machine goes on where this one was. `page` writes the docs page from them alone. `tune` gives every method that
-has a search of its own the same number of trials on the validation stream; `run` then uses the best. `sweep` changes
-one setting of our CNS at a time.
+has a search of its own the same number of trials on the validation stream, those that its file tells of counted; `run`
+then uses the best. `sweep` changes one setting of our CNS at a time.
 """
 
 import argparse
@@ -124,15 +124,19 @@ def tune(options: argparse.Namespace) -> None:
     stream, budget = _cut(laboratory, "validation", options), _budget(laboratory, options)
     chosen = choose(laboratory.methods, options.methods)
     methods = [method for method in chosen if method.search_space and method.tuned_as is None]
-    plan = {method.name: draw_trials(method, options.trials, options.seed) for method in methods}
     kept = read_results(options.tuned) if options.tuned.is_file() else {}
     same = kept.get("setup") == rounded(laboratory.setup(stream, budget))
     entries: dict[str, Any] = {
         name: describe_trials(one["title"], list(one["best"]["options"]), score_again(one["trials"]))
         for name, one in (kept["methods"].items() if same else ())
     }
+    before = {method.name: entries[method.name]["trials"] if method.name in entries else [] for method in methods}
+    plan: dict[str, list[dict[str, float]]] = {}
+    for method in methods:
+        tried = [trial["options"] for trial in before[method.name]]
+        plan[method.name] = draw_trials(method, options.trials, options.seed, tried)[len(tried) :]
     for method, trials in _try(laboratory, methods, plan, stream, budget, options):
-        entries[method.name] = describe_trials(method.title, list(method.options), trials)
+        entries[method.name] = describe_trials(method.title, list(method.options), [*before[method.name], *trials])
         best = entries[method.name]["best"]
         _write_trials(options.tuned, laboratory, stream, budget, {"methods": entries})
         sys.stdout.write(f"{method.name}: {best['score']:.3f} with {json.dumps(best['options'])}\n")

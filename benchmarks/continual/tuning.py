@@ -3,7 +3,8 @@
 Ablations and bounds have no search of their own: see `Method.tuned_as`.
 
 A trial learns the short stream and is judged at its end. The first trial has the method's defaults, the others are
-drawn from its grid without repetition, from a seed. A sweep changes one option at a time, to show what each does.
+drawn from its grid without repetition, from a seed. What was tried before counts, so that a search can be made longer
+though a default or a grid has moved since. A sweep changes one option at a time, to show what each does.
 """
 
 import random
@@ -22,26 +23,30 @@ TOGETHER = 0.1
 GRID_LIMIT = 100_000
 
 
-def draw_trials(method: Method, count: int, seed: int = 0) -> list[dict[str, float]]:
-    """The defaults and `count` - 1 different points of the grid; fewer where the grid has no more."""
-    trials = [dict(method.options)]
+def draw_trials(
+    method: Method, count: int, seed: int = 0, tried: Sequence[Mapping[str, float]] = ()
+) -> list[dict[str, float]]:
+    """What was `tried` already, or else the defaults, and different points of the grid until there are `count`; fewer
+    where the grid has no more, and never fewer than were tried.
+    """
+    trials = [dict(options) for options in tried] or [dict(method.options)]
     names, values = list(method.search_space), list(method.search_space.values())
     size = 1
-    for tried in values:
-        size *= len(tried)
+    for choices in values:
+        size *= len(choices)
     rng = random.Random(f"{seed} {method.name}")
     if size <= GRID_LIMIT:
         points = list(product(*values))
         rng.shuffle(points)
     else:
-        points = [tuple(rng.choice(tried) for tried in values) for _ in range(10 * count)]
+        points = [tuple(rng.choice(choices) for choices in values) for _ in range(10 * count)]
     for point in points:
-        options = method.with_options(dict(zip(names, point, strict=True)))
-        if options not in trials:
-            trials.append(options)
         if len(trials) >= count:
             break
-    return trials[:count]
+        options = method.with_options(dict(zip(names, point, strict=True)))
+        if rounded(options) not in rounded(trials):
+            trials.append(options)
+    return trials
 
 
 def sweep_trials(method: Method) -> list[dict[str, float]]:

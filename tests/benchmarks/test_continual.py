@@ -105,6 +105,11 @@ def test_settings_are_searched_recorded_and_used(workshop: Path, monkeypatch: py
     tuned = json.loads((workshop / "results" / "continual_tuning.json").read_text())["methods"]["textual-inversion"]
     assert len(tuned["trials"]) == 2
     assert tuned["best"]["score"] == max(trial["score"] for trial in tuned["trials"])
+    command(monkeypatch, workshop, "tune", "--methods", "textual-inversion", "--trials", "3")
+    longer = json.loads((workshop / "results" / "continual_tuning.json").read_text())["methods"]["textual-inversion"]
+    assert longer["trials"][:2] == tuned["trials"]
+    assert len(longer["trials"]) == 3
+    tuned = longer
     command(monkeypatch, workshop, "sweep", "--options", "ranking")
     sweep = json.loads((workshop / "results" / "continual_sweep.json").read_text())
     assert [one["value"] for one in sweep["sensitivity"]["ranking"]["means"]] == [0, 1, 2]
@@ -120,7 +125,7 @@ def test_settings_are_searched_recorded_and_used(workshop: Path, monkeypatch: py
 
     trials = {file: file.stat().st_mtime_ns for file in (workshop / "results" / "tuning").rglob("*.json")}
     (workshop / "results" / "continual_tuning.json").unlink()  # as if another machine had the trials alone
-    command(monkeypatch, workshop, "tune", "--methods", "textual-inversion", "--trials", "2")
+    command(monkeypatch, workshop, "tune", "--methods", "textual-inversion", "--trials", "3")
     again = json.loads((workshop / "results" / "continual_tuning.json").read_text())["methods"]["textual-inversion"]
     assert again == tuned
     assert {file: file.stat().st_mtime_ns for file in trials} == trials

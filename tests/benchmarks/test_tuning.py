@@ -29,6 +29,14 @@ def test_a_small_grid_is_tried_whole_and_no_more() -> None:
     assert len(draw_trials(method(rate=(1.0, 2.0)), 8)) == 2
 
 
+def test_a_search_made_longer_keeps_what_was_tried_though_the_defaults_have_moved() -> None:
+    tried = [{"rate": 3.0, "l1": 0.0, "l2": 0.0}, {"rate": 4.0, "l1": 0.1, "l2": 0.1}]
+    trials = draw_trials(WIDE, 12, tried=tried)
+    assert trials[:2] == tried
+    assert len({tuple(trial.items()) for trial in trials}) == 12
+    assert draw_trials(WIDE, 1, tried=tried) == tried
+
+
 def test_a_grid_too_large_to_list_is_drawn_from() -> None:
     large = method(**{f"o{place}": tuple(map(float, range(10))) for place in range(8)})
     assert len(draw_trials(large, 5)) == 5
