@@ -8,7 +8,7 @@ MINUTES ?= 120
 DEVICE ?= cpu
 LISTEN ?= 127.0.0.1
 PORT ?= 8000
-CASES ?= 40
+CASES ?= 44
 STAGES := tokenizer clip vae unet encoder
 # The methods that `make benchmark` repeats, in both orders; set it to the four best of the table.
 REPEATED ?= cns-local,cns,cns+,textual-inversion

@@ -30,7 +30,7 @@ from cns.judge import ImageEncoder, load_judge
 from cns.learning import Concept
 from cns.metrics import clip_i, drift, self_similarity
 from cns.own_settings import UsualSettings, load_usual_settings
-from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
+from cns.phrases import load_calibration_prompts, load_generic_prompts
 from cns.settings import LearningSettings, UnknownSetting
 from cns.teaching import Lesson, write_captions
 from storybook import MODEL_FOLDER
@@ -232,7 +232,7 @@ def main() -> None:
         [find_individual(name) for name in options.names.split(",")],
         clip=judge,
         likeness=likeness,
-        captioner=RetrievalCaptioner(judge, load_phrase_bank(options.base)) if by_retrieval else TemplateCaptioner(),
+        captioner=RetrievalCaptioner.of_base(judge, options.base) if by_retrieval else TemplateCaptioner(),
         base_folder=options.base,
         guidance=options.guidance,
     )

@@ -28,7 +28,7 @@ from cns.compose import Version, compose
 from cns.judge import ImageEncoder, load_judge
 from cns.metrics import self_similarity
 from cns.own_settings import load_generation_settings, load_usual_settings
-from cns.phrases import load_calibration_prompts, load_phrase_bank
+from cns.phrases import load_calibration_prompts
 from cns.spreading import spread_into_weights
 from storybook import MODEL_FOLDER
 from storybook.individuals import Individual, find_individual
@@ -93,7 +93,7 @@ def main() -> None:
     base = load_base(options.base)
     individuals = [find_individual(name) for name in options.names.split(",")]
     settings = load_usual_settings(options.base).by_reach["token"]
-    captioner = RetrievalCaptioner(load_judge(options.base / "clip"), load_phrase_bank(options.base))
+    captioner = RetrievalCaptioner.of_base(load_judge(options.base / "clip"), options.base)
     general = load_calibration_prompts(options.base)
     version = learn_in_turn(base, individuals, settings, captioner, general)
     scales = Scales(base, individuals, likeness, load_generation_settings(options.base).guidance)

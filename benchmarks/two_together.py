@@ -29,7 +29,7 @@ from cns.denoise import GenerationRequest, generate, to_pictures
 from cns.judge import ImageEncoder, load_judge
 from cns.metrics import Scale, clip_i, self_similarity
 from cns.own_settings import load_usual_settings
-from cns.phrases import load_calibration_prompts, load_phrase_bank
+from cns.phrases import load_calibration_prompts
 from storybook import MODEL_FOLDER
 from storybook.individuals import Individual, find_individual
 from storybook.likeness import find_likeness
@@ -123,7 +123,7 @@ def main() -> None:
     base = load_base(options.base)
     individuals = [find_individual(name) for name in options.names.split(",")]
     settings = with_changes(load_usual_settings(options.base), options.changes)
-    captioner = RetrievalCaptioner(load_judge(options.base / "clip"), load_phrase_bank(options.base))
+    captioner = RetrievalCaptioner.of_base(load_judge(options.base / "clip"), options.base)
     version = learn_in_turn(base, individuals, settings, captioner, load_calibration_prompts(options.base))
     true = name_truly(base, individuals)
     for title, state, apart in (("learned", version, True), ("may mix", version, False), ("by true names", true, True)):

@@ -15,12 +15,7 @@ import torch
 from torch import Tensor
 
 from cns.text import TOKEN
-
-MANNERS = frozenset(
-    "style drawing painting sketch illustration artwork art picture image photo photograph photography portrait print "
-    "poster watercolor watercolour engraving cartoon comic render rendering filter look mood lighting palette".split()
-)
-"""Nouns of how a whole picture is, not of what stands somewhere in it: such a concept is read everywhere."""
+from cns.wording import find_frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +45,7 @@ def find_binding(
     pieces = re.split(f"({TOKEN.pattern})", prompt)[1:]
     for token, behind, (_, position, _) in zip(pieces[::2], pieces[1::2], placed, strict=False):
         count = _pieces_until(tokenizer, nouns[token], behind) if token in nouns else 0
-        if count and position + count < length - 1 and nouns[token].split()[-1].lower() not in MANNERS:
+        if count and position + count < length - 1 and find_frame(nouns[token]) is None:
             tokens.setdefault(token, []).append(position)
             words.setdefault(token, []).append(position + count)
     if len(tokens) < 2:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle
 
 from torch import Tensor
 
@@ -35,6 +36,7 @@ from cns.preprocessing import Pictures
 from cns.remedies import LearnedWith
 from cns.series import MadePictures, Series, make_series
 from cns.settings import LearningSettings, UnknownSetting, change_settings
+from cns.wording import SUBJECT, find_frame, speak
 
 __all__ = [
     "ConceptScores",
@@ -47,6 +49,8 @@ __all__ = [
     "requests_about",
 ]
 
+SUBJECTS = (SUBJECT, "a cat", "a car")
+"""On which a manner is seen, one in each template."""
 GENERIC_SEEDS = 500  # from here on, so that no generic picture starts from a concept's noise
 
 
@@ -177,19 +181,24 @@ def _plan(
         ("generic", "now"): Series(after, about_nothing),
     }
     for one in (concept, *earlier):
-        about_it = requests_about(f"{one.token} {one.class_noun}", settings)
+        about_it = requests_about(f"{one.token} {one.class_noun}", one.class_noun, settings)
         plan["now", one.name] = Series(after, about_it)
         if one is not concept:
             plan["before", one.name] = Series(before, about_it)
         if one.name not in known:
-            plan["noun", one.name] = Series(untouched, requests_about(one.class_noun, settings))
+            plan["noun", one.name] = Series(untouched, requests_about(one.class_noun, one.class_noun, settings))
     return plan
 
 
-def requests_about(subject: str, settings: ExaminationSettings) -> tuple[GenerationRequest, ...]:
-    """`pictures_per_prompt` of each template, each with a seed of its own that does not depend on the subject."""
+def requests_about(words: str, class_noun: str, settings: ExaminationSettings) -> tuple[GenerationRequest, ...]:
+    """`pictures_per_prompt` of each template, each with a seed of its own that does not depend on the concept.
+
+    words: what it is called, "<rex> dog" or "dog". A manner is seen on another subject in each template.
+    """
     prompts = [
-        template.replace("{}", subject) for template in settings.templates for _ in range(settings.pictures_per_prompt)
+        speak(template, words, class_noun, subject)
+        for template, subject in zip(settings.templates, cycle(SUBJECTS), strict=False)
+        for _ in range(settings.pictures_per_prompt)
     ]
     return tuple(_request(prompt, place, settings) for place, prompt in enumerate(prompts))
 
@@ -227,7 +236,7 @@ def _check(
 
 def _texts(judge: Judge, class_noun: str, settings: ExaminationSettings) -> Tensor:
     """(n, width): what the pictures of a concept are to show, in words that the judge knows."""
-    return judge.text_features([request.prompt for request in requests_about(class_noun, settings)])
+    return judge.text_features([request.prompt for request in requests_about(class_noun, class_noun, settings)])
 
 
 def _score_generic(judge: Judge, base_pictures: Tensor, pictures: Tensor, prompts: Sequence[str]) -> ZeroShotScores:
@@ -257,4 +266,6 @@ def _comparable(
     """SHA-256 (64 hex digits) of what must be equal for two scores of a concept to be compared."""
     about_concepts = {**asdict(settings), "generic_pictures": None}
     facts = [base.id, judge.id, likeness.id, concept.name, concept.class_noun, about_concepts]
+    if find_frame(concept.class_noun) is not None:
+        facts.append(SUBJECTS)  # manners were once seen on nothing in particular
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -17,7 +17,8 @@ class ExaminationError(CnsError):
 class ExaminationSettings:
     """Which pictures are made. Scores are comparable only between examinations with the same settings.
 
-    templates: prompts about a concept; {} is "<rex> dog" for it and "dog" for its class noun.
+    templates: prompts about a concept; {} is "<rex> dog" for it and "dog" for its class noun. A manner of drawing is
+        seen on some subject in each of them (`cns.wording.speak`).
     pictures_per_prompt: of each template. generic_pictures: one of each of the first so many generic prompts.
     steps, guidance, sampler, width_px, height_px: as in `cns.denoise.GenerationRequest`.
 

@@ -11,7 +11,6 @@ from cns.captions import BlipCaptioner, Captioner, RetrievalCaptioner, TemplateC
 from cns.errors import CnsError
 from cns.history_folder import HistoryFolder
 from cns.judge import Judge, load_judge
-from cns.phrases import load_phrase_bank
 
 SHIPPED_BASE = Path(__file__).resolve().parents[1] / "storybook" / "model"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -78,5 +77,5 @@ def choose_captioner(
     if name is CaptionerName.retrieval:
         if judge is None:
             raise CnsError("Captions by retrieval need a CLIP model, and there is none beside this base: use --judge.")
-        return RetrievalCaptioner(judge, load_phrase_bank(base_source))
+        return RetrievalCaptioner.of_base(judge, base_source)
     return TemplateCaptioner()

@@ -6,6 +6,7 @@ from cns.errors import CnsError
 
 HERE = Path(__file__).parent
 PHRASE_BANK = "phrase_bank.txt"
+SUBJECT_BANK = "subject_bank.txt"
 GENERIC_PROMPTS = "generic_prompts.txt"
 CALIBRATION_PROMPTS = "calibration_prompts.txt"
 
@@ -26,6 +27,11 @@ def read_phrases(path: Path) -> tuple[str, ...]:
 def load_phrase_bank(base_folder: str | Path | None = None) -> tuple[str, ...]:
     """Settings, places and styles, such as "on the grass": those in the base's folder, else the ones shipped here."""
     return _load(PHRASE_BANK, base_folder)
+
+
+def load_subject_bank(base_folder: str | Path | None = None) -> tuple[str, ...]:
+    """What a picture may show, such as "a dog": those in the base's folder, else the ones shipped here."""
+    return _load(SUBJECT_BANK, base_folder)
 
 
 def load_generic_prompts(base_folder: str | Path | None = None) -> tuple[str, ...]:

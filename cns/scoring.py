@@ -7,8 +7,7 @@ from torch import Tensor
 
 from cns.base_model import BaseModel
 from cns.compose import compose, extend
-from cns.denoise import GenerationRequest
-from cns.examination import ExaminationSettings
+from cns.examination import ExaminationSettings, requests_about
 from cns.history import VersionRecord
 from cns.history_folder import HistoryFolder
 from cns.judge import Judge
@@ -47,33 +46,16 @@ def score_history(
     rows: list[tuple[int, VersionRecord, Series]] = []
     composed = compose(base)
     for learned in lineage:
-        rows.append((0, learned, Series(composed, _requests(learned.class_noun, settings))))
+        rows.append((0, learned, Series(composed, requests_about(learned.class_noun, learned.class_noun, settings))))
     for place, (reached, delta) in enumerate(zip(lineage, deltas, strict=True), start=1):
         composed = extend(base, composed, [delta])
         for learned in lineage[:place]:
-            requests = _requests(f"<{learned.concept}> {learned.class_noun}", settings)
+            requests = requests_about(f"<{learned.concept}> {learned.class_noun}", learned.class_noun, settings)
             rows.append((reached.number, learned, Series(composed, requests)))
     pictures = make_series(base, [series for _, _, series in rows], on_step=on_step)
     scores = []
     for (number, learned, _), made in zip(rows, pictures, strict=True):
-        texts = [request.prompt for request in _requests(learned.class_noun, settings)]
+        texts = [request.prompt for request in requests_about(learned.class_noun, learned.class_noun, settings)]
         measured = score_pictures(judge, made, references[learned.number], texts)
         scores.append({"version": number, "concept": learned.concept, **measured})
     return scores
-
-
-def _requests(subject: str, settings: ExaminationSettings) -> tuple[GenerationRequest, ...]:
-    """Every template about `subject`, as often as the settings say, each picture with a seed of its own."""
-    return tuple(
-        GenerationRequest(
-            template.format(subject),
-            seed=settings.seed + settings.pictures_per_prompt * place + turn,
-            steps=settings.steps,
-            guidance=settings.guidance,
-            sampler=settings.sampler,
-            width_px=settings.width_px,
-            height_px=settings.height_px,
-        )
-        for place, template in enumerate(settings.templates)
-        for turn in range(settings.pictures_per_prompt)
-    )

@@ -33,7 +33,6 @@ from cns.history_folder import HistoryFolder, as_json, write_atomically
 from cns.judge import Judge, load_judge
 from cns.metrics import clip_score, drift
 from cns.own_settings import load_generation_settings, load_learning_settings, load_thresholds
-from cns.phrases import load_phrase_bank
 from cns.pictures import read_picture
 from cns.scoring import score_pictures
 from cns.settings import LearningSettings
@@ -88,7 +87,7 @@ def open_demo(
     room = Classroom(
         base,
         judge=judge,
-        captioner=RetrievalCaptioner(judge, load_phrase_bank(base_folder)),
+        captioner=RetrievalCaptioner.of_base(judge, base_folder),
         settings=learning or load_learning_settings(base_folder),
         likeness=find_likeness(base_folder),
         examination=ExaminationSettings(guidance=load_generation_settings(base_folder).guidance),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from storybook import MODEL_FOLDER
-from storybook.world import BACKGROUNDS, caption, random_scene
+from storybook.world import BACKGROUNDS, NOUNS, caption, random_scene
 
 CALIBRATION, GENERIC = 40, 20
 HEADINGS = {
@@ -19,6 +19,7 @@ HEADINGS = {
     "otherwise.",
     "generic_prompts.txt": "Prompts that have to do with nobody's concept, to see whether they are drawn as before.",
     "phrase_bank.txt": 'What may follow "a photo of a mug" in a caption in this world.',
+    "subject_bank.txt": "What a picture in some manner may show in this world.",
 }
 
 
@@ -49,13 +50,14 @@ def _telling(text: str) -> list[str]:
 
 
 def write_phrases(folder: Path) -> None:
-    """Write the three lists into the folder of the base."""
+    """Write the four lists into the folder of the base."""
     generic = diverse_captions(GENERIC, seed=42)
     lists = {
         # What a learning is guarded by must not be what its harm is judged by.
         "calibration_prompts.txt": diverse_captions(CALIBRATION, seed=41, without=generic),
         "generic_prompts.txt": generic,
         "phrase_bank.txt": list(BACKGROUNDS),
+        "subject_bank.txt": [f"a {noun}" for noun in NOUNS],
     }
     for name, lines in lists.items():
         (folder / name).write_text("\n".join([f"# {HEADINGS[name]}", *lines]) + "\n", encoding="utf-8")

@@ -10,12 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from PIL import Image
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.concepts.captions import SLOT
+from app.concepts.captions import SLOT, Written
 from app.concepts.models import Upload, UploadCaption
-from cns.captions import without_noun
+from cns.captions import Captioner, subject_of, without_noun
 from worker.engine import EngineStopped
 from worker.lessons import read_picture
 from worker.transactions import AWAY, transact
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ANY = "thing"  # what every picture shows, as its noun may not be known yet
+IN_ANY_MANNER = "picture"  # how it may be drawn
 AT_ONCE = 5  # pictures of one turn: steps of others wait for it
 LONGEST = 400  # leaves room for a noun in what a caption may have
 LOOK_S = 0.2
@@ -61,18 +63,17 @@ def _wanted(worker: "Worker", session: Session) -> list[tuple[UUID, str]]:
     return [(upload_id, digest) for upload_id, digest in rows]
 
 
-def _written(worker: "Worker", wanted: Sequence[tuple[UUID, str]]) -> dict[UUID, str]:
-    """A caption for each; "" where there is none to offer."""
-    captions = dict.fromkeys((upload_id for upload_id, _ in wanted), "")
+def _written(worker: "Worker", wanted: Sequence[tuple[UUID, str]]) -> dict[UUID, Written]:
+    """What is to be said of each; nothing where there is nothing to offer."""
+    captions = dict.fromkeys((upload_id for upload_id, _ in wanted), Written())
     try:
         pictures = [read_picture(worker.store, digest) for _, digest in wanted]
-        turn = worker.engine.turn(lambda: worker.equipment.captioner.caption(pictures, ANY))
+        turn = worker.engine.turn(partial(_look, worker.equipment.captioner, pictures))
         while not wait([turn], timeout=LOOK_S).done:
             if worker.hands.stopping.is_set():
                 raise EngineStopped("The worker stops.")
-        for (upload_id, _), caption in zip(wanted, turn.result(), strict=True):
-            template = without_noun(caption, ANY, SLOT)
-            captions[upload_id] = template if len(template) <= LONGEST else ""
+        for (upload_id, _), written in zip(wanted, turn.result(), strict=True):
+            captions[upload_id] = written
     except EngineStopped:
         raise
     except Exception:  # whatever it is, it would be so again
@@ -80,8 +81,18 @@ def _written(worker: "Worker", wanted: Sequence[tuple[UUID, str]]) -> dict[UUID,
     return captions
 
 
-def _keep(worker: "Worker", written: Mapping[UUID, str], session: Session) -> None:
+def _look(captioner: Captioner, pictures: Sequence[Image.Image]) -> list[Written]:
+    templates = [without_noun(caption, ANY, SLOT) for caption in captioner.caption(pictures, ANY)]
+    subjects = [subject_of(caption, IN_ANY_MANNER) for caption in captioner.caption(pictures, IN_ANY_MANNER)]
+    return [
+        Written(*("" if len(words) > LONGEST else words for words in both))
+        for both in zip(templates, subjects, strict=True)
+    ]
+
+
+def _keep(worker: "Worker", known: Mapping[UUID, Written], session: Session) -> None:
     """Uploads that have gone meanwhile took their row with them."""
-    for upload_id, caption in written.items():
+    for upload_id, written in known.items():
         mine = (UploadCaption.upload_id == upload_id) & (UploadCaption.base_id == worker.equipment.base.id)
-        session.execute(update(UploadCaption).where(mine, UploadCaption.caption.is_(None)).values(caption=caption))
+        values = {"caption": written.template, "subject": written.subject}
+        session.execute(update(UploadCaption).where(mine, UploadCaption.caption.is_(None)).values(**values))

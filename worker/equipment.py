@@ -20,10 +20,11 @@ from cns.own_settings import (
     load_thresholds,
     load_usual_settings,
 )
-from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
+from cns.phrases import load_calibration_prompts, load_generic_prompts
 from cns.preview import LatentPreview, fit_preview
 from cns.samplers import SAMPLERS
 from cns.settings import LearningSettings
+from cns.wording import MANNERS
 from storybook import MODEL_FOLDER
 from storybook.likeness import find_likeness
 
@@ -71,6 +72,7 @@ class Equipment:
             **asdict(self.generation),
             "pixelated": self.base.native_px <= SMALL_PX,
             "learning": self.learning.to_json(),
+            "manners": {noun: list(frame) for noun, frame in MANNERS.items()},
         }
 
 
@@ -92,7 +94,7 @@ def load_equipment(settings: Settings) -> Equipment:
         source=settings.base_model,
         judge=judge,
         likeness=find_likeness(folder) if folder is not None else None,
-        captioner=RetrievalCaptioner(judge, load_phrase_bank(folder)) if judge is not None else TemplateCaptioner(),
+        captioner=RetrievalCaptioner.of_base(judge, folder) if judge is not None else TemplateCaptioner(),
         calibration=load_calibration_prompts(folder),
         generic_prompts=load_generic_prompts(folder),
         usual=usual_settings(base, folder),

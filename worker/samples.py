@@ -14,6 +14,7 @@ from app.jobs.models import JobEvent, JobSample
 from cns.denoise import GenerationRequest, GenerationRun, denoise_step, to_pictures
 from cns.kv import handed_attention
 from cns.learning import LearningRun
+from cns.wording import PHOTO, speak
 from worker.hands import Hold
 from worker.transactions import transact
 
@@ -31,7 +32,8 @@ def marks(steps: int) -> list[int]:
 
 def sample_request(run: LearningRun) -> GenerationRequest:
     concept = run.concept
-    return GenerationRequest(f"a photo of a {concept.token} {concept.class_noun}", seed=SEED)
+    words = f"{concept.token} {concept.class_noun}"
+    return GenerationRequest(speak(PHOTO, words, concept.class_noun), seed=SEED)
 
 
 class Sampler:

@@ -7,6 +7,7 @@ answer: then the field stays empty, and the caption is written when learning beg
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, literal, select, update
@@ -17,6 +18,7 @@ from app.concepts.models import Upload, UploadCaption
 from app.db import UnitOfWork
 from app.histories.service import get_history
 from app.queue import CAPTION, queue_of
+from app.wording import find_frame, say_of
 
 SLOT = "{noun}"
 """Where the class noun goes in a caption that is kept: people may still change their mind about it."""
@@ -24,20 +26,37 @@ RING_AGAIN = timedelta(seconds=5)
 
 
 @dataclass(frozen=True)
+class Written:
+    """What a worker wrote about a picture. template: about a thing, with `SLOT` in it. subject: what it shows, for
+    whoever teaches how it is drawn. Either is "" when there is nothing to offer.
+    """
+
+    template: str = ""
+    subject: str = ""
+
+    def about(self, noun: str, facts: Mapping[str, Any]) -> str:
+        """The caption for a concept of that noun; facts: of the base, which say how a manner is spoken of."""
+        noun, frame = " ".join(noun.split()), find_frame(noun, facts)
+        if frame is None:
+            return self.template.replace(SLOT, noun, 1)
+        return say_of(frame, noun, self.subject) if self.subject else ""
+
+
+@dataclass(frozen=True)
 class Offer:
     """The caption of one picture as a form shows it.
 
     text: what stands in the field. offered: what we put there; equal to the text, nobody has typed anything.
-    template: what a worker wrote, with `SLOT` in it; "" when it has nothing to offer, None while it may still come.
+    written: what a worker wrote; None while it may still come.
     """
 
     text: str = ""
     offered: str = ""
-    template: str | None = None
+    written: Written | None = None
 
 
-def captions_for(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> dict[UUID, str | None]:
-    """Upload -> its caption with `SLOT` in it, for all that wait, by the captioner of the history's base.
+def captions_for(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> dict[UUID, Written | None]:
+    """Upload -> what was written about it, for all that wait, by the captioner of the history's base.
 
     Those that were never asked for are asked for now, and None like all that nobody has written yet. Whoever asks again
     after a while rings again, as the message may have been lost.
@@ -63,26 +82,26 @@ def captions_for(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> dict[UUID
         return written
 
 
-def written_captions(session: Session, base_id: str, uploads: Sequence[UUID]) -> dict[UUID, str | None]:
+def written_captions(session: Session, base_id: str, uploads: Sequence[UUID]) -> dict[UUID, Written | None]:
     """As `captions_for`, of these uploads, without asking for any."""
-    asked = select(UploadCaption.upload_id, UploadCaption.caption)
+    asked = select(UploadCaption.upload_id, UploadCaption.caption, UploadCaption.subject)
     known = session.execute(asked.where(UploadCaption.base_id == base_id, UploadCaption.upload_id.in_(uploads)))
-    return dict(known.all())
+    return {upload: None if caption is None else Written(caption, subject) for upload, caption, subject in known}
 
 
-def offers(uploads: Sequence[UUID], written: Mapping[UUID, str | None], values: Mapping[str, str]) -> dict[UUID, Offer]:
-    """What stands in the caption's field of each upload, from the form as it was sent: what was typed is kept."""
+def offers(
+    uploads: Sequence[UUID], known: Mapping[UUID, Written | None], values: Mapping[str, str], facts: Mapping[str, Any]
+) -> dict[UUID, Offer]:
+    """What stands in the caption's field of each upload, from the form as it was sent: what was typed is kept.
+
+    facts: of the base.
+    """
     noun = values.get("class_noun", "").strip()
     made = {}
     for upload in uploads:
         text, before = values.get(f"caption-{upload}", "").strip(), values.get(f"offered-{upload}", "").strip()
-        template = written.get(upload)
-        if text == before and template and noun:
-            text = before = filled(template, noun)
-        made[upload] = Offer(text, before, template)
+        written = known.get(upload)
+        if text == before and written is not None and noun:
+            text = before = written.about(noun, facts)
+        made[upload] = Offer(text, before, written)
     return made
-
-
-def filled(template: str, noun: str) -> str:
-    """A caption about a thing of that noun."""
-    return template.replace(SLOT, " ".join(noun.split()), 1)

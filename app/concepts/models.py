@@ -60,6 +60,7 @@ class UploadCaption(Base):
     """What the captioner of one base sees in a picture that waits. It goes with its upload.
 
     caption: with {noun} where the class noun goes; "" when there is none to offer; null while it is only asked for.
+    subject: what the picture shows, for a caption about how it is drawn: "a cat at night"; "" when nobody can say.
     """
 
     __tablename__ = "upload_captions"
@@ -68,4 +69,5 @@ class UploadCaption(Base):
     upload_id: Mapped[UUID] = mapped_column(ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True)
     base_id: Mapped[str] = mapped_column(ForeignKey("base_models.id", ondelete="CASCADE"), primary_key=True)
     caption: Mapped[str | None] = mapped_column(String(500))
+    subject: Mapped[str] = mapped_column(String(500), default="", server_default="")
     asked_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,6 +1,7 @@
 """Pages: teach a concept. Pictures are checked and kept as soon as they are dropped, and wait for Start."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,10 +31,12 @@ from app.pictures import check_picture, shown_name
 from app.routing import page_router
 from app.state import State
 from app.templating import render
+from app.wording import around_words
 
 router = page_router()
 
-NOUNS = ("dog", "cat", "mug", "robot", "house", "toy", "backpack", "teapot", "car", "flower", "person", "style")
+THINGS = ("dog", "cat", "mug", "robot", "house", "toy", "backpack", "teapot", "car", "flower", "person")
+MANNERS = ("drawing", "painting", "style")
 
 
 @router.get("/histories/{history_id}/teach")
@@ -92,8 +95,8 @@ def _start(
     lost = wanted - {upload.id for upload in chosen}
     ids = [upload.id for upload in chosen]
     with state.readers() as session:
-        base_id = get_history(session, caller.id, history_id).base_id
-        shown = offers(ids, written_captions(session, base_id, ids), form.values)
+        base = base_of(session, get_history(session, caller.id, history_id))
+        shown = offers(ids, written_captions(session, base.id, ids), form.values, base.facts)
     once = form.once(caller.id, "teach", history_id, sorted(str(one) for one in wanted))
     return service.start_learning(
         uow,
@@ -168,11 +171,12 @@ def _teach(
         known=known_of(line, first_pictures(session, [step.concept.id for step in line])),
         samples=sample_concepts(facts.get("name", "")),
         uploads=uploads,
-        offers=offers([upload.id for upload in uploads], written, values),
+        around=around_words(str(values.get("class_noun") or ""), facts),
+        offers=offers([upload.id for upload in uploads], written, values, facts),
         remarks=remarks_on(session, state.store, caller.id, uploads),
         remark_on_all=remarks_on_all(len(uploads)),
         limits=state.settings,
-        nouns=NOUNS,
+        nouns=THINGS + MANNERS,
         values=values,
         errors=errors or {},
         settings_are_wrong=bool(errors and names & errors.keys()),
@@ -211,9 +215,9 @@ def upload(
 
 @router.post("/histories/{history_id}/captions")
 def show_captions(history_id: UUID, caller: CurrentUser, uow: Uow) -> JSONResponse:
-    """Upload -> what the captioner wrote, {noun} in it; null while it has not yet. Asks for those never asked for."""
-    written = captions_for(uow, caller.id, history_id)
-    return JSONResponse({str(upload_id): caption for upload_id, caption in written.items()})
+    """Upload -> {template, subject} by the captioner; null while it has not looked. Asks for those never asked for."""
+    known = captions_for(uow, caller.id, history_id)
+    return JSONResponse({str(upload_id): written and asdict(written) for upload_id, written in known.items()})
 
 
 @router.post("/uploads/{upload_id}/drop", status_code=204)

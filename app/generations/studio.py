@@ -17,6 +17,7 @@ from app.histories.versions import Step, line_to, steps_in
 from app.jobs.estimates import estimates_of
 from app.jobs.models import OPEN, Job, JobState
 from app.jobs.service import last_event_ids, queue_places, standing_of
+from app.wording import prompt_about
 from app.words import relative
 
 SHOWN_AT_ONCE = 12
@@ -73,6 +74,13 @@ class Desk:
     known: Sequence[Known]
     values: Mapping[str, Any] = field(default_factory=dict)
     most_regions: int = MOST_REGIONS
+
+    @property
+    def example(self) -> str:
+        """A prompt for who does not know what to write, of the newest concept where there is one."""
+        newest = self.known[-1] if self.known else None
+        about = prompt_about(newest.name, newest.class_noun, self.facts) if newest else "a photo of a red mug"
+        return f"{about} on the grass"
 
 
 def desk_of(session: Session, history: History, values: Mapping[str, Any] | None = None) -> Desk:

@@ -19,6 +19,7 @@ from app.histories.models import History
 from app.histories.views import open_generations, pairs_of, show_version, timeline_of
 from app.routing import page_router
 from app.templating import address, address_of_site, is_fragment, render
+from app.wording import prompt_about
 
 router = page_router()
 
@@ -103,7 +104,8 @@ def draw_each(
     form: TypedForm,
 ) -> RedirectResponse:
     """Ask for one picture of every concept that a version knows, always with the same seed."""
-    history = service.get_history(session, caller.id, history_id)
+    history = service.get_history_with_base(session, caller.id, history_id)
+    facts = history.base.facts
     version = versions.get_version(session, history, number)
     for name, noun in versions.known_names(session, history, version.id if version else None).items():
         generations.ask(
@@ -111,7 +113,7 @@ def draw_each(
             state.settings,
             caller.id,
             history_id,
-            prompt=f"a photo of a <{name}> {noun}",
+            prompt=prompt_about(name, noun, facts),
             version_number=number,
             seed=FIXED_SEED,
             once=form.once(caller.id, "draw", history_id, number, name),
@@ -152,8 +154,9 @@ def _compare(
     knows = [versions.known_names(session, history, one.id if one else None) for one in compared]
     pairs = pairs_of(session, history, *compared)
     both_know = [(name, noun) for name, noun in knows[1].items() if name in knows[0]]
-    typed = (values or {}).get("prompt")
-    asked = {"prompt": typed or (pairs[0][0] if pairs else _suggestion(both_know)), "seed": FIXED_SEED, "count": 2}
+    suggestion = _suggestion(both_know, history.base.facts)
+    prompt = (values or {}).get("prompt") or (pairs[0][0] if pairs else suggestion)
+    asked = {"prompt": prompt, "seed": FIXED_SEED, "count": 2}
     site, path = address_of_site(request), f"/histories/{history.id}/generations"
     return render(
         request,
@@ -166,7 +169,7 @@ def _compare(
         right=right,
         pairs=pairs,
         coming=open_generations(session, history, *compared),
-        suggestion=_suggestion(both_know),
+        suggestion=suggestion,
         seed=FIXED_SEED,
         calls=[
             json_call(f"Draw this at version {number}", site, "POST", path, {**asked, "version": number})
@@ -177,9 +180,9 @@ def _compare(
     )
 
 
-def _suggestion(both_know: Sequence[tuple[str, str]]) -> str:
+def _suggestion(both_know: Sequence[tuple[str, str]], facts: Mapping[str, Any]) -> str:
     """A prompt that both versions can draw."""
-    return "a photo of a <{}> {}".format(*both_know[-1]) if both_know else "a photo of a red mug"
+    return prompt_about(*both_know[-1], facts) if both_know else "a photo of a red mug"
 
 
 @router.post("/histories/{history_id}/compare")
@@ -193,7 +196,7 @@ def draw_both(
     form: TypedForm,
 ) -> Response:
     """Ask for the same pictures at both versions, or for none when one of them cannot."""
-    history = service.get_history(session, caller.id, history_id)
+    history = service.get_history_with_base(session, caller.id, history_id)
     numbers = [form.whole("left", "The version") or 0, form.whole("right", "The version") or 0]
     try:
         check_may_start(state, caller)

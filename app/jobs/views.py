@@ -16,6 +16,7 @@ from app.histories.versions import lineage
 from app.jobs.estimates import estimates_of
 from app.jobs.models import Job, JobSample, JobState
 from app.jobs.service import captions_of, last_event_ids, queue_place, queue_places, samples_of, standing_of
+from app.wording import prompt_about
 from app.words import relative
 
 STAGES = (
@@ -43,7 +44,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Learning:
-    """One learning with all its page shows. captions: as they were used, once they are known."""
+    """One learning with all its page shows. captions: as they were used, once they are known. prompt: the plainest one
+    that shows the concept, by which its samples are made.
+    """
 
     job: Job
     history: History
@@ -57,6 +60,7 @@ class Learning:
     version: Version | None
     place: int | None
     pixelated: bool
+    prompt: str
     left: float | None = None  # seconds until one that waits is done
     captions: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -138,6 +142,7 @@ def learning_of(session: Session, job: Job) -> Learning:
         version=version,
         place=queue_place(session, job),
         pixelated=bool(facts.get("pixelated")),
+        prompt=prompt_about(concept.name, concept.class_noun, facts),
         left=estimates_of(session, [job]).get(job.id),
         captions=list(version.report.get("captions", [])) if version else captions_of(session, job.id),
         settings=job.settings,

@@ -18,7 +18,7 @@ from cns.base_model import BaseModel, load_base
 from cns.captions import RetrievalCaptioner
 from cns.judge import load_judge
 from cns.own_settings import load_generation_settings, load_usual_settings
-from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
+from cns.phrases import load_calibration_prompts, load_generic_prompts
 from cns.settings import LearningSettings
 from storybook import MODEL_FOLDER
 from storybook.likeness import find_likeness
@@ -92,7 +92,7 @@ def open_laboratory(
     if concepts is None:
         streams = storybook_streams()
     else:
-        captioner = RetrievalCaptioner(clip, load_phrase_bank(base_folder))
+        captioner = RetrievalCaptioner.of_base(clip, base_folder)
         one = load_stream("one", concepts, captioner, load_generic_prompts(base_folder), base_folder)
         streams = {"one": one, "two": one.reversed("two")}
     calibration = _unjudged(load_calibration_prompts(base_folder), streams)

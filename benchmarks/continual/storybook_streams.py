@@ -4,6 +4,7 @@ None of them is used to choose settings: those are tuned on the validation strea
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,7 @@ from benchmarks.continual.streams import (
     without_lost_twins,
 )
 from benchmarks.learning import renders
+from benchmarks.two_tones import TwoTones, plain_scenes
 from cns.phrases import load_generic_prompts
 from storybook import MODEL_FOLDER
 from storybook.drawing import OVERSIZE, Brush, draw_thing
@@ -37,6 +39,7 @@ from storybook.world import (
 )
 
 LEARNED_FROM, JUDGED_BY = 5, 8
+STYLES = (TwoTones("noir", "navy", "peach"), TwoTones("dusk", "maroon", "mint"))
 TWINS = (("misty", "jade"), ("cocoa", "latte"), ("villa", "casa"))
 PLACES = ("on the grass", "at night", "in the snow", "on the beach", "in front of a brick wall")
 PAIRS, TRIPLES = 8, 3
@@ -53,8 +56,8 @@ def storybook_streams() -> dict[str, Stream]:
 
 
 def _stream(name: str, names: Sequence[str]) -> Stream:
-    makers = {"noir": lambda: _style("noir", "navy", "peach"), "dusk": lambda: _style("dusk", "maroon", "mint")}
-    makers["lido"] = lambda: _place("lido")
+    makers = {style.name: partial(_style, style) for style in STYLES}
+    makers["lido"] = partial(_place, "lido")
     concepts = without_lost_twins([makers[one]() if one in makers else _thing(find_individual(one)) for one in names])
     compositions = compose_pairs(concepts, PLACES, PAIRS, TRIPLES)
     return Stream(name, concepts, load_generic_prompts(MODEL_FOLDER), tuple(compositions))
@@ -95,13 +98,11 @@ def _beside(who: Individual) -> tuple[Image.Image, ...]:
 # --- a style ----------------------------------------------------------------------------------------------------------
 
 
-def _style(name: str, dark: str, light: str) -> StreamConcept:
-    """Whole pictures in two tones off the palette: dark things in `dark`, bright ones in `light`."""
-    rng = np.random.default_rng(_seed(name))
-    scenes = [_plain_scene(rng, turn) for turn in range(LEARNED_FROM + JUDGED_BY)]
-    pictures = [_in_two_tones(draw(scene), dark, light) for scene in scenes]
-    said = [f"a <{name}> drawing of a {scene.placed[0].thing.noun} {scene.background}" for scene in scenes]
-    lesson = Lesson(name, "drawing", tuple(pictures[:LEARNED_FROM]), tuple(said[:LEARNED_FROM]))
+def _style(style: TwoTones) -> StreamConcept:
+    scenes = plain_scenes(LEARNED_FROM + JUDGED_BY, _seed(style.name))
+    pictures = [style.paint(scene) for scene in scenes]
+    said = [f"a <{style.name}> drawing of a {scene.placed[0].thing.noun} {scene.background}" for scene in scenes]
+    lesson = Lesson(style.name, style.noun, tuple(pictures[:LEARNED_FROM]), tuple(said[:LEARNED_FROM]))
     prompts = (
         ConceptPrompt("own", "a {} of a house"),
         ConceptPrompt("new", "a {} of a red car on the grass"),
@@ -111,19 +112,6 @@ def _style(name: str, dark: str, light: str) -> StreamConcept:
         ConceptPrompt("style", "a {} of a green tree in front of a brick wall"),
     )
     return StreamConcept(lesson, tuple(pictures[LEARNED_FROM:]), prompts, a_thing=False)
-
-
-def _in_two_tones(pixels: np.ndarray, dark: str, light: str) -> Image.Image:
-    """(64, 64, 3) uint8 -> its brightness on the way from one tone to the other."""
-    brightness = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) / 255
-    ends = np.array(OFF_PALETTE[dark]), np.array(OFF_PALETTE[light])
-    toned = ends[0] + brightness[..., None] * (ends[1] - ends[0])
-    return Image.fromarray(toned.round().astype(np.uint8))
-
-
-def _plain_scene(rng: np.random.Generator, turn: int) -> Scene:
-    thing = random_thing(rng, plain_look=1.0)
-    return Scene((place_one(rng, thing),), BACKGROUNDS[turn % len(BACKGROUNDS)], None, int(rng.integers(2**31)))
 
 
 # --- a place ----------------------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """Calibrate the diagnosis and see what it is worth.
 
-    python -m benchmarks.diagnosis run --cases 40 --minutes 60     as often as it takes: what was learned is kept
+    python -m benchmarks.diagnosis run --cases 44 --minutes 60     as often as it takes: what was learned is kept
                                                                    here, finished cases in the tree
     python -m benchmarks.diagnosis page                            docs/diagnosis.md from the results
-    python -m benchmarks.diagnosis run --cases 40 --adopt          the thresholds into the base's own file
+    python -m benchmarks.diagnosis run --cases 44 --adopt          the thresholds into the base's own file
 
-A case takes one learning, or two with the remedy; each history two more. Ten cases make one history's worth.
+A case takes one learning, or two with the remedy; each history two more. Eleven cases make one history's worth.
 """
 
 import argparse

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.learning import learn_whole, renders
+from benchmarks.two_tones import TwoTones
 from cns.base_model import BaseModel, load_base
 from cns.captions import Captioner, RetrievalCaptioner
 from cns.compose import compose
@@ -20,7 +21,7 @@ from cns.history_folder import write_atomically
 from cns.judge import ImageEncoder, Judge, load_judge
 from cns.learning import Concept
 from cns.own_settings import UsualSettings, load_generation_settings, load_usual_settings
-from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
+from cns.phrases import load_calibration_prompts, load_generic_prompts
 from cns.series import MadePictures
 from cns.settings import LearningSettings
 from cns.teaching import Lesson, write_captions
@@ -48,9 +49,9 @@ class Bench:
 
 @dataclass(frozen=True)
 class Learned:
-    """An individual that was learned. pictures: what it was learned from."""
+    """An individual or a style that was learned. pictures: what it was learned from."""
 
-    who: Individual
+    who: Individual | TwoTones
     pictures: tuple[Image.Image, ...]
     delta: Delta
     examination: Examination
@@ -72,7 +73,7 @@ def open_bench(base_folder: Path, folder: Path) -> Bench:
         base=load_base(base_folder),
         judge=judge,
         likeness=likeness,
-        captioner=RetrievalCaptioner(judge, load_phrase_bank(base_folder)),
+        captioner=RetrievalCaptioner.of_base(judge, base_folder),
         usual=load_usual_settings(base_folder),
         examination=ExaminationSettings(guidance=load_generation_settings(base_folder).guidance),
         calibration=load_calibration_prompts(base_folder),
@@ -82,11 +83,13 @@ def open_bench(base_folder: Path, folder: Path) -> Bench:
 
 
 def learn(
-    bench: Bench, before: Sequence[Learned], who: Individual, settings: LearningSettings, pictures: int
+    bench: Bench, before: Sequence[Learned], who: Individual | TwoTones, settings: LearningSettings, pictures: int
 ) -> Learned:
     """Learn `who` on top of `before` and examine what it did. What was learned before is read from the folder."""
     place = bench.folder / learning_key(bench, before, who, settings, pictures)
-    taught = tuple(renders(who, pictures, PICTURE_SEED))
+    taught = tuple(
+        renders(who, pictures, PICTURE_SEED) if isinstance(who, Individual) else who.pictures(pictures, PICTURE_SEED)
+    )
     kept = _read(bench, place)
     if kept is not None:
         return Learned(who, taught, *kept)
@@ -114,7 +117,7 @@ def learn(
 
 
 def learning_key(
-    bench: Bench, before: Sequence[Learned], who: Individual, settings: LearningSettings, pictures: int
+    bench: Bench, before: Sequence[Learned], who: Individual | TwoTones, settings: LearningSettings, pictures: int
 ) -> str:
     """40 hex digits over all that decides what is learned and measured."""
     facts = {

@@ -37,6 +37,12 @@ MEASURED: dict[str, tuple[Signature, str, bool]] = {
 """Name in `Thresholds` -> its signature, the measure it is about, and whether high values are the bad ones."""
 
 
+LEAST = {"bleeding": 0.02, "forgetting": 0.02}
+"""Shares of the way of which nobody is warned. Healthy learnings at the token change nothing at all, so a limit between
+them and the flawed could lie anywhere above nothing; but nobody sees a fiftieth of the way.
+"""
+
+
 def values_of(samples: Sequence[Sample], name: str) -> tuple[list[float], list[float]]:
     """(of those made not to have the signature, of those made to have it) for one pair of thresholds."""
     signature, measure, _ = MEASURED[name]
@@ -54,6 +60,8 @@ def fit_thresholds(samples: Sequence[Sample], otherwise: Thresholds) -> Threshol
             continue
         # Drift and lost alignment are two measures of one signature: the second must add no false alarms of its own.
         limits = fit_limits(healthy, flawed, high_is_bad=high_is_bad, never_alarm=name == "alignment")
+        if name in LEAST:
+            limits = Limits(max(limits.warn, LEAST[name]), max(limits.bad, LEAST[name]))
         changes |= {f"{name}_{kind}": value for kind, value in asdict(limits).items()}
     return replace(otherwise, **changes)
 

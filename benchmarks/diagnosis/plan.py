@@ -7,8 +7,10 @@ The demo's samples take no part, so that its figures stay honest.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
+from benchmarks.two_tones import TwoTones
 from cns.own_settings import UsualSettings
 from cns.remedies import Signature
 from cns.settings import LearningSettings, Reach, change_settings
@@ -24,7 +26,8 @@ class Recipe:
     """One way to learn. factors: setting -> by what the usual value is multiplied; changes: what replaces it.
 
     made_for: signatures that it is made to have. free_of: signatures that it is made not to have. Of those in neither
-    nothing is known beforehand, and nothing is counted. similar: the concept has the class noun of the history's first.
+    nothing is known beforehand, and nothing is counted. similar: the concept has the class noun of the history's first;
+    style: it is how pictures are drawn.
     reach: of its values and of the history's; None for the base's own.
     """
 
@@ -35,6 +38,7 @@ class Recipe:
     factors: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, Any] = field(default_factory=dict)
     similar: bool = False
+    style: bool = False
     pictures: int = PICTURES
     reach: Reach | None = None
 
@@ -109,18 +113,28 @@ RECIPES: tuple[Recipe, ...] = (
         "usual, everywhere", "the base's own settings for values that reach everywhere", free_of=ALL, reach="everywhere"
     ),
     Recipe("three pictures", "the base's own settings, from three pictures", free_of=ALL, pictures=3),
+    Recipe("usual, a style", "the base's own settings, for a style of drawing", free_of=ALL, style=True),
 )
+
+STYLES = (
+    TwoTones("blush", "maroon", "cream"),
+    TwoTones("fern", "olive", "mint"),
+    TwoTones("dune", "slate", "gold"),
+    TwoTones("tide", "teal", "peach"),
+)
+"""One for each history."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A history to learn on. first, second: learned before. similar, other: who is learned then."""
+    """A history to learn on. first, second: learned before. similar, other, style: what is learned then."""
 
     number: int
     first: Individual
     second: Individual
     similar: Individual
     other: Individual
+    style: TwoTones
 
     @property
     def split(self) -> str:
@@ -134,7 +148,9 @@ class Case:
     recipe: Recipe
 
     @property
-    def newcomer(self) -> Individual:
+    def newcomer(self) -> Individual | TwoTones:
+        if self.recipe.style:
+            return self.stage.style
         return self.stage.similar if self.recipe.similar else self.stage.other
 
 
@@ -147,8 +163,8 @@ def make_stages() -> list[Stage]:
     pairs = [group[:2] for _, group in sorted(by_noun.items()) if len(group) >= 2]
     count = len(pairs)
     return [
-        Stage(place, pair[0], pairs[(place + 1) % count][0], pair[1], pairs[(place + 2) % count][1])
-        for place, pair in enumerate(pairs)
+        Stage(place, pair[0], pairs[(place + 1) % count][0], pair[1], pairs[(place + 2) % count][1], style)
+        for place, (pair, style) in enumerate(zip(pairs, cycle(STYLES), strict=False))
     ]
 
 

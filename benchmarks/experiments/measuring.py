@@ -22,7 +22,7 @@ from cns.judge import ImageEncoder, Judge, load_judge
 from cns.learning import Concept
 from cns.metrics import Scale, clip_i, clip_t, drift, self_similarity
 from cns.own_settings import GenerationSettings, UsualSettings, load_generation_settings, load_usual_settings
-from cns.phrases import load_calibration_prompts, load_generic_prompts, load_phrase_bank
+from cns.phrases import load_calibration_prompts, load_generic_prompts
 from cns.series import MadePictures, Series, make_series
 from cns.settings import LearningSettings
 from cns.teaching import Lesson, write_captions
@@ -227,7 +227,7 @@ def open_workshop(
         usual=load_usual_settings(folder),
         clip=clip,
         likeness=find_likeness(folder) or clip,
-        captioner=RetrievalCaptioner(clip, load_phrase_bank(folder)),
+        captioner=RetrievalCaptioner.of_base(clip, folder),
         calibration=load_calibration_prompts(folder),
         generic=generic[:QUICK_GENERIC] if quick else generic,
         deltas=deltas,

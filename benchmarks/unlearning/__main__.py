@@ -30,7 +30,6 @@ from cns.captions import RetrievalCaptioner
 from cns.history_folder import write_atomically
 from cns.judge import load_judge
 from cns.own_settings import load_generation_settings, load_usual_settings
-from cns.phrases import load_phrase_bank
 from cns.unlearning import DEFAULT_OPTION
 from storybook import MODEL_FOLDER
 from storybook.individuals import find_individual
@@ -57,7 +56,7 @@ def main() -> None:
         raise SystemExit(f"{options.base} has no individuals' encoder.")
     guidance = load_generation_settings(options.base).guidance
     measure = Measure(likeness, clip, seeds=options.seeds, generic=options.generic, guidance=guidance)
-    base, captioner = load_base(options.base), RetrievalCaptioner(clip, load_phrase_bank(options.base))
+    base, captioner = load_base(options.base), RetrievalCaptioner.of_base(clip, options.base)
     individuals = tuple(find_individual(name) for name in options.names.split(","))
     usual = load_usual_settings(options.base).by_reach
     reaches = {}

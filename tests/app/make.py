@@ -28,6 +28,7 @@ FACTS: dict[str, Any] = {
     "guidance": 4.0,
     "pixelated": True,
     "learning": {"steps": 200},
+    "manners": {"drawing": ["a {} of ", ""], "style": ["a photo of ", " in a {}"]},
 }
 
 

@@ -286,10 +286,11 @@ def test_no_more_pictures_wait_than_a_concept_takes(ask: Ask) -> None:
     assert "20 pictures are the most" in more.text
 
 
-def write_captions(sessions: Sessions, caption: str) -> None:
+def write_captions(sessions: Sessions, caption: str, subject: str = "") -> None:
     """As a worker does, for every picture that wants one."""
     with sessions.begin() as session:
-        session.execute(update(UploadCaption).where(UploadCaption.caption.is_(None)).values(caption=caption))
+        values = {"caption": caption, "subject": subject}
+        session.execute(update(UploadCaption).where(UploadCaption.caption.is_(None)).values(**values))
 
 
 def caption_field(page: httpx.Response, upload_id: object) -> tuple[str, str]:
@@ -326,6 +327,42 @@ def test_captions_are_asked_for_when_the_form_is_shown_and_stand_in_their_fields
     assert [task for task, _ in sent] == [CAPTION, LEARN]
 
 
+@pytest.mark.parametrize(
+    ("noun", "offered"),
+    [
+        ("drawing", "a drawing of a cat at night"),
+        ("Ink  Drawing", "a Ink Drawing of a cat at night"),
+        ("style", "a photo of a cat at night in a style"),
+        ("dog", "a photo of a dog at night"),
+    ],
+)
+def test_of_how_pictures_are_made_the_caption_offered_says_what_they_show(
+    noun: str, offered: str, ask: Ask, ada: Person, sessions: Sessions
+) -> None:
+    path = f"/histories/{ada.history_id}/teach"
+    ask("POST", "/uploads", files={"pictures": ("noir.png", png(), "image/png")})
+    ask("GET", path)
+    write_captions(sessions, "a photo of a {noun} at night", "a cat at night")
+    with sessions() as session:
+        upload = session.scalars(select(Upload.id)).one()
+    form = {"name": "", "class_noun": noun, "upload": str(upload)}
+    shown = ask("POST", path, data={**form, f"caption-{upload}": "", f"offered-{upload}": ""})
+    assert caption_field(shown, upload) == (offered, offered)
+
+
+def test_where_nobody_can_say_what_a_picture_shows_nothing_is_offered_of_how_it_is_made(
+    ask: Ask, ada: Person, sessions: Sessions
+) -> None:
+    path = f"/histories/{ada.history_id}/teach"
+    ask("POST", "/uploads", files={"pictures": ("noir.png", png(), "image/png")})
+    ask("GET", path)
+    write_captions(sessions, "a photo of a {noun}")
+    with sessions() as session:
+        upload = session.scalars(select(Upload.id)).one()
+    form = {"name": "", "class_noun": "drawing", "upload": str(upload)}
+    assert caption_field(ask("POST", path, data=form), upload) == ("", "")
+
+
 @pytest.mark.parametrize(("typed", "kept"), [("a dog at night", "a dog at night"), ("", None)])
 def test_what_was_typed_in_place_of_an_offered_caption_is_kept(
     typed: str, kept: str | None, ask: Ask, ada: Person, sessions: Sessions
@@ -357,8 +394,8 @@ def test_a_page_asks_for_captions_until_they_are_there_and_rings_again_after_a_w
         session.execute(update(UploadCaption).values(asked_at=func.now() - RING_AGAIN - timedelta(seconds=1)))
     ask("POST", path)
     assert sent == [(CAPTION, {"base_id": make.BASE_ID})] * 2
-    write_captions(sessions, "a photo of a {noun}")
-    assert ask("POST", path).json() == {upload: "a photo of a {noun}"}
+    write_captions(sessions, "a photo of a {noun}", "a cat")
+    assert ask("POST", path).json() == {upload: {"template": "a photo of a {noun}", "subject": "a cat"}}
     ask("POST", f"/uploads/{upload}/drop")
     assert ask("POST", path).json() == {}
     with sessions() as session:

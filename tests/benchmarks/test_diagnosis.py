@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.continual.storybook_streams import STYLES as STYLES_OF_STREAMS
 from benchmarks.diagnosis.bench import Bench
 from benchmarks.diagnosis.fitting import Sample, fit_limits, fit_thresholds
 from benchmarks.diagnosis.histogram import draw_histogram
@@ -43,6 +44,7 @@ def test_the_samples_of_the_demo_take_no_part_and_nobody_is_learned_twice_in_a_h
     for stage in make_stages():
         people = [stage.first, stage.second, stage.similar, stage.other]
         assert len({who.name for who in people}) == 4
+        assert stage.style not in STYLES_OF_STREAMS
         assert not {who.name for who in people} & set(SAMPLES)
         assert stage.similar.noun == stage.first.noun
         assert stage.other.noun not in (stage.first.noun, stage.second.noun)
@@ -105,6 +107,16 @@ def test_thresholds_without_samples_stay_as_they_were_and_values_are_needed_of_b
     assert fitted == replace(Thresholds(), underfitting_warn=0.45, underfitting_bad=fitted.underfitting_bad)
     with pytest.raises(ValueError, match="both kinds"):
         fit_limits([], [1.0], high_is_bad=True)
+
+
+def test_nobody_is_warned_of_a_loss_that_nobody_sees() -> None:
+    well, ill = replace(HEALTHY, forgetting=0.0), replace(HEALTHY, forgetting=0.004)
+    samples = [Sample(well, frozenset(), ALL), Sample(ill, frozenset(("forgetting",)), frozenset())]
+    limits = fit_thresholds(samples, Thresholds())
+    assert (limits.forgetting_warn, limits.forgetting_bad) == (0.02, 0.02)
+    samples.append(Sample(replace(HEALTHY, forgetting=0.4), frozenset(("forgetting",)), frozenset()))
+    limits = fit_thresholds(samples, Thresholds())
+    assert limits.forgetting_warn < limits.forgetting_bad < 0.4
 
 
 def test_measures_are_judged_by_the_functions_that_judge_a_persons_learning() -> None:

@@ -7,7 +7,9 @@ from uuid import UUID
 
 import pytest
 from playwright.sync_api import Page, Route, expect
+from sqlalchemy import update
 
+from app.concepts.models import UploadCaption
 from app.jobs.models import Job
 from tests.e2e.site import PATIENCE_MS, Site, Visitor
 from tests.worker.processes import wait_until
@@ -118,6 +120,35 @@ def test_captions_are_offered_follow_the_noun_and_give_way_to_what_is_typed(ada:
     expect(third).to_have_value(re.compile(r"^a photo of a cat\b.*, asleep$"))
     page.get_by_label("What is it?").fill("cat")
     expect(second).to_have_value(re.compile(r"^a photo of a cat\b"))
+
+
+def test_of_how_pictures_are_made_captions_say_what_they_show(ada: Visitor) -> None:
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    drop(page, [sample("momo", 0), sample("zigi", 0)])
+    cat, mug = (page.get_by_label(f"Caption of {name}-0.png") for name in ("momo", "zigi"))
+    for field in (cat, mug):
+        expect(field).to_have_attribute("placeholder", re.compile("a photo of a …"), timeout=PATIENCE_MS)
+    noun, shown = page.get_by_label("What is it?"), page.locator("[data-as-prompt]")
+    noun.fill("cat")
+    expect(cat).to_have_value("a photo of a cat")
+    noun.fill("drawing")
+    expect(cat).to_have_value("")  # this worker has no judge, so it cannot say what is drawn
+    expect(shown).to_contain_text("a <rex> drawing of a house")
+
+    with ada.site.sessions.begin() as session:  # as a worker with one would
+        session.execute(update(UploadCaption).values(subject="a cat at night"))
+    page.reload()
+    noun.fill("ink drawing")
+    expect(cat).to_have_value("a ink drawing of a cat at night")
+    mug.fill("a ink drawing of a mug")
+    noun.fill("style")
+    expect(cat).to_have_value("a photo of a cat at night in a style")
+    expect(mug).to_have_value("a ink drawing of a mug")
+    expect(shown).to_contain_text("a photo of a house in a <rex> style")
+    ada.look("captions of a style")
+    noun.fill("big cat")
+    expect(cat).to_have_value("a photo of a big cat")
+    expect(shown).to_contain_text("a photo of a <rex> big cat on the beach")
 
 
 def test_what_is_refused_is_named_and_the_others_are_kept(ada: Visitor) -> None:

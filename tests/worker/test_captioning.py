@@ -10,7 +10,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from app.blobs import keep
-from app.concepts.captions import captions_for
+from app.concepts.captions import Written, captions_for
 from app.concepts.models import Upload, UploadCaption
 from app.db import UnitOfWork
 from app.histories.models import BaseModelRow
@@ -40,7 +40,7 @@ def upload(world: World, picture: Image.Image, name: str = "ada") -> UUID:
         return made.id
 
 
-def ask(world: World, history_id: UUID, name: str = "ada") -> tuple[dict[UUID, str | None], list[dict[str, str]]]:
+def ask(world: World, history_id: UUID, name: str = "ada") -> tuple[dict[UUID, Written | None], list[dict[str, str]]]:
     """What the page of a history is told, and the messages that it sent."""
     rung: list[dict[str, str]] = []
 
@@ -65,11 +65,17 @@ def test_every_waiting_picture_gets_the_caption_that_its_learning_would_write(wo
         write_captions(**message)
     written, again = ask(world, history)
     assert again == []
-    expected = worker.equipment.captioner.caption(pictures, "thing")
-    assert written == {
-        one: caption.replace("thing", "{noun}", 1) for one, caption in zip(uploads, expected, strict=True)
-    }
-    assert all(caption and caption.startswith("a photo of a {noun}") for caption in written.values())
+    of_things, of_manners = (worker.equipment.captioner.caption(pictures, noun) for noun in ("thing", "drawing"))
+    facts = worker.equipment.facts()
+    for one, thing, manner in zip(uploads, of_things, of_manners, strict=True):
+        found = written[one]
+        assert found is not None
+        assert found.template == thing.replace("thing", "{noun}", 1)
+        assert found.template.startswith("a photo of a {noun}")
+        assert found.about("dog", facts) == thing.replace("thing", "dog")
+        assert found.subject
+        assert found.about("drawing", facts) == f"a drawing of {found.subject}"
+        assert manner.startswith("a drawing of ")
 
 
 def test_a_worker_leaves_what_is_asked_of_another_base(worker: Worker, world: World) -> None:
@@ -104,7 +110,7 @@ def test_what_cannot_be_captioned_is_left_to_its_learning(
         patch.setattr(worker, "equipment", replace(worker.equipment, captioner=Fails()))
         write_captions(**rung[0])
     known, again = ask(world, history)
-    assert (known, again) == ({one: ""}, [])
+    assert (known, again) == ({one: Written()}, [])
     assert worker.captioning.acquire(blocking=False)
     worker.captioning.release()
     assert learn(worker, job := world.learning(history, steps=2))  # the engine goes on

@@ -174,6 +174,10 @@ function tell() {
 
   form.querySelector("[data-shown-name]").textContent = name.value.replace(/^<|>$/g, "") || "rex";
   form.querySelector("[data-shown-noun]").textContent = noun.value || "dog";
+  const frame = frameOf(noun.value);
+  const [before, behind] = frame ? sayOf(frame, SLOT, "a house").split(SLOT) : ["a photo of a ", " on the beach"];
+  form.querySelector("[data-shown-before]").textContent = before;
+  form.querySelector("[data-shown-behind]").textContent = behind;
   cards().forEach(offer);
 
   const steps = Number(form.elements.steps.value || estimate.dataset.defaultSteps);
@@ -186,23 +190,40 @@ function tell() {
 // --- captions that are offered ---------------------------------------------------------------------------------------
 
 const SLOT = "{noun}"; // where the class noun goes in what a worker wrote
+const MANNERS = new Map(Object.entries(JSON.parse(form.dataset.manners))); // noun -> what stands around a subject
 const ASK_EVERY_MS = 800;
 const PATIENCE_MS = 20000; // without a worker a caption is left to the learning
 let asking = 0;
 let patientUntil = 0;
+
+// Before and behind the subject, for nouns of how a whole picture is: "a drawing of a cat". None for things.
+function frameOf(words) {
+  return MANNERS.get(words.trim().split(/\s+/).pop().toLowerCase());
+}
+
+function sayOf([before, behind], words, subject) {
+  return before.replace("{}", words) + subject + behind.replace("{}", words);
+}
+
+// What a worker wrote about a picture, of a concept of this noun; nothing where it had nothing to say.
+function captionOf({ template, subject }, words) {
+  const frame = frameOf(words);
+  if (!frame) return (template ?? "").replace(SLOT, words);
+  return subject ? sayOf(frame, words, subject) : "";
+}
 
 // A field is ours as long as what stands in it is what we put there; nothing in the beginning.
 function offer(card) {
   const field = card.querySelector("[data-caption]");
   const before = card.querySelector("[data-offered]");
   if (!field) return;
-  const { template } = card.dataset;
   const said = noun.value.trim();
+  const written = captionOf(card.dataset, said || "…");
   const isTypedIn = document.activeElement === field && !field.value;
-  if (template && field.value === before.value && !isTypedIn) field.value = before.value = said ? template.replace(SLOT, said) : "";
-  if (template) field.placeholder = `left to us, or: ${template.replace(SLOT, said || "…")}`;
-  else if (template == null && asking) field.placeholder = "we are looking at it";
-  else field.placeholder = `left to us, or: a ${said || "dog"} on the grass`;
+  if (field.value === before.value && !isTypedIn) field.value = before.value = said ? written : "";
+  if (written) field.placeholder = `left to us, or: ${written}`;
+  else if (card.dataset.template == null && asking) field.placeholder = "we are looking at it";
+  else field.placeholder = `left to us, or: a ${said || "dog"} ${frameOf(said) ? "of a cat" : "on the grass"}`;
 }
 
 const unseen = () => cards().filter((card) => card.dataset.template == null);
@@ -218,10 +239,11 @@ async function askForCaptions() {
   const written = answer?.ok ? await answer.json().catch(() => ({})) : {};
   let come = 0;
   for (const card of unseen()) {
-    const template = written[card.dataset.upload];
-    if (template == null) continue;
-    card.dataset.template = template;
-    if (template) come += 1;
+    const about = written[card.dataset.upload];
+    if (about == null) continue;
+    card.dataset.template = about.template;
+    card.dataset.subject = about.subject;
+    if (about.template || about.subject) come += 1;
   }
   const goesOn = unseen().length > 0 && Date.now() < patientUntil;
   asking = goesOn ? setTimeout(askForCaptions, ASK_EVERY_MS) : 0;
