@@ -3,8 +3,8 @@
     python -m benchmarks.style_captions
 
 Learns the styles of the streams by themselves: with captions that people wrote, with those of the captioner as of a
-thing, "a photo of a drawing on the grass", and with those that it writes of a manner, "a drawing of a cat on the
-grass"; and judges their pictures as `benchmarks.continual` does. Writes benchmarks/results/style-captions.json.
+thing, "a photo of a drawing on the grass", and with those that it writes of a manner, "a drawing of a cat"; and
+judges their pictures as `benchmarks.continual` does. Writes benchmarks/results/style-captions.json.
 """
 
 import argparse

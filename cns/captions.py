@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
 from transformers import AutoTokenizer, BlipForConditionalGeneration
 
 from cns.errors import CnsError
@@ -95,8 +94,8 @@ class TemplateCaptioner:
 class RetrievalCaptioner:
     """Chooses for each picture the phrase that a CLIP finds most fitting: "a photo of a dog on the grass".
 
-    phrase_bank: what may follow the noun; saying nothing is a choice too. subject_bank: what a manner may be seen on;
-    one of them is chosen first, and then what follows it. None for the lists shipped here.
+    phrase_bank: what may follow the noun; saying nothing is a choice too. subject_bank: what a manner may be seen on.
+    None for the lists shipped here.
     """
 
     def __init__(
@@ -118,30 +117,16 @@ class RetrievalCaptioner:
 
     def caption(self, pictures: Sequence[Image.Image], class_noun: str) -> list[str]:
         """The best of the template alone and the template with each phrase, by cosine, for each picture; of a manner
-        after the best subject.
+        the best subject and nothing more, as what a picture of it is otherwise may well be the manner itself.
         """
         if not pictures:
             return []
-        features = self.judge.image_features(pictures)
         if find_frame(class_noun) is None:
             bare = _about(self.template, class_noun)
-            return self._nearest(features, [bare, *(f"{bare} {phrase}" for phrase in self.phrase_bank)])
-        about = {_about(self.template, class_noun, subject): subject for subject in self.subject_bank}
-        shown = [about[said] for said in self._nearest(features, list(about))]
-        return [
-            self._nearest(
-                seen[None],
-                [
-                    _about(self.template, class_noun, words)
-                    for words in (subject, *(f"{subject} {phrase}" for phrase in self.phrase_bank))
-                ],
-            )[0]
-            for seen, subject in zip(features, shown, strict=True)
-        ]
-
-    def _nearest(self, features: Tensor, candidates: Sequence[str]) -> list[str]:
-        """features: (pictures, width) -> the nearest of the candidates, for each of them."""
-        fit = features @ self.judge.text_features(candidates).T  # (pictures, candidates)
+            candidates = [bare, *(f"{bare} {phrase}" for phrase in self.phrase_bank)]
+        else:
+            candidates = [_about(self.template, class_noun, subject) for subject in self.subject_bank]
+        fit = self.judge.image_features(pictures) @ self.judge.text_features(candidates).T  # (pictures, candidates)
         return [candidates[best] for best in fit.argmax(dim=1).tolist()]
 
 

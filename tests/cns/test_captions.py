@@ -102,23 +102,18 @@ def test_retrieval_chooses_the_phrase_that_clip_finds_nearest(tmp_path: Path) ->
 
 def test_retrieval_says_of_a_manner_what_it_is_seen_on(tmp_path: Path) -> None:
     judge = load_judge(tiny_clip.build_clip(tmp_path / "clip"))
-    subjects, phrases = ("a cat", "a house", "a tree"), ("on the grass", "at night")
+    subjects = load_subject_bank()
     pictures = tiny_clip.random_pictures(6)
-    captioner = RetrievalCaptioner(judge, phrases, subject_bank=subjects)
+    captioner = RetrievalCaptioner(judge, ("in black and white",))
     captions = captioner.caption(pictures, "drawing")
-    bare = [f"a drawing of {subject}" for subject in subjects]
-    texts = judge.text_features(bare)
+    candidates = [f"a drawing of {subject}" for subject in subjects]
+    texts = judge.text_features(candidates)
     for picture, caption in zip(pictures, captions, strict=True):
-        chosen = next(said for said in bare if caption.startswith(said))
         fits = texts @ judge.image_features([picture])[0]
-        torch.testing.assert_close(fits[bare.index(chosen)], fits.max(), atol=1e-6, rtol=0)
-        candidates = [chosen, *(f"{chosen} {phrase}" for phrase in phrases)]
-        fits = judge.text_features(candidates) @ judge.image_features([picture])[0]
         torch.testing.assert_close(fits[candidates.index(caption)], fits.max(), atol=1e-6, rtol=0)
     assert len(set(captions)) > 1
-    (styled,) = RetrievalCaptioner(judge, ("at night",), subject_bank=("a cat",)).caption(pictures[:1], "style")
-    assert styled in ("a photo of a cat in a style", "a photo of a cat at night in a style")
-    assert RetrievalCaptioner(judge).subject_bank == load_subject_bank()
+    styled = RetrievalCaptioner(judge, subject_bank=("a cat",)).caption(pictures[:1], "style")
+    assert styled == ["a photo of a cat in a style"]
 
 
 def test_blip_goes_on_from_the_noun_and_is_read_only_when_needed(tmp_path: Path) -> None:
