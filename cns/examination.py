@@ -94,16 +94,18 @@ def examine(
 
     earlier: every concept of `before` that is to be looked after. judge: fit to texts, and drift of generic pictures.
     likeness: who says how like its references a concept is; None for the judge, which knows what captions can say. An
-    encoder trained to tell individuals apart sees more.
+    encoder trained to tell individuals apart sees more of a thing; of a manner, which is seen on things that are not
+    alike, the judge is asked in any case.
     generic_prompts: prompts that name no concept; None for those shipped here.
     thresholds, usual: what the base brings: from where on something is found, and what settings remedies go back to.
     made: pictures from earlier examinations, by `cns.series.picture_key`; those made now are added.
     on_step(done, total) counts denoising steps. Raises ExaminationError for a concept that a version does not have.
     """
-    settings, likeness = settings or ExaminationSettings(), likeness or judge
+    settings = settings or ExaminationSettings()
+    who_sees = {one.name: _who_sees(one, judge, likeness) for one in (concept, *earlier)}
     generic = tuple(load_generic_prompts() if generic_prompts is None else generic_prompts)[: settings.generic_pictures]
     _check(before, after, concept, earlier, generic)
-    comparable = {one.name: _comparable(base, judge, likeness, one, settings) for one in (concept, *earlier)}
+    comparable = {one.name: _comparable(base, judge, who_sees[one.name], one, settings) for one in (concept, *earlier)}
     known = {
         one.name: one.right_after
         for one in earlier
@@ -112,8 +114,8 @@ def examine(
 
     plan = _plan(base, before, after, concept, earlier, known, generic, settings)
     pictures = dict(zip(plan, make_series(base, list(plan.values()), batch=batch, made=made, on_step=on_step)))
-    seen = {key: likeness.image_features(series) for key, series in pictures.items() if key[0] != "generic"}
-    references = {one.name: likeness.image_features(one.references) for one in (concept, *earlier)}
+    seen = {key: who_sees[key[1]].image_features(series) for key, series in pictures.items() if key[0] != "generic"}
+    references = {one.name: who_sees[one.name].image_features(one.references) for one in (concept, *earlier)}
 
     scores: dict[str, ConceptScores] = {}
     for one in (concept, *earlier):
@@ -149,9 +151,9 @@ def examine(
     ]
     for one in earlier:
         own, then = scores[one.name], known.get(one.name)
-        towards = [
-            newcomer.scale.share(clip_i(seen[when, one.name], references[concept.name])) for when in ("before", "now")
-        ]
+        keys, who = (("before", one.name), ("now", one.name)), who_sees[concept.name]
+        as_newcomer = [seen[key] if who is who_sees[one.name] else who.image_features(pictures[key]) for key in keys]
+        towards = [newcomer.scale.share(clip_i(features, references[concept.name])) for features in as_newcomer]
         moved = towards[1] - towards[0]
         lost = own.scale.share(clip_i(seen["before", one.name], references[one.name])) - own.share
         findings.append(find_bleeding(one.name, concept.name, moved, lost, learned=learned, limits=limits))
@@ -232,6 +234,11 @@ def _check(
 
 
 # --- what they are worth --------------------------------------------------------------------------------------------
+
+
+def _who_sees(concept: StudiedConcept, judge: Judge, likeness: ImageEncoder | None) -> ImageEncoder:
+    """Who says how like its references a concept is."""
+    return judge if likeness is None or find_frame(concept.class_noun) is not None else likeness
 
 
 def _texts(judge: Judge, class_noun: str, settings: ExaminationSettings) -> Tensor:

@@ -19,6 +19,7 @@ from cns.denoise import GenerationRequest, generate
 from cns.diagnosis import Finding
 from cns.examination import Examination, ExaminationError, ExaminationSettings, StudiedConcept, examine
 from cns.judge import Judge, load_judge
+from cns.metrics import clip_i
 from cns.preprocessing import Pictures, to_pillow
 from cns.series import Series, make_series, picture_key
 from tests import tiny_clip
@@ -71,6 +72,13 @@ def draw(base: BaseModel, version: Version, subject: str) -> list[Image.Image]:
     """Twice the very picture that an examination makes of a subject."""
     request = GenerationRequest(f"a photo of a {subject}", seed=ONE.seed, steps=ONE.steps, guidance=ONE.guidance)
     return 2 * to_pillow(torch.stack(generate(base, version, [request])))
+
+
+def draw_manner(base: BaseModel, version: Version) -> list[Image.Image]:
+    """The very picture that an examination makes of <noir>, once."""
+    prompt = "a <noir> drawing of a house"
+    request = GenerationRequest(prompt, seed=ONE.seed, steps=ONE.steps, guidance=ONE.guidance)
+    return to_pillow(torch.stack(generate(base, version, [request])))
 
 
 def finding(examination: Examination, signature: str, concept: str | None = None) -> Finding:
@@ -142,6 +150,27 @@ def test_an_earlier_concept_that_is_left_alone_is_neither_bled_into_nor_forgotte
     assert finding(examination, "bleeding", "rex").value == pytest.approx(0, abs=1e-6)
     assert finding(examination, "forgetting", "rex").value == pytest.approx(0, abs=1e-6)
     assert examination.concepts["rex"] == right_after
+
+
+def test_of_a_manner_the_judge_says_how_like_its_references_it_is(sd1: BaseModel, judge: Judge) -> None:
+    first, second = delta_on(sd1, "noir", "drawing"), delta_on(sd1, "rex", factor=20.0, seed=1)
+    before, after = compose(sd1, [first]), compose(sd1, [first, second])
+    noir = StudiedConcept("noir", "drawing", tiny_clip.random_pictures(3))
+    rex = StudiedConcept("rex", "dog", draw(sd1, after, "<rex> dog"))
+    right_after = look(sd1, judge, compose(sd1), before, noir).concepts["noir"]
+    alone = examine(sd1, judge, compose(sd1), before, noir, generic_prompts=GENERIC, settings=ONE)
+    assert right_after == alone.concepts["noir"]
+    # Each of the two is seen by who knows it, and what the one became of the other by who knows the other.
+    examination = look(sd1, judge, before, after, rex, [replace(noir, right_after=right_after)])
+    assert examination.concepts["rex"].share == pytest.approx(1)
+    assert finding(examination, "forgetting", "noir").value > 0
+    pixels = PixelJudge()
+    seen = [pixels.image_features(draw_manner(sd1, version)) for version in (before, after)]
+    references = pixels.image_features(rex.references)
+    towards = [examination.concepts["rex"].scale.share(clip_i(one, references)) for one in seen]
+    lost = right_after.share - examination.concepts["noir"].share
+    expected = max(towards[1] - towards[0], lost)
+    assert finding(examination, "bleeding", "noir").value == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_concept_that_is_drawn_as_the_new_one_bleeds_and_is_forgotten(sd1: BaseModel, judge: Judge) -> None:
