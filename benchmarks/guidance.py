@@ -86,15 +86,21 @@ def measure_stream(
     return {"pulls": pulls, "rows": judge_shares(laboratory.base, jury, deltas)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def read_options(told: str | None, results: Path) -> argparse.Namespace:
+    """What a program over streams of concepts is asked for: base, streams, results; the threads are set at once."""
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=MODEL_FOLDER)
     parser.add_argument("--streams", default="validation,one")
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=results)
     options = parser.parse_args()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    return options
+
+
+def main() -> None:
+    options = read_options(__doc__, RESULTS)
     laboratory = open_laboratory(options.base)
     usual = load_usual_settings(options.base).by_reach["token"]
     settings = usual if usual.wide_guided < 1 else replace(usual, wide_guided=0.5)  # at 1 no pull is measured

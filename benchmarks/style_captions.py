@@ -7,21 +7,18 @@ thing, "a photo of a drawing on the grass", and with those that it writes of a m
 judges their pictures as `benchmarks.continual` does. Writes benchmarks/results/style-captions.json.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.continual.judging import Jury
 from benchmarks.continual.laboratory import Laboratory, open_laboratory
 from benchmarks.continual.method import Painter
 from benchmarks.continual.results import write_results
 from benchmarks.continual.streams import Stream, StreamConcept
-from benchmarks.guidance import learn_alone
+from benchmarks.guidance import learn_alone, read_options
 from benchmarks.machine import describe_machine, library_versions
 from benchmarks.markdown import make_table
 from cns.captions import Captioner, RetrievalCaptioner, with_token
@@ -30,7 +27,6 @@ from cns.own_settings import load_usual_settings
 from cns.phrases import load_calibration_prompts
 from cns.settings import LearningSettings
 from cns.wording import find_frame
-from storybook import MODEL_FOLDER
 
 RESULTS = Path(__file__).resolve().parent / "results" / "style-captions.json"
 ANY = "thing"
@@ -75,14 +71,7 @@ def measure_style(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=Path, default=MODEL_FOLDER)
-    parser.add_argument("--streams", default="validation,one")
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    options = read_options(__doc__, RESULTS)
     laboratory = open_laboratory(options.base)
     captioner = RetrievalCaptioner.of_base(laboratory.judges.clip, options.base)
     settings = load_usual_settings(options.base).by_reach["token"]

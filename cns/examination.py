@@ -183,20 +183,23 @@ def _plan(
         ("generic", "now"): Series(after, about_nothing),
     }
     for one in (concept, *earlier):
-        about_it = requests_about(f"{one.token} {one.class_noun}", one.class_noun, settings)
+        about_it = requests_about(one.class_noun, settings, one.token)
         plan["now", one.name] = Series(after, about_it)
         if one is not concept:
             plan["before", one.name] = Series(before, about_it)
         if one.name not in known:
-            plan["noun", one.name] = Series(untouched, requests_about(one.class_noun, one.class_noun, settings))
+            plan["noun", one.name] = Series(untouched, requests_about(one.class_noun, settings))
     return plan
 
 
-def requests_about(words: str, class_noun: str, settings: ExaminationSettings) -> tuple[GenerationRequest, ...]:
+def requests_about(
+    class_noun: str, settings: ExaminationSettings, token: str | None = None
+) -> tuple[GenerationRequest, ...]:
     """`pictures_per_prompt` of each template, each with a seed of its own that does not depend on the concept.
 
-    words: what it is called, "<rex> dog" or "dog". A manner is seen on another subject in each template.
+    token: "<rex>"; None for any thing of the class noun. A manner is seen on another subject in each template.
     """
+    words = class_noun if token is None else f"{token} {class_noun}"
     prompts = [
         speak(template, words, class_noun, subject)
         for template, subject in zip(settings.templates, cycle(SUBJECTS), strict=False)
@@ -243,7 +246,7 @@ def _who_sees(concept: StudiedConcept, judge: Judge, likeness: ImageEncoder | No
 
 def _texts(judge: Judge, class_noun: str, settings: ExaminationSettings) -> Tensor:
     """(n, width): what the pictures of a concept are to show, in words that the judge knows."""
-    return judge.text_features([request.prompt for request in requests_about(class_noun, class_noun, settings)])
+    return judge.text_features([request.prompt for request in requests_about(class_noun, settings)])
 
 
 def _score_generic(judge: Judge, base_pictures: Tensor, pictures: Tensor, prompts: Sequence[str]) -> ZeroShotScores:

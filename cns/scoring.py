@@ -46,16 +46,16 @@ def score_history(
     rows: list[tuple[int, VersionRecord, Series]] = []
     composed = compose(base)
     for learned in lineage:
-        rows.append((0, learned, Series(composed, requests_about(learned.class_noun, learned.class_noun, settings))))
+        rows.append((0, learned, Series(composed, requests_about(learned.class_noun, settings))))
     for place, (reached, delta) in enumerate(zip(lineage, deltas, strict=True), start=1):
         composed = extend(base, composed, [delta])
         for learned in lineage[:place]:
-            requests = requests_about(f"<{learned.concept}> {learned.class_noun}", learned.class_noun, settings)
+            requests = requests_about(learned.class_noun, settings, f"<{learned.concept}>")
             rows.append((reached.number, learned, Series(composed, requests)))
     pictures = make_series(base, [series for _, _, series in rows], on_step=on_step)
     scores = []
     for (number, learned, _), made in zip(rows, pictures, strict=True):
-        texts = [request.prompt for request in requests_about(learned.class_noun, learned.class_noun, settings)]
+        texts = [request.prompt for request in requests_about(learned.class_noun, settings)]
         measured = score_pictures(judge, made, references[learned.number], texts)
         scores.append({"version": number, "concept": learned.concept, **measured})
     return scores

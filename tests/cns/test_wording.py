@@ -38,11 +38,11 @@ def test_every_manner_leaves_one_place_for_itself() -> None:
 
 def test_a_manner_is_examined_on_several_subjects_and_a_thing_on_none() -> None:
     settings = ExaminationSettings()
-    of_manner = [request.prompt for request in requests_about("<x> drawing", "drawing", settings)]
+    of_manner = [request.prompt for request in requests_about("drawing", settings, "<x>")]
     assert of_manner == [
         "a <x> drawing of a house",
         "a <x> drawing of a cat on the grass",
         "a <x> drawing of a car in the snow",
     ]
-    of_thing = [request.prompt for request in requests_about("<x> dog", "dog", settings)]
+    of_thing = [request.prompt for request in requests_about("dog", settings, "<x>")]
     assert of_thing == [template.replace("{}", "<x> dog") for template in settings.templates]

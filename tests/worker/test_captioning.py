@@ -65,6 +65,7 @@ def test_every_waiting_picture_gets_the_caption_that_its_learning_would_write(wo
         write_captions(**message)
     written, again = ask(world, history)
     assert again == []
+    assert written.keys() == set(uploads)
     of_things, of_manners = (worker.equipment.captioner.caption(pictures, noun) for noun in ("thing", "drawing"))
     facts = worker.equipment.facts()
     for one, thing, manner in zip(uploads, of_things, of_manners, strict=True):
