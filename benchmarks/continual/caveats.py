@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.continual.summary import JUDGES
 from benchmarks.continual.tuning import tuned_alike
 
 Results = Mapping[str, Any]
@@ -27,11 +28,15 @@ DIFFERENCES = (
 
 
 def describe_caveats(results: Results, tuning: Results | None) -> str:
-    """A list in Markdown: what was cut short, not run, run once, not tuned; where times cannot be compared."""
+    """A list in Markdown: what was cut short, not run, run once, not tuned; how fine a measure is and where it ends;
+    where times cannot be compared.
+    """
     said = [
         *_length(results),
         *_missing(results),
         *_repetitions(results),
+        *_grain(results),
+        *_beyond_real(results),
         *_tuned(results, tuning),
         *_machines(results),
     ]
@@ -62,6 +67,30 @@ def _repetitions(results: Results) -> list[str]:
         f"**Run once: {who}.** How far another seed would lie away is not known of them, and a small difference to "
         "them means nothing."
     ]
+
+
+def _grain(results: Results) -> list[str]:
+    """How much a single picture of two concepts weighs where pictures are counted."""
+    last = results["cells"][0]["stages"][-1]
+    pairs = sum(len(one["names"]) == 2 for one in last["compositions"])
+    if not pairs:
+        return []
+    pictures = pairs * results["setup"]["asking"]["composition_seeds"]
+    return [f"*Two together* counts {pictures} pictures a run: one more or less is {1 / pictures:.3f}."]
+
+
+def _beyond_real(results: Results) -> list[str]:
+    """Where a judge likes what was made more than what is real, it no longer says who is better."""
+    said = []
+    for judge in JUDGES:
+        shares = {row["title"]: row["figures"].get(f"{judge}_final") for row in rows_of(results, results["stream"])}
+        beyond = [title for title, share in shares.items() if share is not None and share["mean"] > 1]
+        if beyond:
+            said.append(
+                f"**Above 1 by {judge}, at the end: {_listed(beyond)}.** Their pictures are more like the held-out "
+                "ones than these are like each other, so that a further step up is no longer a step towards them."
+            )
+    return said
 
 
 def _tuned(results: Results, tuning: Results | None) -> list[str]:

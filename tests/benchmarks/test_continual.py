@@ -80,6 +80,7 @@ def test_a_run_is_resumed_and_becomes_a_page(workshop: Path, monkeypatch: pytest
             assert strip.height == 64
     assert "Run once: Every method" in text
     assert "Not tuned: any method" in text
+    assert "*Two together* counts 3 pictures a run: one more or less is 0.333." in text
     assert "Not run on this stream: CNS at the token alone (ours), CNS as published" in text
 
 
