@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select
@@ -23,11 +22,12 @@ from sqlalchemy.orm import Session
 
 from app.accounts.models import LoginSession
 from app.blobs import Blob
+from app.commands import servers_of_command
 from app.concepts.service import drop_old_uploads
-from app.config import Settings, settings
+from app.config import Settings, WrongSettings, settings
 from app.db import Sessions, make_engine, make_sessions
 from app.idempotency import IdempotencyKey
-from app.servers import FolderInUse, ServerNotStarted, servers_for
+from app.jobs.service import drop_old_progress
 from app.storage import BlobStore
 from app.stores import open_store
 from app.tables import Base
@@ -83,10 +83,11 @@ def remove_unused(sessions: Sessions, store: BlobStore, digest: str) -> None:
 
 
 def _drop_expired(session: Session) -> None:
-    """Sessions that are over, uploads that nobody used, idempotency keys that nobody will send again."""
+    """Sessions that are over, uploads that nobody used, keys that nobody will send again, ticks of jobs long ended."""
     session.execute(delete(LoginSession).where(LoginSession.expires_at < func.now()))
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - KEYS_KEPT))
     drop_old_uploads(session)
+    drop_old_progress(session)
 
 
 def _unused(young: timedelta) -> list[ColumnElement[bool]]:
@@ -166,20 +167,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Remove stored files that nothing refers to, and what has expired.")
     parser.add_argument("--every-hours", type=float, help="go on doing so")
     options = parser.parse_args()
-    config = settings()
-    if options.every_hours:
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        keep_collecting(config, stop, options.every_hours * 3600, lambda _, line: _write(line), at_once=True)
-        return
-    try:
-        with servers_for(config, Path("var"), join=True) as servers:
+    if not options.every_hours:
+        with servers_of_command() as (config, servers):
             engine = make_engine(servers.database_url)
             _write(str(collect(make_sessions(engine), open_store(config))))
             engine.dispose()
-    except (FolderInUse, ServerNotStarted) as error:
+        return
+    try:
+        config = settings()
+    except WrongSettings as error:
         sys.exit(str(error))
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    keep_collecting(config, stop, options.every_hours * 3600, lambda _, line: _write(line), at_once=True)
 
 
 def _write(line: str) -> None:

@@ -3,7 +3,7 @@
 import sys
 
 from app.accounts.service import make_setup_link
-from app.config import settings
+from app.commands import servers_of_command
 from app.db import UnitOfWork, make_engine, make_sessions
 
 NOBODY_YET = "Nobody has an account yet. Make the administrator at"
@@ -20,8 +20,8 @@ def first_run_link(database_url: str, address: str) -> str | None:
 
 
 def main() -> None:
-    config = settings()
-    link = first_run_link(config.database_url, config.public_url or "http://localhost:8000")
+    with servers_of_command() as (config, servers):
+        link = first_run_link(servers.database_url, config.public_url or "http://localhost:8000")
     sys.stdout.write(f"{NOBODY_YET}\n  {link}\n" if link else "There are users already; log in.\n")
 
 

@@ -5,10 +5,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.exc import OperationalError
 
-from app.config import settings
-from app.servers import FolderInUse, ServerNotStarted, servers_for
+from app.commands import servers_of_command
 
 FOLDER = Path(__file__).resolve().parent.parent / "migrations"
 
@@ -27,13 +25,8 @@ def migrate(database_url: str) -> None:
 
 def main() -> None:
     """The database of the settings; without one, the private one under var/."""
-    try:
-        with servers_for(settings(), Path("var"), join=True) as servers:
-            migrate(servers.database_url)
-    except (FolderInUse, ServerNotStarted) as error:
-        sys.exit(str(error))
-    except OperationalError as error:
-        sys.exit(f"The database cannot be reached: {str(error.orig).strip()}")
+    with servers_of_command() as (_, servers):
+        migrate(servers.database_url)
     sys.stdout.write("The database has its newest shape.\n")
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from app.accounts.models import User
 from app.accounts.service import change_user
-from app.config import settings
+from app.commands import servers_of_command
 from app.db import UnitOfWork, make_engine, make_sessions
 
 
@@ -32,7 +32,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Give somebody a new password. They are logged out everywhere.")
     parser.add_argument("name", help="as they log in")
     name = parser.parse_args().name
-    password = give_new_password(settings().database_url, name)
+    with servers_of_command() as (_, servers):
+        password = give_new_password(servers.database_url, name)
     if password is None:
         sys.stderr.write(f"There is no user named {name}.\n")
         return 1

@@ -173,8 +173,8 @@ def sentences_of(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """What was measured, as a part of a page: sentences and a table."""
+def table_of(results: Mapping[str, Any]) -> str:
+    """A line for each number of learnings at each batch, in Markdown, with what its columns mean."""
     rows = []
     for cell in results["figures"]["cells"]:
         steps = results["plan"]["steps"] * cell["count"]
@@ -186,7 +186,12 @@ def markdown(results: Mapping[str, Any]) -> str:
         *("rows of a step", "learnings", "s a step, one after another", "s a step, together", "times as fast"),
         *("MB, one after another", "MB, together", "apart"),
     )
-    return "\n\n".join([*sentences_of(results), OF_THE_TABLE, make_table(heads, rows)])
+    return "\n\n".join([OF_THE_TABLE, make_table(heads, rows)])
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """What was measured, for the terminal: sentences and a table."""
+    return "\n\n".join([*sentences_of(results), table_of(results)])
 
 
 def _megabytes(held: int | None) -> str:

@@ -123,3 +123,8 @@ def steps_of_mixed_tenants(results: Mapping[str, Any]) -> list[tuple[int, float]
         seconds = median(taken[f"many versions, at most {limit}"])
         found.append((limit, seconds * limit / (plan["tenants"] * plan["steps"])))
     return found
+
+
+def step_of_learning(results: Mapping[str, Any]) -> float:
+    """Seconds of one of our optimiser steps, the median of the rounds that benchmarks.learning_step kept."""
+    return median(results["figures"]["seconds"]["ours"]) / float(results["plan"]["steps"])

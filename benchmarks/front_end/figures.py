@@ -96,8 +96,8 @@ def _slowest(rate: Mapping[str, Any], most: int = 3) -> list[tuple[str, Mapping[
     return sorted(rate["by_name"].items(), key=lambda one: -one[1]["p95_ms"])[:most]
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """The section of the performance page, from what was kept."""
+def table_of(results: Mapping[str, Any]) -> str:
+    """A line for each rate, in Markdown, from what was kept."""
     rows = [
         (
             f"{rate['asked_per_s']:g}",
@@ -120,4 +120,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         "worker's cores",
         "web ms",
     )
-    return "\n\n".join([" ".join(results["says"]), make_table(heads, rows), bar_table(results["bars"])]) + "\n"
+    return make_table(heads, rows)
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """What was measured, for the terminal: sentences, the rates and the bars."""
+    return "\n\n".join([" ".join(results["says"]), table_of(results), bar_table(results["bars"])]) + "\n"

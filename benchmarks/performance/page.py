@@ -30,14 +30,16 @@ def write_page(results: Path, page: Path) -> None:
 
 
 def _titles() -> dict[str, str]:
-    return {name: benchmark.title for name, benchmark in BENCHMARKS.items()} | dict(ELSEWHERE)
+    return {name: one.title for known in (BENCHMARKS, ELSEWHERE) for name, one in known.items()}
 
 
 def told_of(content: Mapping[str, Any]) -> Told:
-    """What a result's figures come to; of a program that is not one of ours, what it says itself."""
-    if content["name"] in BENCHMARKS:
-        return BENCHMARKS[content["name"]].report(content["figures"], content["plan"])
-    return Told(tuple(content.get("says", ())), (), tuple(Bar(**bar) for bar in content["bars"]))
+    """What a result's figures come to; of another program's, what it says itself, with its table where it is known."""
+    name = content["name"]
+    if name in BENCHMARKS:
+        return BENCHMARKS[name].report(content["figures"], content["plan"])
+    tables = (ELSEWHERE[name].table(content),) if name in ELSEWHERE else ()
+    return Told(tuple(content.get("says", ())), tables, tuple(Bar(**bar) for bar in content["bars"]))
 
 
 def _overview(bars: Sequence[tuple[str, Mapping[str, Any], Bar]]) -> str:

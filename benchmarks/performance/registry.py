@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from benchmarks import learning_together
+from benchmarks.front_end import figures as front_end
 from benchmarks.learning_step import measure as learning_step
 from benchmarks.performance.record import Told
 from benchmarks.serving import beside, compiled, growth, limit, mixed, sizes, switching
@@ -43,7 +45,20 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
         "distance-to-limit": _benchmark("Distance to the limit", limit),
     }
 )
-ELSEWHERE: Mapping[str, str] = MappingProxyType(
-    {"learning-together": "Learning together", "front-end": "The front end under load"}
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A measurement of another program, whose results say themselves what they come to. table: Markdown, of results."""
+
+    title: str
+    table: Callable[[Mapping[str, Any]], str]
+
+
+ELSEWHERE: Mapping[str, Elsewhere] = MappingProxyType(
+    {
+        "learning-together": Elsewhere("Learning together", learning_together.table_of),
+        "front-end": Elsewhere("The front end under load", front_end.table_of),
+    }
 )
-"""Measurements of other programs whose results are told as well: name of the results -> title."""
+"""Name of the results -> who made them."""

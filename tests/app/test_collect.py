@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from app.config import Settings
 from app.db import Sessions
 from app.forgettings.erasing import Doomed, NotErased, erase_files, prove
 from app.idempotency import IdempotencyKey
+from app.jobs.models import JobEvent
 from app.storage import BlobStore
 from app.thumbnails import thumbnail, thumbnail_name
 from tests.app import make
@@ -156,6 +158,23 @@ def test_what_has_expired_goes(sessions: Sessions, store: BlobStore) -> None:
     with sessions() as session:
         for table in (LoginSession, IdempotencyKey, Upload):
             assert session.scalar(select(func.count()).select_from(table)) == 1, table
+
+
+def test_ticks_of_a_job_that_ended_a_day_ago_go_and_what_is_told_of_its_end_stays(
+    sessions: Sessions, store: BlobStore
+) -> None:
+    with sessions() as session:
+        history = make.history(session, make.user(session))
+        for name, hours in (("old", 25), ("fresh", 1), ("on", None)):
+            job = make.learning(session, history, name)
+            if hours is not None:
+                job.finished_at = session.scalar(select(func.now() - timedelta(hours=hours)))
+            session.add_all(JobEvent(job_id=job.id, kind=kind, data={"of": name}) for kind in ("progress", "state"))
+        session.commit()
+    collect(sessions, store)
+    with sessions() as session:
+        left = [(one.data["of"], one.kind) for one in session.scalars(select(JobEvent).order_by(JobEvent.id))]
+    assert left == [("old", "state"), ("fresh", "progress"), ("fresh", "state"), ("on", "progress"), ("on", "state")]
 
 
 def test_a_blob_that_is_stored_again_while_it_is_collected_is_there_afterwards(

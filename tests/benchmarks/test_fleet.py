@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fleet.__main__ import read_points
-from benchmarks.fleet.assumed import Capacity, Demand, Failures, Speed, speed_of, steps_of_mixed_tenants
+from benchmarks.fleet.assumed import (
+    Capacity,
+    Demand,
+    Failures,
+    Speed,
+    speed_of,
+    step_of_learning,
+    steps_of_mixed_tenants,
+)
 from benchmarks.fleet.device import Device, Job
 from benchmarks.fleet.page import write_page
 from benchmarks.fleet.simulate import at_share, simulate
@@ -184,3 +192,8 @@ def test_the_page_says_what_was_given_and_what_breaks(tmp_path: Path) -> None:
     assert "1,000,000" in page
     assert f"**{first_to_break(sizes)[0]}**" in page  # type: ignore[index]
     assert all((tmp_path / "fleet" / name).read_text().startswith("<svg") for name in ("devices.svg", "use.svg"))
+
+
+def test_the_step_of_a_learning_is_the_median_of_ours() -> None:
+    seconds = {"ours": [0.6, 9.0, 0.9], "dreambooth": [1.0, 1.0, 1.0]}
+    assert step_of_learning({"figures": {"seconds": seconds}, "plan": {"steps": 3}}) == pytest.approx(0.3)

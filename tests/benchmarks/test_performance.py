@@ -12,7 +12,7 @@ from benchmarks.bases import SHAPES, base_of
 from benchmarks.performance.__main__ import ROOT, change_plan, run
 from benchmarks.performance.page import told_of, write_page
 from benchmarks.performance.record import describe_run, is_there, place_of, read_results, write_result
-from benchmarks.performance.registry import BENCHMARKS
+from benchmarks.performance.registry import BENCHMARKS, ELSEWHERE
 from benchmarks.serving import limit, mixed
 from benchmarks.timing import alternate, medians, quantile, times_as_long
 from cns.base_model import BaseModel
@@ -85,6 +85,16 @@ def test_the_results_of_another_program_are_told_by_their_bars(tmp_path: Path) -
     told = told_of({"name": "somebody-elses", "says": ["It was slow."], "bars": [bar]})
     assert told.sentences == ("It was slow.",)
     assert not told.bars[0].holds
+
+
+@pytest.mark.parametrize("name", sorted(ELSEWHERE))
+def test_what_another_program_of_ours_kept_stands_on_the_page_with_its_table(name: str, tmp_path: Path) -> None:
+    (content,) = read_results(ROOT / "benchmarks" / "results", name)
+    (table,) = told_of(content).tables
+    assert ELSEWHERE[name].table(content) == table
+    (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    write_page(tmp_path, tmp_path / "page.md")
+    assert f"\n{table}" in (tmp_path / "page.md").read_text(encoding="utf-8")
 
 
 def test_a_plan_is_changed_by_name_and_what_it_has_not_is_left() -> None:

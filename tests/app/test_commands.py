@@ -1,0 +1,107 @@
+"""Commands at the prompt reach the servers of `make up`, and say in a sentence what keeps them from their work."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import ProgrammingError
+
+from app import first_run, new_password
+from app.accounts import service
+from app.commands import servers_of_command
+from app.config import settings
+from app.db import Sessions, UnitOfWork, make_engine
+from app.private_postgres import Postgres
+from app.servers import Servers, note, sole_use
+
+OPENS = "a long enough one"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In a folder with nothing in it, with settings that are read anew."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture
+def running(servers: Servers) -> Iterator[None]:
+    """As `make up` leaves it beside its data while it runs."""
+    folder = Path("var")
+    folder.mkdir()
+    with sole_use(folder):
+        note(folder, DATABASE_URL=servers.database_url, REDIS_URL=servers.redis_url)
+        yield
+
+
+@pytest.fixture
+def uow(sessions: Sessions) -> UnitOfWork:
+    return UnitOfWork(sessions, lambda *_args, **_kwargs: None)
+
+
+@pytest.mark.usefixtures("running")
+def test_a_forgotten_password_is_replaced_where_make_up_keeps_the_database_to_itself(
+    uow: UnitOfWork, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.create_user(uow, "root", OPENS, is_admin=True)
+    monkeypatch.setattr(sys, "argv", ["new_password", "root"])
+    assert new_password.main() == 0
+    password = capsys.readouterr().out.splitlines()[1].strip()
+    assert service.log_in(uow, "root", password, days=1)
+
+
+@pytest.mark.usefixtures("running", "sessions")
+def test_the_first_link_is_made_again_there(capsys: pytest.CaptureFixture[str]) -> None:
+    first_run.main()
+    assert "http://localhost:8000/first-run?token=" in capsys.readouterr().out
+
+
+def test_a_setting_that_cannot_be_used_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEASE_S", "0")
+    with pytest.raises(SystemExit, match=r"^The settings cannot be used\. LEASE_S: "), servers_of_command():
+        pass
+
+
+def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql+psycopg://somebody@/palimpsest?host={tmp_path}")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    with (
+        pytest.raises(SystemExit, match=r"^The database cannot be reached: "),
+        servers_of_command() as (_, servers),
+    ):
+        new_password.give_new_password(servers.database_url, "root")
+
+
+def test_a_database_without_tables_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = Postgres(tmp_path / "postgres", durable=False)
+    try:
+        empty.start()
+        monkeypatch.setenv("DATABASE_URL", empty.url)
+        monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+        with (
+            pytest.raises(SystemExit, match=r"^The database has no tables yet"),
+            servers_of_command() as (_, servers),
+        ):
+            new_password.give_new_password(servers.database_url, "root")
+    finally:
+        empty.close()
+
+
+@pytest.mark.usefixtures("running")
+def test_any_other_fault_of_a_statement_is_told_whole() -> None:
+    with pytest.raises(ProgrammingError, match="column"), servers_of_command() as (_, servers):
+        _ask_for_what_is_not_there(servers.database_url)
+
+
+def _ask_for_what_is_not_there(database_url: str) -> None:
+    engine = make_engine(database_url)
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SELECT nothing FROM users")
+    finally:
+        engine.dispose()
