@@ -20,6 +20,8 @@ FROM base AS web
 RUN python -m pip install -c constraints.txt '.[service]'
 COPY migrations migrations
 COPY templates templates
+# What is offered to be learned before people have pictures of their own.
+COPY storybook/samples storybook/samples
 COPY app app
 USER 10001:10001
 EXPOSE 8000

@@ -24,9 +24,16 @@ export GOMP_SPINCOUNT := 2000
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# An environment that was begun with an older Python, or that was left without pip, is made anew.
+define environment
+@$(1)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")' \
+	&& $(PYTHON) -m venv --clear $(1); }
+endef
+
 # torch goes first and by itself: where a CPU build is offered beside the CUDA one, this line alone decides which is taken.
 $(VENV)/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(call environment,$(VENV))
 	@echo "Installing the pinned dependencies into $(VENV) (torch is a large download; a few minutes)."
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet -e '.[method,service,private,test,dev]' -c constraints.txt
@@ -91,7 +98,7 @@ experiments: $(VENV)/installed ## The experiments that belong to the method; som
 
 # Beside the project's environment, and seeing all of it: diffusers loads models in another way once accelerate is there.
 $(PEERS)/installed: $(VENV)/installed
-	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(call environment,$(PEERS))
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
 	$(PEERS)/bin/python -m pip install --quiet --no-deps peft accelerate -c constraints.txt
 	touch $@

@@ -80,7 +80,7 @@ def test_what_is_copied_exists_and_is_sent_to_the_engine() -> None:
     for stage in ("base", "web", "worker"):
         for path in copied(stage):
             assert (ROOT / path).exists(), path
-            assert path in let_in, path
+            assert let_in & {path, *map(str, Path(path).parents)}, path
 
 
 def test_a_module_that_the_images_start_exists() -> None:
@@ -168,16 +168,30 @@ def test_every_setting_that_the_compose_file_sets_exists() -> None:
         assert variables <= known, name
 
 
+def test_settings_that_the_compose_file_does_not_name_come_from_a_file_that_may_be_absent() -> None:
+    for name in ("migrate", "web", "worker", "collect"):
+        assert compose()["services"][name]["env_file"] == [{"path": ".env", "required": False}], name
+    assert ".env" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_database_and_the_broker_may_be_elsewhere() -> None:
+    for name in ("migrate", "web", "worker", "collect"):
+        for variable in ("DATABASE_URL", "REDIS_URL"):
+            assert compose()["services"][name]["environment"][variable].startswith(f"${{{variable}:-"), name
+
+
 def test_a_bucket_is_for_all_who_keep_files_and_its_key_comes_from_a_file() -> None:
     from app.config import Settings
 
     whole, files = compose("docker-compose.s3.yml"), ["database_password", "blob_secret_key"]
-    assert set(whole["services"]) == {
+    keepers = {
         name
         for name, service in compose()["services"].items()
         if any("files:" in one for one in service.get("volumes", []))
     }
-    for name, service in whole["services"].items():
+    assert set(whole["services"]) == {*keepers, "migrate"}
+    assert "outside" in whole["services"]["migrate"]["networks"]  # where a database is that several machines reach
+    for name, service in ((name, whole["services"][name]) for name in sorted(keepers)):
         assert service["secrets"] == files, name
         assert service["environment"]["BLOB_SECRET_KEY_FILE"].startswith("/run/secrets/")
         assert "outside" in service["networks"]  # where the bucket is
@@ -244,11 +258,13 @@ def run_install(clean: Path, command: str, *more: str) -> None:
 def test_the_web_image_installs_and_its_service_starts_in_it(clean: Path) -> None:
     for command in installs("web"):
         run_install(clean, command)
-    for name in ("app", "migrations", "templates"):
+    for name in copied("web"):
         shutil.copytree(ROOT / name, clean / name, ignore=shutil.ignore_patterns("__pycache__"))
     program = (
         "import sys; from app.main import create_app; import app.serve, app.migrate, app.collect, app.worker_alive; "
-        "create_app(); sys.exit('torch' in sys.modules and 'torch came in')"
+        "from app.concepts.sample_concepts import EMBEDDED, sample_concepts; "
+        "create_app(); assert sample_concepts(EMBEDDED), 'nothing is offered to be learned'; "
+        "sys.exit('torch' in sys.modules and 'torch came in')"
     )
     done = subprocess.run([python(clean), "-c", program], cwd=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -144,7 +144,7 @@ def rename(
 def delete(
     request: Request, history_id: UUID, caller: CurrentUser, session: Reading, uow: Uow, form: TypedForm
 ) -> Response:
-    """Only when its name was typed: this is the one thing that cannot be undone."""
+    """Only when its name was typed: all that is in it goes, and nothing brings it back."""
     history = service.get_history(session, caller.id, history_id)
     if " ".join(form.text("name").split()) != history.name:
         said = {f"delete-{history_id}": f"To delete it, type its name exactly: {history.name}"}

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -169,6 +170,40 @@ def test_deleting_a_picture_asks_first_and_leaves_one_where_one_was(reader: tupl
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_role("heading", name="Studio")).to_be_visible()
     expect(page.locator("a[data-picture]")).to_have_count(shown - 1)
+
+
+def test_a_picture_that_is_gone_is_told_of_and_nothing_is_opened(reader: tuple[Visitor, Story]) -> None:
+    visitor, story = reader
+    page = visitor.go(f"/histories/{story.history_id}")
+    link = page.locator("a[data-picture]").first
+    link.evaluate("(link, id) => (link.href = link.href.replace(/[0-9a-f-]{36}$/, id))", str(uuid4()))
+    link.click()
+    expect(page.locator("#notices .notice")).to_be_visible()
+    expect(page.locator("#viewer")).to_be_hidden()
+    page.locator("#notices").get_by_role("button", name="Close").click()
+    expect(page.locator("#notices .notice")).to_have_count(0)
+    assert [one for one in visitor.wrong if "404" in one] == visitor.wrong
+    visitor.wrong.clear()
+
+
+def test_what_is_told_while_a_picture_is_large_is_told_there_and_stays_when_it_closes(
+    reader: tuple[Visitor, Story],
+) -> None:
+    """Over plain HTTP, from another machine, browsers have no clipboard."""
+    visitor, story = reader
+    page = visitor.go(f"/histories/{story.history_id}")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.locator("a[data-picture]").first.click()
+    viewer = page.locator("#viewer")
+    viewer.get_by_text("from a program").click()
+    viewer.get_by_role("button", name="Copy").first.click()
+    expect(viewer.get_by_text("Select the text and copy it yourself")).to_be_visible()
+    viewer.get_by_role("button", name="Close").first.click()
+    expect(viewer).to_be_hidden()
+    notice = page.get_by_text("Select the text and copy it yourself")
+    expect(notice).to_be_visible()
+    page.locator("#notices").get_by_role("button", name="Close").click()
+    expect(notice).to_be_hidden()
 
 
 def test_the_light_is_changed_by_a_button_and_stays_so(reader: tuple[Visitor, Story]) -> None:

@@ -3,8 +3,15 @@
 import { ask } from "./ask.js";
 import { relative } from "./words.js";
 
+const notices = document.getElementById("notices");
+const said = document.getElementById("said");
+
+// While a dialog is open, all that is outside of it can be neither seen, heard nor pressed.
+const bringWhereItIsNoticed = () => (document.querySelector("dialog[open]") ?? document.body).append(notices, said);
+document.addEventListener("close", bringWhereItIsNoticed, true);
+
 export function notify(sentence, seconds = 8) {
-  const notices = document.getElementById("notices");
+  bringWhereItIsNoticed();
   const notice = document.createElement("div");
   notice.className = "notice";
   notice.append(Object.assign(document.createElement("span"), { textContent: sentence }));
@@ -20,7 +27,7 @@ export const gently = () => (matchMedia("(prefers-reduced-motion: reduce)").matc
 
 // For those who hear the page: what has just changed on it. The same words twice are said twice.
 export function announce(sentence) {
-  const said = document.getElementById("said");
+  bringWhereItIsNoticed();
   said.textContent = said.textContent === sentence ? `${sentence}\u00a0` : sentence;
 }
 

@@ -11,6 +11,7 @@ const placeOf = (links, link) => links.findIndex((one) => one.href === link.href
 async function show(link) {
   at = link;
   await htmx.ajax("GET", link.getAttribute("href"), { target: place, swap: "innerHTML" });
+  if (!place.hasChildNodes()) return; // it could not be had, which has been told
   // Whoever deletes it stays on the page they look at.
   for (const back of place.querySelectorAll('[name="back"]')) back.value = location.pathname + location.search;
   if (!viewer.open) viewer.showModal();
