@@ -193,8 +193,15 @@ def hand_back(session: Session, claim: Claim) -> None:
 
 
 def take_back_expired(session: Session) -> None:
-    """Jobs whose lease ran out go back into the queue; those that were begun too often fail, those cancelled end."""
-    expired = and_(Job.state == JobState.RUNNING.value, Job.lease_until < func.now())
+    """Jobs whose lease ran out go back into the queue; those that were begun too often fail, those cancelled end.
+
+    One whose row somebody holds is left to the next sweep: its worker is alive, and just writing to it.
+    """
+    ran_out = and_(Job.state == JobState.RUNNING.value, Job.lease_until < func.now())
+    ours = session.scalars(select(Job.id).where(ran_out).with_for_update(key_share=True, skip_locked=True)).all()
+    if not ours:
+        return
+    expired = and_(Job.id.in_(ours), ran_out)  # still: what one of the outcomes changed is none of the next one's
     spent = {"lease_until": None, "worker": None, "times_lost": Job.times_lost + 1}
     ended = {"finished_at": func.now(), "checkpoint_sha256": None}  # nobody goes on from it
     outcomes = (
