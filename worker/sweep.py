@@ -65,15 +65,22 @@ class Sweep:
             self._stopped.wait(every_s)
 
     def be_patient(self) -> None:
-        """Nobody could renew a lease, as the database was away or the machine slept: whoever is alive does so first."""
+        """Nobody could renew a lease or report a base, as the database was away or the machine slept. Whoever is alive
+        does so first.
+        """
         self._patient_until = time.monotonic() + self._worker.settings.lease_s
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether others are still to be given time to say that they are there."""
+        return time.monotonic() < self._patient_until
 
     def once(self, older_than: timedelta = timedelta(0)) -> None:
         self._worker.hands.beat()  # first: after a pause of this process its own leases are those that ran out
-        if time.monotonic() >= self._patient_until:
+        if not self.is_patient:
             transact(self._worker.sessions, take_back_expired, patience_s=0)
-        for gone in transact(self._worker.sessions, forget_silent_workers, patience_s=0):
-            self._worker.bell.drop_queue(own_queue_of(gone))
+            for gone in transact(self._worker.sessions, forget_silent_workers, patience_s=0):
+                self._worker.bell.drop_queue(own_queue_of(gone))
         self.ring(older_than)
 
     def ring(self, older_than: timedelta = timedelta(0), kinds: Collection[JobKind] = tuple(JobKind)) -> None:
