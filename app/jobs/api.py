@@ -97,7 +97,9 @@ def list_jobs(
     state: JobState | None = None,
     kind: JobKind | None = None,
     history_id: UUID | None = None,
-    everybody: Annotated[bool, Query(description="All users' jobs; for administrators.")] = False,
+    everybody: Annotated[
+        bool, Query(description="All users' jobs, others' without what they are about; for administrators.")
+    ] = False,
 ) -> Jobs:
     """The latest first."""
     whose = None if everybody and caller.is_admin else caller.id
@@ -105,7 +107,7 @@ def list_jobs(
         session, whose, page.limit + 1, number_after(page), state=state, kind=kind, history_id=history_id
     )
     rows, cursor = split_page(rows, page.limit, lambda row: row.sequence)
-    return Jobs(items=show_jobs(session, rows), next=cursor)
+    return Jobs(items=show_jobs(session, rows, caller.id), next=cursor)
 
 
 @router.get("/jobs/{job_id}")
