@@ -379,6 +379,8 @@ def test_pictures_that_are_being_made_at_an_erased_version_are_dropped(
     assert world.job(job).state == JobState.DONE
     with world.sessions() as session:
         assert (session.get(Job, running), session.scalars(select(Image)).all()) == (None, [])
+        known = set(session.scalars(select(Blob.sha256)))
+    assert {digest for digest, _ in world.store.digests()} == known  # nor has their file stayed
 
 
 def test_a_learning_that_waits_on_an_erased_version_begins_anew(

@@ -1,6 +1,7 @@
 """A learning from its row to its version, in a worker without Celery."""
 
 import errno
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -188,6 +189,7 @@ def test_a_worker_that_lost_its_job_tells_no_more_of_it(worker: Worker, world: W
     with pytest.raises(LostClaim):
         keep_sample(worker, hold, 2, b"a late picture")
     assert list(world.samples(job)) == [0]
+    assert not world.store.has(hashlib.sha256(b"a late picture").hexdigest())
     worker.hands.release(hold)
 
 
