@@ -73,7 +73,8 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
             _end(worker, hold, JobState.FAILED, DAMAGED.format(error))
         except OSError as error:
             log.exception("The storage cannot be used.")
-            _end(worker, hold, JobState.FAILED, NO_STORAGE.format(error.strerror or type(error).__name__))
+            reason = NO_STORAGE.format(error.strerror or type(error).__name__)
+            _end(worker, hold, JobState.FAILED, reason, keeps_checkpoint=True)
         except (CnsError, TookTooLong) as error:
             log.info("Failed: %s", error)
             _end(worker, hold, JobState.FAILED, str(error))
@@ -105,13 +106,15 @@ def check_base(worker: "Worker", history: History, base: BaseModelRow | None) ->
         )
 
 
-def _end(worker: "Worker", hold: Hold, state: JobState, error: str | None = None) -> None:
-    """Say what became of it; its checkpoint, if there is one, is of no more use."""
+def _end(
+    worker: "Worker", hold: Hold, state: JobState, error: str | None = None, *, keeps_checkpoint: bool = False
+) -> None:
+    """Say what became of it. keeps_checkpoint: whether its checkpoint, if there is one, may be of use yet."""
 
     def write(session: Session) -> str | None:
         checkpoint = session.scalar(select(Job.checkpoint_sha256).where(Job.id == hold.job_id))
-        end(session, hold.claim, state, error)
-        return checkpoint
+        end(session, hold.claim, state, error, keeps_checkpoint=keeps_checkpoint)
+        return None if keeps_checkpoint else checkpoint
 
     try:
         checkpoint = transact(worker.sessions, write)

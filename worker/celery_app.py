@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from app.config import Settings, settings
 from app.logs import set_up_logs
 from app.servers import broker_url
+from worker.celery_steps import add_steps
 
 # Celery warns whoever is root, for the sake of pickles, which are not accepted here, and whoever lets tasks outlive a
 # lost connection, which is meant.
@@ -53,6 +54,9 @@ def make_celery(chosen: Settings) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever
+        # A broker that answers with an error, as one does whose disk is full or that became a replica, is waited for
+        # just as one that does not answer. Otherwise Celery reads no more, and waits for the jobs in hand to end.
+        broker_channel_error_retry=True,
         broker_connection_timeout=4,
         broker_transport_options={
             "visibility_timeout": MESSAGE_LOST_S,
@@ -66,6 +70,7 @@ def make_celery(chosen: Settings) -> Celery:
 
 
 celery = make_celery(settings())
+_stops = threading.Event()
 
 
 @signals.setup_logging.connect
@@ -104,8 +109,13 @@ def _ready(**_: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def _stop(**_: Any) -> None:
-    """Called within a signal handler, where nothing may be waited for."""
-    threading.Thread(target=_stop_in_time, name="stop", daemon=True).start()
+    """Called within a signal handler, where nothing may be waited for; and again when the reading of messages ends."""
+    if not _stops.is_set():
+        _stops.set()
+        threading.Thread(target=_stop_in_time, name="stop", daemon=True).start()
+
+
+add_steps(celery, _stop)
 
 
 def _stop_in_time() -> None:

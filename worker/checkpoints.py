@@ -22,16 +22,24 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/x-palimpsest-checkpoint"
 
 
-def store_checkpoint(worker: "Worker", hold: Hold, data: bytes, before: str | None) -> str:
-    """Make `data` what a later attempt goes on from, in the place of `before`; returns its digest."""
-    worker.store.put(data)  # outside of the transaction, as it may be large and waits for the disk
+def store_checkpoint(worker: "Worker", hold: Hold, data: bytes, before: str | None, *, is_further: bool) -> str | None:
+    """Make `data` what a later attempt goes on from, in the place of `before`; returns the digest of what it is now.
+
+    That is `before` where the storage cannot be used: what is being learned goes on, and may be stored the next time.
+    is_further: as `claims.keep_checkpoint` has it.
+    """
 
     def write(session: Session) -> str:
         digest = keep(session, worker.store, data, MEDIA_TYPE)
-        keep_checkpoint(session, hold.claim, digest)
+        keep_checkpoint(session, hold.claim, digest, is_further=is_further)
         return digest
 
-    digest = transact(worker.sessions, write)
+    try:
+        worker.store.put(data)  # outside of the transaction, as it may be large and waits for the disk
+        digest = transact(worker.sessions, write)
+    except OSError as error:
+        log.warning("A checkpoint could not be stored; the one before it must do: %s", error)
+        return before
     if before is not None and before != digest:
         forget_checkpoint(worker, before)
     return digest

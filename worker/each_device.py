@@ -8,10 +8,15 @@ by a scheduler, the GPUs that it names are taken; without a GPU there is one wor
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.children import US, Child, stop_all
+from app.config import WrongSettings, settings
+from app.db import make_engine, make_sessions
 from app.instance import WORKER_STOPS_S
+from app.jobs.workers import has_reported
 from app.up import LOOK_EVERY_S, Told, say
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -33,8 +38,17 @@ def count_gpus() -> int:
     return int(done.stdout)
 
 
-def run(chosen: Sequence[Mapping[str, str]], told: Told, command: Sequence[str] = WORKER) -> int:
-    """Start a worker in each place and start again what dies, until told to stop. Returns the exit status."""
+def run(
+    chosen: Sequence[Mapping[str, str]],
+    told: Told,
+    has_come_up: Callable[[int], bool],
+    command: Sequence[str] = WORKER,
+) -> int:
+    """Start a worker in each place and start again what dies, until told to stop. Returns the exit status.
+
+    One that never comes up, such as that of a GPU which is broken, is given up, and the others go on without it.
+    has_come_up: whether the worker with that process id has.
+    """
     workers = [
         Child(
             f"worker {place.get(VISIBLE, '')}".strip(),
@@ -45,13 +59,17 @@ def run(chosen: Sequence[Mapping[str, str]], told: Told, command: Sequence[str] 
         )
         for place in chosen
     ]
+    watched = list(workers)
     try:
         for worker in workers:
             worker.start()
         while not told.wait(LOOK_EVERY_S):
-            alive = [worker.revive() for worker in workers]
-            if not all(alive):
-                say(US, "Stopping the rest.")
+            for worker in watched:
+                if not worker.has_come_up and worker.alive and worker.pid:
+                    worker.has_come_up = has_come_up(worker.pid)
+            watched = [worker for worker in watched if worker.revive()]
+            if not watched:
+                say(US, "No worker is left.")
                 return 1
     finally:
         stop_all(workers)
@@ -61,8 +79,21 @@ def run(chosen: Sequence[Mapping[str, str]], told: Told, command: Sequence[str] 
 def main() -> None:
     told = Told()
     told.listen()
+    try:
+        engine = make_engine(settings().database_url)
+    except WrongSettings as error:
+        sys.exit(str(error))
+    sessions = make_sessions(engine)
+
+    def has_come_up(pid: int) -> bool:
+        try:
+            with sessions() as session:
+                return has_reported(session, pid)
+        except SQLAlchemyError:  # the database is away: it is asked again
+            return False
+
     gpus = 0 if VISIBLE in os.environ else count_gpus()
-    sys.exit(run(places(os.environ, gpus), told))
+    sys.exit(run(places(os.environ, gpus), told, has_come_up))
 
 
 if __name__ == "__main__":

@@ -160,15 +160,15 @@ def _erase(worker: "Worker", hold: Hold) -> None:
     doomed, versions = [Doomed(**one) for one in noted.doomed], list(noted.proof["versions"])
     worker.engine.turn(lambda: _forget_in_memory(worker, doomed)).result()
     erase_files(worker.sessions, worker.store, doomed)
+    try:  # before the job's row is locked, as all that is stored is looked through, and leases have to be renewed
+        proof = transact(worker.sessions, lambda session: prove(session, worker.store, doomed, versions))
+    except NotErased as error:
+        raise CnsError(error.message) from error
 
     def write(session: Session) -> None:
         check_held(session, hold.claim)
         forgetting = forgetting_of(session, hold.job_id)
-        try:
-            forgetting.proof = prove(session, worker.store, doomed, versions)
-        except NotErased as error:
-            raise CnsError(error.message) from error
-        forgetting.doomed = []
+        forgetting.proof, forgetting.doomed = proof, []
         # Whoever asked to cancel meanwhile came too late: it has been done.
         session.execute(update(Job).where(Job.id == hold.job_id).values(cancel_requested=False))
         end(session, hold.claim, JobState.DONE)

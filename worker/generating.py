@@ -16,13 +16,14 @@ from torch import Tensor
 from app.blobs import keep
 from app.generations.models import Generation, Image
 from app.histories.models import BaseModelRow, History
-from app.jobs.claims import end
+from app.jobs.claims import CancelCameFirst, LostClaim, end
 from app.jobs.models import Job, JobKind, JobState
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, to_pictures
 from cns.recipe import recipe_of, to_png
 from cns.regions import Region
 from worker.attempt import attempt, check_base
+from worker.dropped_files import forget_files
 from worker.errors import ClaimGone, TookTooLong
 from worker.hands import Hold
 from worker.lineage import lineage
@@ -129,17 +130,23 @@ def small_png(pixels: Tensor) -> str:
 
 
 def _publish(worker: "Worker", hold: Hold, asked: Asked, deltas: tuple[Delta, ...], pictures: list[Tensor]) -> None:
-    """All pictures and the end of the job in one transaction."""
+    """All pictures and the end of the job in one transaction.
+
+    The files first: nobody could renew the job's lease while its row is locked, and a disk may keep us waiting. Those
+    of an attempt that turns out to be over are removed again.
+    """
     base = worker.equipment.base
     made = [
         (request, picture, to_png(picture, recipe_of(base, deltas, request, asked.number)))
         for request, picture in zip(asked.requests, to_pictures(pictures), strict=True)
     ]
 
+    kept: list[str] = []
+
     def write(session: Session) -> None:
-        end(session, hold.claim, JobState.DONE)  # first: it fails for an attempt that is over, before anything is made
-        for place, (request, picture, png) in enumerate(made):
-            digest = keep(session, worker.store, png, "image/png")
+        kept[:] = [keep(session, worker.store, png, "image/png") for _, _, png in made]
+        end(session, hold.claim, JobState.DONE)
+        for place, ((request, picture, _), digest) in enumerate(zip(made, kept, strict=True)):
             session.add(
                 Image(
                     generation_id=asked.generation_id,
@@ -151,5 +158,9 @@ def _publish(worker: "Worker", hold: Hold, asked: Asked, deltas: tuple[Delta, ..
                 )
             )
 
-    transact(worker.sessions, write)
+    try:
+        transact(worker.sessions, write)
+    except (LostClaim, CancelCameFirst):
+        forget_files(worker, kept)
+        raise
     worker.bell.wake(hold.job_id)

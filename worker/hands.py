@@ -7,16 +7,20 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
 
 from app.db import Sessions
 from app.jobs.claims import Claim, LostClaim, claim, renew
 from app.jobs.models import Job
 from worker.errors import CancelAsked, ClaimGone, Dropped, WorkerStops
-from worker.transactions import AWAY, transact
+from worker.transactions import AWAY, is_locked, transact
 
 log = logging.getLogger(__name__)
 LOOK_S = 1.0  # how often the cancel flags are looked at, between two heartbeats
+# How long a heartbeat waits for a job whose row somebody holds. One that holds it for long, as it waits for the disk,
+# must not keep the leases of all the others from being renewed.
+LOCKED_MS = 500
 
 
 class Hold:
@@ -113,8 +117,8 @@ class Hands:
         while not self._ended.wait(look_s):
             try:
                 if time.monotonic() >= next_beat:
-                    self.beat()  # one that fails is tried again at the next look
-                    next_beat = time.monotonic() + self._heartbeat_s
+                    if self.beat():  # one that fails, or not reaches all, is tried again at the next look
+                        next_beat = time.monotonic() + self._heartbeat_s
                     self.on_beat()
                 else:
                     self.look()
@@ -123,16 +127,29 @@ class Hands:
             except Exception:
                 log.exception("A heartbeat failed.")
 
-    def beat(self) -> None:
-        """Renew every lease, each in its own transaction, so that a lost one disturbs no other."""
-        for hold in self.held():
-            try:
-                with self._sessions() as session, session.begin():
-                    if renew(session, hold.claim, self._lease):
-                        hold.cancel()
-            except LostClaim:
-                log.debug("Job %s is no longer ours, or has just ended.", hold.job_id)
-                hold.lose()
+    def beat(self) -> bool:
+        """Renew every lease, each in its own transaction, so that a lost one disturbs no other.
+
+        Returns whether each was reached. One whose row is locked is passed over, and asked for again soon.
+        """
+        reached = [self._renew(hold) for hold in self.held()]
+        return all(reached)
+
+    def _renew(self, hold: Hold) -> bool:
+        try:
+            with self._sessions() as session, session.begin():
+                session.execute(text(f"SET LOCAL lock_timeout = {LOCKED_MS}"))
+                if renew(session, hold.claim, self._lease):
+                    hold.cancel()
+        except LostClaim:
+            log.debug("Job %s is no longer ours, or has just ended.", hold.job_id)
+            hold.lose()
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+            log.info("The row of job %s is locked; its lease is renewed a moment later.", hold.job_id)
+            return False
+        return True
 
     def look(self) -> None:
         """Read the cancel flags of everything in hand."""

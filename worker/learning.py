@@ -63,6 +63,7 @@ class Teaching:
         self.seconds: dict[str, float] = {}
         self._deadline = time.monotonic() + LIMIT_S
         self._checkpoint: str | None = None
+        self._resumed_at = 0  # the step that this attempt began at
         self._also: list[StudiedConcept] = []  # to be looked after, though no version was published of them yet
         self._clock = ("", 0.0)  # the stage that goes on, and when it would have begun without a break
 
@@ -126,6 +127,7 @@ class Teaching:
             try:
                 run = self._on_engine(partial(build, saved))
                 log.info("Goes on from step %d of %d.", run.steps_done, settings.steps)
+                self._resumed_at = run.steps_done
                 return run
             except LearningRefused as error:
                 log.warning("The checkpoint is left aside: %s", error)
@@ -179,16 +181,21 @@ class Teaching:
             sampler.step()
 
         self._wait(self.worker.engine.turns(one_step, sampler.more, self.owner), lambda: self._tell(run))
-        if sampler.png is not None:
+        if sampler.png is None:
+            return
+        try:
             keep_sample(self.worker, self.hold, step, sampler.png)
+        except OSError as error:  # nothing that is learned rests on it
+            log.warning("The sample of step %d could not be stored: %s", step, error)
 
     def _keep(self, run: LearningRun) -> None:
-        """Store a checkpoint, and with it how far it had come."""
+        """Store a checkpoint, and with it how far it had come. Without a storage the one before it stays."""
         data = self._on_engine(run.checkpoint)
         self._note_seconds()
         self.progress.facts["losses"] = thinned(run.losses)
         self.progress.flush(run.steps_done)
-        self._checkpoint = store_checkpoint(self.worker, self.hold, data, self._checkpoint)
+        is_further = run.steps_done > self._resumed_at
+        self._checkpoint = store_checkpoint(self.worker, self.hold, data, self._checkpoint, is_further=is_further)
 
     def _examine(self, task: Task, lesson: Lesson, before: Version, learned: Learned) -> None:
         seen: list[tuple[int, int]] = []

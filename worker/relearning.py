@@ -60,7 +60,7 @@ class Relearning(Teaching):
 
     def _learn(self, place: int, resume: bytes | None) -> None:
         lesson_again, task = self.plan.lessons[place], self.tasks[place]
-        self.peak_bytes = None
+        self.peak_bytes, self._resumed_at = None, 0
         if not resume:
             self.seconds = {}
         self.progress.facts |= {"lesson": {"name": task.name, "place": place + 1, "of": len(self.tasks)}, "losses": []}
@@ -82,7 +82,7 @@ class Relearning(Teaching):
             self._examine(task, lesson, run.version, learned)
         self.done.append(learned)
         self._look_after(lesson, learned)
-        self._store(b"")
+        self._store(b"", is_further=True)
 
     def _lesson(self, place: int) -> Lesson:
         return read_lesson(self.worker, self.tasks[place])
@@ -100,6 +100,7 @@ class Relearning(Teaching):
             try:
                 run = self._on_engine(partial(build, resume))
                 log.info("Goes on with <%s> from step %d of %d.", concept.name, run.steps_done, again.settings.steps)
+                self._resumed_at = run.steps_done
                 return run
             except LearningRefused as error:
                 log.warning("The checkpoint is left aside: %s", error)
@@ -123,14 +124,14 @@ class Relearning(Teaching):
         data = self._on_engine(run.checkpoint)
         self._note_seconds()
         self.progress.flush(run.steps_done)
-        self._store(data)
+        self._store(data, is_further=run.steps_done > self._resumed_at)
 
-    def _store(self, run: bytes) -> None:
+    def _store(self, run: bytes, *, is_further: bool) -> None:
         """A checkpoint of all that is done. run: that of the learning that goes on, b"" between two of them."""
         facts = {"done": [_how_it_went(one) for one in self.done], "seconds": self.seconds if run else {}}
         parts = [json.dumps(as_json(facts)).encode(), run]
         data = pack([*parts, *(learned.delta.to_bytes() for learned in self.done)])
-        self._checkpoint = store_checkpoint(self.worker, self.hold, data, self._checkpoint)
+        self._checkpoint = store_checkpoint(self.worker, self.hold, data, self._checkpoint, is_further=is_further)
 
     def _restore(self, data: bytes | None) -> bytes | None:
         """Take over what a checkpoint has done; returns the state of the learning that goes on, where there is one."""

@@ -88,7 +88,12 @@ def forget_silent_workers(session: Session) -> list[str]:
 
 
 def bases_to_serve(worker: "Worker", session: Session) -> set[str]:
-    """This worker's base, and those that nobody has any more: somebody must tell whoever asks for them."""
+    """This worker's base, and those that nobody has any more: somebody must tell whoever asks for them.
+
+    While nobody could say that they have one, as the database was away or the machine slept, it is this worker's alone.
+    """
+    if worker.sweep.is_patient:
+        return {worker.equipment.base.id}
     gone = select(BaseModelRow.id).where(BaseModelRow.seen_at < func.now() - BASE_GONE)
     return {worker.equipment.base.id, *session.scalars(gone)}
 

@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from app.blobs import keep
-from app.jobs.claims import check_held
+from app.jobs.claims import LostClaim, check_held
 from app.jobs.models import JobEvent, JobSample
 from cns.denoise import GenerationRequest, GenerationRun, denoise_step, to_pictures
 from cns.kv import handed_attention
 from cns.learning import LearningRun
 from cns.wording import PHOTO, speak
+from worker.dropped_files import forget_files
 from worker.hands import Hold
 from worker.transactions import transact
 
@@ -73,11 +74,16 @@ def png_of(pixels: Tensor) -> bytes:
 
 
 def keep_sample(worker: "Worker", hold: Hold, step: int, png: bytes) -> None:
-    """Store a sample and tell of it, once, however often it is made. LostClaim for an attempt that is over."""
+    """Store a sample and tell of it, once, however often it is made. LostClaim for an attempt that is over.
+
+    The file first, as nobody could renew the job's lease while its row is locked, and a disk may keep us waiting.
+    """
+    kept: list[str] = []
 
     def write(session: Session) -> None:
-        check_held(session, hold.claim)
         digest = keep(session, worker.store, png, "image/png")
+        kept[:] = [digest]
+        check_held(session, hold.claim)
         made = insert(JobSample).values(job_id=hold.job_id, step=step, blob_sha256=digest)
         made = made.on_conflict_do_update(  # that of an attempt before gives way, unless it is the same
             index_elements=[JobSample.job_id, JobSample.step],
@@ -87,5 +93,9 @@ def keep_sample(worker: "Worker", hold: Hold, step: int, png: bytes) -> None:
         if session.execute(made.returning(JobSample.step)).scalar() is not None:
             session.add(JobEvent(job_id=hold.job_id, kind="sample", data={"step": step, "sha256": digest}))
 
-    transact(worker.sessions, write)
+    try:
+        transact(worker.sessions, write)
+    except LostClaim:
+        forget_files(worker, kept)
+        raise
     worker.bell.wake(hold.job_id)

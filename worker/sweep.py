@@ -46,7 +46,13 @@ class Sweep:
     def _run(self) -> None:
         every_s = self._worker.settings.sweep_s
         older_than = timedelta(0)
+        due = time.time()
         while not self._stopped.is_set():
+            # By the clock on the wall, as the other one stands still while the machine sleeps. Within half a lease no
+            # lease runs out that was renewed in time.
+            if time.time() - due > self._worker.settings.lease_s / 2:
+                log.warning("This process was stopped for a while; leases that ran out meanwhile may yet be renewed.")
+                self.be_patient()
             try:
                 self.once(older_than)
                 older_than = timedelta(seconds=every_s)
@@ -55,17 +61,26 @@ class Sweep:
                 log.warning("The database is away; the sweep waits: %s", str(error).splitlines()[0])
             except Exception:
                 log.exception("A sweep failed.")
+            due = time.time() + every_s
             self._stopped.wait(every_s)
 
     def be_patient(self) -> None:
-        """The database is away, so that nobody can renew a lease: whoever is alive does so first when it is back."""
+        """Nobody could renew a lease or report a base, as the database was away or the machine slept. Whoever is alive
+        does so first.
+        """
         self._patient_until = time.monotonic() + self._worker.settings.lease_s
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether others are still to be given time to say that they are there."""
+        return time.monotonic() < self._patient_until
+
     def once(self, older_than: timedelta = timedelta(0)) -> None:
-        if time.monotonic() >= self._patient_until:
+        self._worker.hands.beat()  # first: after a pause of this process its own leases are those that ran out
+        if not self.is_patient:
             transact(self._worker.sessions, take_back_expired, patience_s=0)
-        for gone in transact(self._worker.sessions, forget_silent_workers, patience_s=0):
-            self._worker.bell.drop_queue(own_queue_of(gone))
+            for gone in transact(self._worker.sessions, forget_silent_workers, patience_s=0):
+                self._worker.bell.drop_queue(own_queue_of(gone))
         self.ring(older_than)
 
     def ring(self, older_than: timedelta = timedelta(0), kinds: Collection[JobKind] = tuple(JobKind)) -> None:

@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 AWAY = (OperationalError, InterfaceError)
 """What is raised while the database cannot be reached, or was started anew under us."""
+_LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's name of it
 PATIENCE_S = 60.0
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -38,3 +39,8 @@ def transact(sessions: Sessions, work: Callable[[Session], T], patience_s: float
             log.warning("The database is away; trying again in %.1f s: %s", pause, str(error).splitlines()[0])
             time.sleep(pause)
             turn += 1
+
+
+def is_locked(error: OperationalError) -> bool:
+    """Whether the database is there, and only a row was not to be had within `lock_timeout`."""
+    return getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE

@@ -24,7 +24,7 @@ from app.errors import Conflict
 from app.forgettings.models import Forgetting
 from app.generations.models import Generation, Image
 from app.histories.models import Version
-from app.jobs.models import LEARNED_ON, OPEN, Job, JobKind, JobSample
+from app.jobs.models import LANE, LEARNED_ON, OPEN, Job, JobSample
 from app.storage import BlobStore
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")  # in the name of a file
@@ -57,7 +57,8 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
     """Delete every row that knows the concept; returns the bytes that they named. To be committed by the caller.
 
     Head must have left those versions. Jobs that need one of them end here: one that waits is gone, one that runs finds
-    that it is no longer its worker's, and what it has made is dropped. Learnings that wait begin anew.
+    that it is no longer its worker's, and what it has made is dropped. Learnings that wait begin anew, and whatever
+    failed and kept a checkpoint of one of those versions loses it.
     """
     versions = knowing(session, forgetting.history_id, forgetting.name)
     ids = [version.id for version in versions]
@@ -66,7 +67,8 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
     makers = [version.job_id for version in versions if version.job_id]
     began_here = and_(
         Job.history_id == forgetting.history_id,
-        Job.kind == JobKind.LEARN.value,
+        Job.kind.in_([kind.value for kind in LANE]),
+        Job.id != forgetting.job_id,
         Job.progress[LEARNED_ON].astext.in_([str(one) for one in ids]),
     )
     gone = or_(Job.id.in_(makers), Job.id.in_(made_here), Job.concept_id.in_(concepts))

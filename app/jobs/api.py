@@ -97,7 +97,9 @@ def list_jobs(
     state: JobState | None = None,
     kind: JobKind | None = None,
     history_id: UUID | None = None,
-    everybody: Annotated[bool, Query(description="All users' jobs; for administrators.")] = False,
+    everybody: Annotated[
+        bool, Query(description="All users' jobs, others' without what they are about; for administrators.")
+    ] = False,
 ) -> Jobs:
     """The latest first."""
     whose = None if everybody and caller.is_admin else caller.id
@@ -105,7 +107,7 @@ def list_jobs(
         session, whose, page.limit + 1, number_after(page), state=state, kind=kind, history_id=history_id
     )
     rows, cursor = split_page(rows, page.limit, lambda row: row.sequence)
-    return Jobs(items=show_jobs(session, rows), next=cursor)
+    return Jobs(items=show_jobs(session, rows, caller.id), next=cursor)
 
 
 @router.get("/jobs/{job_id}")
@@ -122,11 +124,18 @@ def cancel(job_id: UUID, caller: CurrentUser, uow: Uow, session: Reading) -> Job
 
 @router.post("/jobs/{job_id}/retry", status_code=202, summary="Try a job again", responses=described(403, 409))
 def retry(
-    job_id: UUID, caller: StartingUser, uow: Uow, session: Reading, idempotency_key: IdempotencyKeyHeader = None
+    job_id: UUID,
+    caller: StartingUser,
+    uow: Uow,
+    session: Reading,
+    state: AppState,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> JobShown:
-    """Queue a failed or cancelled job again. A learning begins anew, on what is then the head."""
+    """Queue a failed or cancelled job again. A learning goes on from its last checkpoint, where one was kept for a day
+    and the head is still where it began; else it begins anew, on what is then the head.
+    """
     once = make_once(caller.id, idempotency_key, "retry", job_id)
-    return show_job(session, service.retry(uow, caller.id, job_id, once))
+    return show_job(session, service.retry(uow, state.settings, caller.id, job_id, once))
 
 
 @router.get("/jobs/{job_id}/samples")

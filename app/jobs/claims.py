@@ -139,9 +139,14 @@ def report(
     _tell(session, claim.job_id, "progress", stage=stage, step=step, steps_total=steps_total, seconds_left=seconds_left)
 
 
-def keep_checkpoint(session: Session, claim: Claim, sha256: str) -> None:
-    """Name the blob that a later attempt goes on from."""
-    _change(session, claim, checkpoint_sha256=sha256)
+def keep_checkpoint(session: Session, claim: Claim, sha256: str, *, is_further: bool = False) -> None:
+    """Name the blob that a later attempt goes on from.
+
+    is_further: whether this attempt has come further than the one before it. Losses then count from nothing: it is not
+    this job that its workers die of, and one that takes a day may well outlive several of them.
+    """
+    forgiven = {"times_lost": 0} if is_further else {}
+    _change(session, claim, checkpoint_sha256=sha256, **forgiven)
 
 
 def keep_for_publishing(session: Session, claim: Claim) -> None:
@@ -156,23 +161,25 @@ def keep_for_publishing(session: Session, claim: Claim) -> None:
         raise CancelCameFirst
 
 
-def end(session: Session, claim: Claim, state: JobState, error: str | None = None, **told: Any) -> None:
+def end(
+    session: Session,
+    claim: Claim,
+    state: JobState,
+    error: str | None = None,
+    *,
+    keeps_checkpoint: bool = False,
+    **told: Any,
+) -> None:
     """Done, failed or cancelled: in the same transaction as what was published, or alone.
 
+    keeps_checkpoint: for what may well succeed when it is tried again, and then need not begin anew.
     told: what its last event says beside that, such as the version that was published.
     Done is refused by CancelCameFirst when its user wants it cancelled, though nobody has looked at the flag yet.
     """
     if state is JobState.DONE and _cancel_asked(session, claim):
         raise CancelCameFirst
-    _change(
-        session,
-        claim,
-        state=state.value,
-        error=error,
-        lease_until=None,
-        checkpoint_sha256=None,
-        finished_at=func.now(),
-    )
+    forgotten = {} if keeps_checkpoint else {"checkpoint_sha256": None}
+    _change(session, claim, state=state.value, error=error, lease_until=None, finished_at=func.now(), **forgotten)
     _tell(session, claim.job_id, "state", state=state.value, error=error, **told)
 
 
@@ -193,16 +200,24 @@ def hand_back(session: Session, claim: Claim) -> None:
 
 
 def take_back_expired(session: Session) -> None:
-    """Jobs whose lease ran out go back into the queue; those that were begun too often fail, those cancelled end."""
-    expired = and_(Job.state == JobState.RUNNING.value, Job.lease_until < func.now())
+    """Jobs whose lease ran out go back into the queue; those that were lost too often fail, those cancelled end.
+
+    One that fails so keeps its checkpoint: who tries it again loses nothing.
+    One whose row somebody holds is left to the next sweep: its worker is alive, and just writing to it.
+    """
+    ran_out = and_(Job.state == JobState.RUNNING.value, Job.lease_until < func.now())
+    ours = session.scalars(select(Job.id).where(ran_out).with_for_update(key_share=True, skip_locked=True)).all()
+    if not ours:
+        return
+    expired = and_(Job.id.in_(ours), ran_out)  # still: what one of the outcomes changed is none of the next one's
     spent = {"lease_until": None, "worker": None, "times_lost": Job.times_lost + 1}
-    ended = {"finished_at": func.now(), "checkpoint_sha256": None}  # nobody goes on from it
-    outcomes = (
-        (Job.cancel_requested, {"state": JobState.CANCELLED.value, **ended}),
+    given_up = {"error": func.format(GIVEN_UP, Job.times_lost + 1), "finished_at": func.now()}
+    outcomes: tuple[tuple[Any, dict[str, Any]], ...] = (
         (
-            Job.times_lost + 1 >= Job.max_attempts,
-            {"state": JobState.FAILED.value, "error": func.format(GIVEN_UP, Job.times_lost + 1), **ended},
+            Job.cancel_requested,
+            {"state": JobState.CANCELLED.value, "finished_at": func.now(), "checkpoint_sha256": None},
         ),
+        (Job.times_lost + 1 >= Job.max_attempts, {"state": JobState.FAILED.value, **given_up}),
         (Job.times_lost + 1 < Job.max_attempts, {"state": JobState.QUEUED.value}),
     )
     for condition, values in outcomes:

@@ -5,9 +5,12 @@ PostgreSQL is the truth, the message is the doorbell. A job's states:
     queued -> running      a worker claimed it: `attempt` grows by one and fences off whoever had it before
     running -> queued      handed back by a worker that stops, or taken back when its lease ran out
     running -> done        its result was published in the same transaction
-    running -> failed      it cannot be done, or its worker was lost `max_attempts` times; the reason is in `error`
+    running -> failed      it cannot be done, or its worker was lost `max_attempts` times without its having come any
+                           further; the reason is in `error`
     queued, running -> cancelled    its user asked; a running one ends at its next step
     failed, cancelled -> queued     its user asked to try again; losses count from nothing
+
+A learning that failed through no fault of its own keeps its checkpoint for a day, so that trying again loses nothing.
 """
 
 from datetime import datetime
@@ -75,7 +78,7 @@ class Job(Base):
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)  # learning: fields of LearningSettings that differ
 
     attempt: Mapped[int] = mapped_column(default=0)  # the fencing token: every write of a worker carries it
-    times_lost: Mapped[int] = mapped_column(default=0)  # leases that ran out; at `max_attempts` the job fails
+    times_lost: Mapped[int] = mapped_column(default=0)  # leases that ran out in a row; at `max_attempts` the job fails
     max_attempts: Mapped[int] = mapped_column(default=3)
     worker: Mapped[str | None] = mapped_column(String(120))
     kept_for: Mapped[str | None] = mapped_column(String(120))  # a worker that may claim it before the others

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.accounts.models import User
 from app.calls import Call, json_call, learning_call
-from app.deps import CurrentUser, Reading, StartingUser, Uow
+from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
 from app.forgettings.service import forgetting_of
 from app.forms import TypedForm
 from app.generations.reading import generation_of
@@ -122,6 +122,6 @@ def cancel(job_id: UUID, caller: CurrentUser, uow: Uow, form: TypedForm) -> Redi
 
 
 @router.post("/jobs/{job_id}/retry")
-def retry(job_id: UUID, caller: StartingUser, uow: Uow, form: TypedForm) -> RedirectResponse:
-    service.retry(uow, caller.id, job_id)
+def retry(job_id: UUID, caller: StartingUser, uow: Uow, state: AppState, form: TypedForm) -> RedirectResponse:
+    service.retry(uow, state.settings, caller.id, job_id)
     return RedirectResponse(form.back(f"/jobs/{job_id}"), 303)

@@ -88,6 +88,15 @@ class JobShown(BaseModel):
     settings: dict[str, Any] = Field({}, description="Of a learning: what was set by its user.")
 
 
+WITHOUT_WHAT_IT_IS_ABOUT: dict[str, Any] = {
+    "concept_id": None,
+    "generation_id": None,
+    "held_back": [],
+    "error": None,
+    "settings": {},
+}
+
+
 _CAME_OF = (
     select(Job.id, Generation.id, Version.number, Version.held_back)
     .outerjoin(Generation, Generation.job_id == Job.id)
@@ -100,12 +109,15 @@ def show_job(session: Session, job: Job) -> JobShown:
     return show_jobs(session, [job])[0]
 
 
-def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
+def show_jobs(session: Session, jobs: Sequence[Job], viewer_id: UUID | None = None) -> list[JobShown]:
+    """viewer_id: who looks at them. Others' jobs are shown without what they are about: an administrator sees the load,
+    and neither concepts nor prompts, which reasons and settings tell of too. None where all are the viewer's own.
+    """
     rows = session.execute(_CAME_OF, {"ids": [job.id for job in jobs]}).all() if jobs else ()
     came_of = {job_id: (generation, version, held or ()) for job_id, generation, version, held in rows}
     nothing: tuple[None, None, Sequence[Any]] = (None, None, ())
     places, left = queue_places(session, jobs), estimates_of(session, jobs)
-    return [
+    shown = [
         JobShown(
             id=job.id,
             kind=JobKind(job.kind),
@@ -130,4 +142,8 @@ def show_jobs(session: Session, jobs: Sequence[Job]) -> list[JobShown]:
             settings=job.settings,
         )
         for job in jobs
+    ]
+    return [
+        one if viewer_id in (None, job.owner_id) else one.model_copy(update=WITHOUT_WHAT_IT_IS_ABOUT)
+        for one, job in zip(shown, jobs, strict=True)
     ]

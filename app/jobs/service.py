@@ -4,19 +4,22 @@ from collections.abc import Hashable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Integer, bindparam, delete, func, or_, select
+from sqlalchemy import Integer, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.concepts.models import Concept
-from app.concepts.service import check_name_is_free
+from app.concepts.service import check_name_is_free, check_open_jobs
+from app.config import Settings
 from app.db import UnitOfWork
 from app.errors import Conflict, NotFound
+from app.histories.models import History
 from app.histories.service import get_history
 from app.idempotency import Once, commit_once
-from app.jobs.models import LANE, OPEN, Job, JobEvent, JobKind, JobSample, JobState
+from app.jobs.models import LANE, LEARNED_ON, OPEN, Job, JobEvent, JobKind, JobSample, JobState
 from app.jobs.queueing import ring_for
 
 PROGRESS_KEPT = timedelta(days=1)
+KEPT_ON_THE_WAY = ("captions", "sample")  # kinds of events that hold for a job that goes on from its checkpoint
 _before = aliased(Job)
 _PLACES = (  # put together once: to do so costs more than to ask
     select(Job.id, func.count(_before.id))
@@ -105,31 +108,49 @@ def _ring_for_the_next(uow: UnitOfWork, cancelled: Job) -> None:
         ring_for(uow, following)
 
 
-def retry(uow: UnitOfWork, owner_id: UUID, job_id: UUID, once: Once | None = None) -> Job:
+def retry(uow: UnitOfWork, limits: Settings, owner_id: UUID, job_id: UUID, once: Once | None = None) -> Job:
     """Queue a failed or cancelled job again. It keeps its place in the order of its history.
 
-    A learning begins anew, on what is then the head. Conflict when its name has been learned meanwhile.
+    One that kept its checkpoint goes on from it, as long as head is where it began. Any other begins anew, a learning
+    on what is then the head. Conflict when its name has been learned meanwhile.
     """
     with uow:
-        if once and (done := once.find(uow.session)):
-            return uow.session.get_one(Job, done)
         job = get_job(uow.session, owner_id, job_id, lock=True)
+        if once and (done := once.find(uow.session)):  # under the lock: the same request may be at it at this moment
+            return uow.session.get_one(Job, done)
         if job.state not in (JobState.FAILED, JobState.CANCELLED):
             raise Conflict(f"This job is {job.state}; only one that failed or was cancelled can be tried again.")
+        check_open_jobs(uow.session, owner_id, limits)
         if job.kind == JobKind.LEARN:
             history = get_history(uow.session, owner_id, job.history_id, lock=True)
             check_name_is_free(uow.session, history, uow.session.get_one(Concept, job.concept_id).name)
-            uow.session.execute(delete(JobSample).where(JobSample.job_id == job.id))
+        goes_on = _goes_on(uow.session, job)
+        if not goes_on:
+            _begin_anew(uow.session, job)
         # What was told of the try before would be taken for news by whoever follows this one from its beginning.
-        uow.session.execute(delete(JobEvent).where(JobEvent.job_id == job.id))
+        stays = KEPT_ON_THE_WAY if goes_on else ()
+        uow.session.execute(delete(JobEvent).where(JobEvent.job_id == job.id, JobEvent.kind.not_in(stays)))
         job.state, job.error, job.started_at, job.finished_at = JobState.QUEUED.value, None, None, None
         job.cancel_requested, job.times_lost = False, 0
         job.estimated_s = None  # what was said of the first try is no estimate of this one
-        job.stage, job.step, job.steps_total, job.progress, job.checkpoint_sha256 = "", 0, 0, {}, None
         _tell(uow, job)
         ring_for(uow, job)
         commit_once(uow, once, job.id)
         return job
+
+
+def _goes_on(session: Session, job: Job) -> bool:
+    """Whether it has a checkpoint, and that was begun on what is head now."""
+    if job.checkpoint_sha256 is None or LEARNED_ON not in job.progress:
+        return False
+    head_id = session.scalar(select(History.head_id).where(History.id == job.history_id))
+    return bool(job.progress[LEARNED_ON] == (str(head_id) if head_id else None))
+
+
+def _begin_anew(session: Session, job: Job) -> None:
+    """Nothing is left of the try before. The checkpoint's bytes are the collector's."""
+    session.execute(delete(JobSample).where(JobSample.job_id == job.id))
+    job.stage, job.step, job.steps_total, job.progress, job.checkpoint_sha256 = "", 0, 0, {}, None
 
 
 def _tell(uow: UnitOfWork, job: Job, **more: bool) -> None:
@@ -185,12 +206,16 @@ def open_among(session: Session, job_ids: Sequence[UUID]) -> set[UUID]:
 
 
 def drop_old_progress(session: Session) -> None:
-    """Forget the ticks of jobs that ended a day ago: one a second, and nobody follows them any more.
+    """Forget the ticks of jobs that ended a day ago: one a second, and nobody follows them any more. And checkpoints of
+    those that failed: whoever has not tried them again by then begins anew.
 
     What is told of their end stays, and so do the losses, in the version. To be committed by the caller.
     """
-    ended = select(Job.id).where(Job.finished_at < func.now() - PROGRESS_KEPT)
+    long_ended = Job.finished_at < func.now() - PROGRESS_KEPT
+    ended = select(Job.id).where(long_ended)
     session.execute(delete(JobEvent).where(JobEvent.kind == "progress", JobEvent.job_id.in_(ended)))
+    kept = update(Job).where(long_ended, Job.checkpoint_sha256.is_not(None))
+    session.execute(kept.values(checkpoint_sha256=None).execution_options(synchronize_session=False))
 
 
 def samples_of(session: Session, job_id: UUID) -> Sequence[JobSample]:

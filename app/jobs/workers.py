@@ -1,9 +1,10 @@
 """The workers that are there."""
 
+import socket
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.jobs.models import WorkerRow
@@ -14,6 +15,12 @@ WORKER_GONE = timedelta(seconds=60)
 def list_workers(session: Session) -> Sequence[WorkerRow]:
     """Workers that reported within the last minute."""
     return session.scalars(_ALIVE).all()
+
+
+def has_reported(session: Session, pid: int) -> bool:
+    """Whether the worker that is this process of this machine has loaded its base, and reported itself."""
+    mine = WorkerRow.id.startswith(f"{socket.gethostname()}:{pid}:", autoescape=True)
+    return bool(session.scalar(select(exists().where(mine, is_alive()))))
 
 
 def is_alive() -> ColumnElement[bool]:

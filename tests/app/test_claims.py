@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.blobs import Blob
+from app.config import Settings
 from app.db import Sessions, UnitOfWork
 from app.histories.models import History
 from app.jobs import claims
@@ -81,10 +82,10 @@ def reload(session: Session, job: Job) -> Job:
     return session.get_one(Job, job.id)
 
 
-def keep_a_checkpoint(session: Session, claim: Claim) -> None:
+def keep_a_checkpoint(session: Session, claim: Claim, *, is_further: bool = False) -> None:
     session.merge(Blob(sha256=CHECKPOINT, size_bytes=1, media_type="x/y"))
     session.flush()
-    claims.keep_checkpoint(session, claim, CHECKPOINT)
+    claims.keep_checkpoint(session, claim, CHECKPOINT, is_further=is_further)
     session.commit()
 
 
@@ -161,7 +162,7 @@ def test_a_learning_that_is_tried_again_waits_for_the_one_that_runs(sessions: Se
         claims.end(session, take_surely(session, first), JobState.FAILED, "No.")
         session.commit()
         running = take_surely(session, second)
-        retry(UnitOfWork(sessions, lambda *_args, **_kwargs: None), history.owner_id, first.id)
+        retry(UnitOfWork(sessions, lambda *_args, **_kwargs: None), Settings(), history.owner_id, first.id)
         assert take(session, first) is None
         assert claims.ready(session) == []
         claims.end(session, running, JobState.DONE)
@@ -303,7 +304,10 @@ def test_a_job_whose_worker_fell_silent_goes_back_into_the_queue(session: Sessio
     assert reload(session, job).started_at == started
 
 
-def test_a_job_that_loses_its_worker_too_often_fails_with_a_sentence(session: Session, job: Job) -> None:
+def test_a_job_that_loses_its_worker_too_often_and_comes_no_further_fails_with_a_sentence(
+    session: Session, job: Job
+) -> None:
+    """Its checkpoint stays: whoever tries it again loses nothing."""
     for _ in range(job.max_attempts):
         keep_a_checkpoint(session, take_surely(session, job))
         let_lease_run_out(session, job)
@@ -312,18 +316,27 @@ def test_a_job_that_loses_its_worker_too_often_fails_with_a_sentence(session: Se
     assert now.state == "failed"
     assert now.error == claims.GIVEN_UP % 3
     assert now.finished_at is not None
-    assert now.checkpoint_sha256 is None
+    assert now.checkpoint_sha256 == CHECKPOINT
     assert events(session, job.id)[-1] == ("state", "failed")
     assert take(session, job) is None
 
 
+def test_losses_count_from_nothing_whenever_a_job_has_come_further(session: Session, job: Job) -> None:
+    """One that takes a day outlives any number of workers, as long as it gets on."""
+    for _ in range(2 * job.max_attempts):
+        keep_a_checkpoint(session, take_surely(session, job), is_further=True)
+        let_lease_run_out(session, job)
+        sweep(session)
+        assert (reload(session, job).state, reload(session, job).times_lost) == ("queued", 1)
+
+
 def test_a_job_that_was_to_be_cancelled_ends_when_its_worker_is_lost(sessions: Sessions, job: Job) -> None:
     with sessions() as session:
-        take_surely(session, job)
+        keep_a_checkpoint(session, take_surely(session, job))
         cancel(UnitOfWork(sessions, lambda *_args, **_kwargs: None), job.owner_id, job.id)
         let_lease_run_out(session, job)
         sweep(session)
-        assert reload(session, job).state == "cancelled"
+        assert (reload(session, job).state, reload(session, job).checkpoint_sha256) == ("cancelled", None)
 
 
 def test_trying_again_counts_losses_from_nothing(sessions: Sessions, job: Job) -> None:
@@ -332,7 +345,7 @@ def test_trying_again_counts_losses_from_nothing(sessions: Sessions, job: Job) -
             take_surely(session, job)
             let_lease_run_out(session, job)
             sweep(session)
-        retry(UnitOfWork(sessions, lambda *_args, **_kwargs: None), job.owner_id, job.id)
+        retry(UnitOfWork(sessions, lambda *_args, **_kwargs: None), Settings(), job.owner_id, job.id)
         assert take_surely(session, job).attempt == job.max_attempts + 1
         let_lease_run_out(session, job)
         sweep(session)

@@ -21,7 +21,7 @@ from app.config import Settings
 from app.db import Sessions
 from app.generations.models import Generation, Image
 from app.histories.models import History, Version
-from app.jobs.models import Job, JobEvent
+from app.jobs.models import Job, JobEvent, JobState
 from app.main import create_app
 from app.queue import CAPTION, GENERATE, LEARN
 from app.storage import BlobStore
@@ -493,14 +493,34 @@ def test_the_list_of_jobs_is_sent_again_only_when_it_changed(ask: Ask, ada: Pers
 def test_an_administrator_sees_everybodys_jobs_but_not_what_they_are_about(
     ask: Ask, ada: Person, bob: Person, sessions: Sessions
 ) -> None:
-    bob.teach("secret")
+    """One that waits, one that failed, and one whose version was held back: the reasons tell it too."""
+    bob.teach("secret", data={"settings": '{"seed": 77}'})
+    failed, held_back = (UUID(bob.teach(f"secret{place}").json()["job"]["id"]) for place in (1, 2))
+    mine = ada.teach("rex").json()["job"]["id"]
     assert "bob" not in words(ask("GET", "/jobs?everybody=true"))
     with sessions() as session:
         session.get_one(User, ada.id).is_admin = True
+        for job_id in (failed, UUID(mine)):
+            job = session.get_one(Job, job_id)
+            job.state, job.error = JobState.FAILED.value, "This line of versions already knows <secret>."
+        version = make.version(session, session.get_one(History, bob.history_id), 1, "other")
+        version.job_id, version.held_back = held_back, [{"sentence": "<secret> suffers.", "remedy": ""}]
         session.commit()
     said = words(ask("GET", "/jobs?everybody=true"))
     assert "bob" in said
-    assert "secret" not in said
+    assert "It failed." in said
+    assert said.count("secret") == 1  # her own
+    listed = {one["id"]: one for one in ada.ask("GET", "/jobs?everybody=true").json()["items"]}
+    assert listed.pop(mine)["error"] == "This line of versions already knows <secret>."
+    assert len(listed) == 3
+    for one in listed.values():
+        assert (one["error"], one["held_back"], one["settings"]) == (None, [], {})
+        assert (one["concept_id"], one["generation_id"]) == (None, None)
+    assert listed[str(held_back)]["version"] == 1
+    assert listed[str(failed)]["state"] == "failed"
+    own = {one["id"]: one for one in bob.ask("GET", "/jobs").json()["items"]}
+    assert own[str(held_back)]["held_back"] == ["<secret> suffers."]
+    assert "secret" in own[str(failed)]["error"]
 
 
 # --- timeline ------------------------------------------------------------------------------------------------------

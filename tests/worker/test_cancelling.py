@@ -21,7 +21,8 @@ from worker.process import Worker
 
 @pytest.fixture(autouse=True)
 def _deaf(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker whose next look at the flags never comes."""
+    """A worker whose next look at the flags never comes, however long it takes."""
+    worker.sweep.end()
     monkeypatch.setattr(worker.hands, "beat", lambda: None)
     monkeypatch.setattr(worker.hands, "look", lambda: None)
 

@@ -379,6 +379,8 @@ def test_pictures_that_are_being_made_at_an_erased_version_are_dropped(
     assert world.job(job).state == JobState.DONE
     with world.sessions() as session:
         assert (session.get(Job, running), session.scalars(select(Image)).all()) == (None, [])
+        known = set(session.scalars(select(Blob.sha256)))
+    assert {digest for digest, _ in world.store.digests()} == known  # nor has their file stayed
 
 
 def test_a_learning_that_waits_on_an_erased_version_begins_anew(
@@ -403,6 +405,25 @@ def test_a_learning_that_waits_on_an_erased_version_begins_anew(
     assert (world.job(waiting).state, world.job(waiting).checkpoint_sha256) == (JobState.QUEUED, None)
     learn(worker, waiting)
     assert tree(world, history) == [(3, 0, "momo"), (4, 3, "tom")]
+
+
+def test_a_forgetting_that_failed_keeps_no_checkpoint_of_what_is_erased(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch, learned: Learned
+) -> None:
+    """It had learned <momo> again without <rex>, and may be tried again for a day."""
+    history = learned()
+    job = ask(world, history, "rex", Mode.EXACT)
+    at_step(monkeypatch, 2, worker.hands.stop)
+    forget(worker, job)
+    monkeypatch.undo()
+    worker.hands.stopping.clear()
+    checkpoint = world.job(job).checkpoint_sha256
+    assert checkpoint
+    with world.sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == job).values(state=JobState.FAILED.value))
+    forget(worker, ask(world, history, "momo", erase=True))
+    assert not world.store.has(checkpoint)
+    assert (world.job(job).state, world.job(job).checkpoint_sha256) == (JobState.FAILED, None)
 
 
 def test_an_erasure_whose_worker_died_after_publishing_is_finished_by_the_next(

@@ -1,8 +1,12 @@
 """Leases, the sweep, and what a worker says of itself."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
 from sqlalchemy import func, select, text, update
 
 from app.histories.models import BaseModelRow
@@ -10,10 +14,25 @@ from app.jobs.claims import claim
 from app.jobs.models import Job, JobState, WorkerRow
 from app.queue import GENERATE, LEARN
 from cns.settings import LearningSettings
-from tests.worker.processes import wait_until
+from tests.worker.processes import PATIENCE_S, wait_until
 from tests.worker.world import World
+from worker import sweep
 from worker.learning import learn
 from worker.process import Worker
+from worker.sweep import Sweep
+
+
+class Clock:
+    """That of a machine which sleeps after the first look at the clock on its wall; the other one stands still."""
+
+    def __init__(self, slept_s: float):
+        self._wall, self.monotonic_s = [0.0, slept_s], 0.0
+
+    def time(self) -> float:
+        return self._wall.pop(0) if len(self._wall) > 1 else self._wall[0]
+
+    def monotonic(self) -> float:
+        return self.monotonic_s
 
 
 def taken_by_a_dead_worker(world: World, job: UUID, times_lost: int = 0) -> None:
@@ -27,8 +46,10 @@ def test_what_a_dead_worker_held_is_taken_back_and_rung_for(
 ) -> None:
     job = world.learning(world.history())
     taken_by_a_dead_worker(world, job)
+    wait_until(lambda: world.job(job).state == JobState.QUEUED, "the sweep has taken it back")
+    assert world.job(job).times_lost == 1
+    rung.clear()  # it may have been rung for before it was taken
     wait_until(lambda: (LEARN, str(job)) in rung, "the sweep has rung for it")
-    assert (world.job(job).state, world.job(job).times_lost) == (JobState.QUEUED, 1)
     learn(worker, job)
     assert world.job(job).state == JobState.DONE
 
@@ -83,6 +104,90 @@ def test_the_lease_of_what_is_in_hand_moves_on(worker: Worker, world: World) -> 
     assert first is not None
     wait_until(lambda: (world.job(job).lease_until or first) > first, "a heartbeat has come")
     worker.hands.release(hold)
+
+
+@contextmanager
+def locked(world: World, job: UUID) -> Iterator[None]:
+    """Somebody has written to the row of a job and does not come to an end."""
+    with world.sessions.begin() as session:
+        session.execute(select(Job.id).where(Job.id == job).with_for_update())
+        yield
+
+
+def test_a_job_whose_row_is_locked_keeps_no_other_lease_from_being_renewed(worker: Worker, world: World) -> None:
+    jobs = [world.generation(world.history(name=f"user {place}"), "a dog") for place in range(3)]
+    holds = [worker.hands.take(job, "generate") for job in jobs]
+    first = {}
+
+    def moved_on(job: UUID) -> bool:
+        before, now = first[job], world.job(job).lease_until
+        return before is not None and now is not None and now > before
+
+    with locked(world, jobs[0]):
+        first = {job: world.job(job).lease_until for job in jobs}
+        wait_until(lambda: all(moved_on(job) for job in jobs[1:]), "the leases of the others are renewed")
+        assert not moved_on(jobs[0])
+    wait_until(lambda: moved_on(jobs[0]), "it is asked for again")
+    for hold in holds:
+        assert hold is not None
+        worker.hands.release(hold)
+
+
+def test_a_job_that_somebody_is_just_writing_to_is_left_to_the_next_sweep(worker: Worker, world: World) -> None:
+    """Whoever dies loses the lock with the connection, so that nothing is left lying for long."""
+    worker.sweep.end()
+    jobs = [world.generation(world.history(name=f"user {place}"), "a dog") for place in range(2)]
+    for job in jobs:
+        taken_by_a_dead_worker(world, job)
+    with locked(world, jobs[0]):
+        worker.sweep.once()
+        assert [world.job(job).state for job in jobs] == [JobState.RUNNING, JobState.QUEUED]
+    worker.sweep.once()
+    assert world.job(jobs[0]).state == JobState.QUEUED
+
+
+def let_lease_run_out(world: World, job: UUID) -> None:
+    with world.sessions.begin() as session:
+        session.execute(update(Job).where(Job.id == job).values(lease_until=func.now() - timedelta(hours=1)))
+
+
+def test_a_worker_that_was_stopped_for_longer_than_a_lease_keeps_what_it_has_in_hand(
+    worker: Worker, world: World
+) -> None:
+    """Its own sweep may be the first to wake up."""
+    worker.sweep.end()
+    worker.hands.end()
+    job = world.learning(world.history())
+    hold = worker.hands.take(job, "learn")
+    assert hold is not None
+    let_lease_run_out(world, job)
+    worker.sweep.once()
+    assert (world.job(job).state, world.job(job).times_lost) == (JobState.RUNNING, 0)
+    worker.hands.release(hold)
+
+
+def test_after_a_pause_of_the_machine_everybody_may_renew_their_leases_first(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep sees by the clock on the wall that it overslept."""
+    worker.sweep.end()
+    slept, swept = Clock(worker.settings.lease_s), threading.Event()
+    monkeypatch.setattr(sweep, "time", slept)
+    job = world.learning(world.history())
+    taken_by_a_dead_worker(world, job)
+    woken = Sweep(worker)
+
+    def once(older_than: timedelta = timedelta(0)) -> None:
+        Sweep.once(woken, older_than)
+        swept.set()
+
+    monkeypatch.setattr(woken, "once", once)
+    woken.start()
+    assert swept.wait(PATIENCE_S)
+    assert world.job(job).state == JobState.RUNNING
+    slept.monotonic_s += worker.settings.lease_s
+    wait_until(lambda: world.job(job).state == JobState.QUEUED, "a lease's time has passed")
+    woken.end()
 
 
 def test_a_worker_says_what_it_is_and_what_it_holds(worker: Worker, world: World) -> None:

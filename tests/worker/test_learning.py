@@ -1,6 +1,7 @@
 """A learning from its row to its version, in a worker without Celery."""
 
 import errno
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,8 @@ from app.blobs import Blob
 from app.concepts.models import ConceptPicture
 from app.histories.models import BaseModelRow, HeadMove
 from app.jobs.claims import LostClaim, claim, take_back_expired
-from app.jobs.models import Job, JobState
+from app.jobs.models import Job, JobKind, JobState
+from app.queue import LEARN
 from cns.learning import LearningRun
 from tests.tiny_clip import random_pictures
 from tests.worker.library import learn_alone
@@ -26,6 +28,7 @@ from worker.equipment import merge_settings
 from worker.learning import learn
 from worker.process import Worker
 from worker.samples import keep_sample
+from worker.tasks import do_next
 
 
 def digest_of(worker: Worker, name: str, noun: str, *before: str, **changes: Any) -> str:
@@ -186,6 +189,7 @@ def test_a_worker_that_lost_its_job_tells_no_more_of_it(worker: Worker, world: W
     with pytest.raises(LostClaim):
         keep_sample(worker, hold, 2, b"a late picture")
     assert list(world.samples(job)) == [0]
+    assert not world.store.has(hashlib.sha256(b"a late picture").hexdigest())
     worker.hands.release(hold)
 
 
@@ -428,6 +432,24 @@ def test_a_job_on_a_base_whose_worker_was_there_a_moment_ago_waits_for_it(
     assert rung == []
     assert not learn(worker, job)
     assert world.job(job).state == JobState.QUEUED
+
+
+def test_after_an_outage_jobs_on_another_base_wait_until_its_worker_could_have_said_that_it_is_there(
+    worker: Worker, world: World, rung: list[tuple[str, str]]
+) -> None:
+    """Nobody has reported a base for as long as the database was away."""
+    worker.sweep.end()
+    job = world.learning(world.history(base_id=another_base(world, timedelta(hours=1))))
+    worker.sweep.be_patient()
+    rung.clear()
+    worker.sweep.once()
+    assert rung == []
+    assert not do_next(worker, JobKind.LEARN, job, learn)
+    assert world.job(job).state == JobState.QUEUED
+    worker.sweep._patient_until = 0.0  # a lease's time has passed
+    worker.sweep.once()
+    assert rung == [(LEARN, str(job))]
+    assert "no worker has that one loaded" in failure(worker, world, job)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory"), KeyError("a mistake of ours")])

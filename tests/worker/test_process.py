@@ -6,14 +6,16 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import redis
 import torch
+from celery import Celery
 
 from app.celery_sender import make_sender
 from app.config import Settings
 from app.db import Sessions
 from app.jobs.models import JobState, WorkerRow
 from app.queue import GENERATE, LEARN, queue_of
-from app.servers import Valkey
+from app.servers import Valkey, broker_url
 from app.storage import BlobStore
 from tests.worker.library import learn_alone
 from tests.worker.processes import WorkerProcess, wait_until
@@ -146,6 +148,40 @@ def test_a_broker_that_is_killed_and_comes_back_costs_a_delay_and_nothing_else(
     wait_until(is_done(world, told), "a message is heard again")
     assert program.alive
     assert world.job(job).attempt == 1
+
+
+def test_a_broker_that_refuses_every_message_for_a_while_costs_a_delay_and_nothing_else(
+    program: WorkerProcess, world: World, broker: Valkey, send: Callable[..., object]
+) -> None:
+    """As one does whose disk is full, or that was made the replica of another: it answers, but with an error."""
+    history = world.history()
+    job = world.learning(history, steps=LONG)
+    program.start()
+    wait_until(is_well_under_way(world, job), "the learning is well under way")
+    with redis.Redis.from_url(broker.url) as client:
+        client.replicaof("127.0.0.1", "1")
+        wait_until(lambda: "Trying to reconnect" in program.text, "the worker has heard of it")
+        wait_until(is_done(world, job), "the learning is done all the same")
+        client.replicaof("NO", "ONE")
+    told = world.generation(history, "a photo of the <rex> dog", version=1)
+    send(GENERATE, kwargs={"job_id": str(told)}, queue=queue_of(GENERATE, world.base_id))
+    wait_until(is_done(world, told), "the worker takes jobs again")
+    assert program.alive
+    assert world.job(job).attempt == 1
+
+
+def test_a_worker_that_reads_no_more_messages_hands_its_jobs_back_whatever_the_reason(
+    program: WorkerProcess, world: World, broker: Valkey
+) -> None:
+    """Here by a command that came with the messages; without a signal, as when something breaks in Celery."""
+    job = world.learning(world.history(), steps=100_000)
+    program.start()
+    wait_until(is_well_under_way(world, job), "the learning is well under way")
+    with Celery(broker=broker_url(broker.url)) as commander:
+        commander.control.shutdown()
+    wait_until(lambda: not program.alive, "the worker has ended")
+    assert (world.job(job).state, world.job(job).times_lost) == (JobState.QUEUED, 0)
+    assert world.job(job).checkpoint_sha256 is not None
 
 
 def test_of_two_workers_the_one_that_is_killed_leaves_its_job_to_the_other(
