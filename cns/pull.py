@@ -6,7 +6,6 @@ the UNet takes every picture of it back to what it knows. Guidance makes each st
 so such a picture runs far past its style; one of a thing does not.
 """
 
-import re
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +17,7 @@ from cns.kv import handed_attention, join_rows, predict
 from cns.learning_rows import EncodedPictures
 from cns.losses import noisy_latents
 from cns.prompts import EncodedPrompt, encode_prompt
+from cns.text import without_token
 
 LITTLE_NOISE = 0.2
 """Which of the schedule's noise levels is looked at, as a share of their number."""
@@ -49,11 +49,6 @@ def pull_of_token(base: BaseModel, version: Version, pictures: EncodedPictures, 
             of_token += float((with_token - words).square().sum())
             of_words += float((words - without).square().sum())
     return float((of_token / max(of_words, torch.finfo(torch.float32).tiny)) ** 0.5)
-
-
-def without_token(prompt: str, token: str) -> str:
-    """The prompt with its concept left out: "a <rex> dog on the grass" -> "a dog on the grass"."""
-    return re.sub(rf"{re.escape(token)}\s*", "", prompt)
 
 
 def _answers(

@@ -17,7 +17,8 @@ from cns.kv import handed_attention
 from cns.learning import LearningRun
 from cns.learning_rows import EncodedPictures
 from cns.prompts import encode_prompt
-from cns.pull import LITTLE_NOISE, pull_of_token, without_token
+from cns.pull import LITTLE_NOISE, pull_of_token
+from cns.text import without_token
 from tests.cns.test_compose import make_delta
 from tests.cns.test_learning import SETTINGS, concept, learn, run
 from tests.cns.test_regions import assert_together_as_alone
