@@ -58,6 +58,8 @@ class BaseModel:
         self.text_encoders, self.tokenizers = components.text_encoders, components.tokenizers
         self.scheduler_config: dict[str, Any] = components.scheduler_config
         self.kind: Literal["sd", "sdxl"] = "sdxl" if len(self.text_encoders) == 2 else "sd"
+        if self.kind == "sd":  # what the stock pipeline sets right in files of earlier years
+            self.scheduler_config = {**self.scheduler_config, "steps_offset": 1, "clip_sample": False}
         self.prediction_type: str = self.scheduler_config.get("prediction_type", "epsilon")
         self.id = base_id(self.unet, self.text_encoders, self.prediction_type)
         self.device, self.dtype = torch.device(device), dtype
