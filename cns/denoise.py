@@ -18,7 +18,7 @@ from cns.binding import join_bindings
 from cns.compose import Version
 from cns.errors import CnsError
 from cns.kv import Predict, handed_attention, join_rows, predict
-from cns.prompts import Encode, EncodedPrompt, encode_prompt
+from cns.prompts import Encode, EncodedPrompt, encode_prompt, encode_unwanted
 from cns.regions import Region, RegionalKV, check_regions
 from cns.samplers import MOST_STEPS, SAMPLERS, build_sampler
 
@@ -79,9 +79,10 @@ class GenerationRun:
         check_regions(request.regions)
         self.request = request
         self.scheduler = build_sampler(request.sampler, base.scheduler_config)
-        texts = [request.negative_prompt, request.prompt] if request.guidance > 1 else [request.prompt]
-        self._prompts = tuple(encode(version, text) for text in texts)
-        prompt = self._prompts[-1]
+        guided = request.guidance > 1
+        unwanted = [encode_unwanted(base, version, request.negative_prompt, encode)] if guided else []
+        prompt = encode(version, request.prompt)
+        self._prompts = (*unwanted, prompt)
         self.binding = prompt.binding if request.apart else None
         self._added = base.added_conditions(_pooled(self._prompts), height, width)
         levels: int = self.scheduler.config.num_train_timesteps

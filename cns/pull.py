@@ -7,6 +7,7 @@ so such a picture runs far past its style; one of a thing does not.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from cns.compose import Version
 from cns.kv import handed_attention, join_rows, predict
 from cns.learning_rows import EncodedPictures
 from cns.losses import noisy_latents
-from cns.prompts import EncodedPrompt, encode_prompt
+from cns.prompts import EncodedPrompt, encode_prompt, encode_unwanted
 from cns.text import without_token
 
 LITTLE_NOISE = 0.2
@@ -35,7 +36,7 @@ def pull_of_token(base: BaseModel, version: Version, pictures: EncodedPictures, 
     """
     time = torch.tensor([int(LITTLE_NOISE * len(signal))], device=base.device)
     generator = torch.Generator().manual_seed(0)  # on the CPU, so that the noise is the same on every device
-    nothing = encode_prompt(base, version, "")
+    nothing = encode_unwanted(base, version, "", partial(encode_prompt, base))
     prompts = [
         (nothing, encode_prompt(base, version, without_token(caption, token)), encode_prompt(base, version, caption))
         for caption in pictures.captions
