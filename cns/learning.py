@@ -7,6 +7,7 @@ was not selected is not among the parameters, and the base is only read.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -41,6 +42,9 @@ HALF_LOSS_SCALE = 2.0**10
 A mean over many latent positions has gradients near the smallest numbers of float16: without this they were 1 % off at
 64 x 64 latents, with it 0.07 %. A power of two, so nothing is rounded by it.
 """
+
+SHOWN = 80
+"""How many characters of a caption an error tells: enough to find it."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,7 @@ class LearningRun:
         self._at_token = self.settings.reach == "token"
         self._weights = weights = self.base.kv_weights if self._at_token else self.version.weights
         captions = encode_prompts(self.base, self.concept.captions, self._tokens())
-        if self._at_token and not len(find_places(captions, self.concept.token)[0]):
-            raise LearningRefused(f"Every caption is cut before it comes to {self.concept.token}; write shorter ones.")
+        self._check_named(captions)
         asked = calibration[: selection.general_prompts]
         general = encode_prompts(self.base, asked, self.version.tokens) if asked else None
         masks = self._selector(weights, captions, general, selection)
@@ -119,6 +122,16 @@ class LearningRun:
         self._owned = self.entries.marked({} if self._at_token else owned_positions(self.version.reaching))
         self.values = nn.Parameter(self._before.clone())  # (n,) float32: every selected value of every layer
         self._overlap_with_earlier = overlap(masks.concept, self.version.owned)
+
+    def _check_named(self, captions: TextFeatures) -> None:
+        """Raise LearningRefused for a caption that ends before its token: it would teach others, or nothing at all."""
+        named = set(find_places(captions, self.concept.token)[0].tolist())
+        for row, caption in enumerate(self.concept.captions):
+            if row not in named:
+                raise LearningRefused(
+                    f"A caption is cut before it comes to {self.concept.token}; write a shorter one than "
+                    f'"{shorten(caption, SHOWN, placeholder=" ...")}".'
+                )
 
     def _prepare_schedule(self) -> None:
         if self.base.prediction_type not in PREDICTIONS:

@@ -190,25 +190,6 @@ def test_what_reaches_everywhere_is_not_held_for_concepts_that_stay_at_their_tok
     assert all(torch.equal(after.values[layer], alone.values[layer]) for layer in alone.values)
 
 
-def _cut(base: BaseModel, *which: int) -> LearningRun:
-    """A learning in which some captions are too long for their token to be read."""
-    taught = concept()
-    captions = ["a red house " * 40 * (place in which) + caption for place, caption in enumerate(taught.captions)]
-    return run(base, compose(base), replace(taught, captions=tuple(captions)), replace(SETTINGS, reach="token"))
-
-
-def test_a_caption_that_is_cut_before_its_token_teaches_the_values_nothing(sd1: BaseModel) -> None:
-    learning = _cut(sd1, 1, 2)
-    while not learning.done:
-        learning.step()
-    assert learning.finish().size > 0
-
-
-def test_captions_that_are_all_cut_before_their_token_are_refused(sd1: BaseModel) -> None:
-    with pytest.raises(LearningRefused, match="shorter"):
-        _cut(sd1, 0, 1, 2)
-
-
 def test_an_interrupted_learning_ends_with_the_same_digest(sd1: BaseModel) -> None:
     settings = replace(SETTINGS, reach="token")
     stopped = run(sd1, compose(sd1), concept(), settings)

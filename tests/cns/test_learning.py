@@ -21,6 +21,7 @@ from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings
 from cns.learning_rows import repeat_rows
 from cns.losses import diffusion_loss
 from cns.selection import ConceptMasks
+from cns.settings import Reach
 
 GENERAL = ("a red robot", "a blue house at night", "the mug on grass")
 SETTINGS = LearningSettings(
@@ -374,6 +375,16 @@ def test_settings_that_cannot_be_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"step|negative|share|power"):
             replace(SETTINGS, **wrong)
+
+
+@pytest.mark.parametrize("reach", ["everywhere", "token"])
+@pytest.mark.parametrize("cut", [(1,), (0, 1, 2)])
+def test_a_caption_that_is_cut_before_its_token_is_refused(sd1: BaseModel, cut: Sequence[int], reach: Reach) -> None:
+    """A step that drew such captions alone would have nothing to learn."""
+    taught = concept()
+    captions = ["a blue house " * 40 * (place in cut) + caption for place, caption in enumerate(taught.captions)]
+    with pytest.raises(LearningRefused, match=r'cut before it comes to <rex>; write a shorter one than "a blue house '):
+        run(sd1, compose(sd1), replace(taught, captions=tuple(captions)), replace(SETTINGS, reach=reach))
 
 
 def test_what_cannot_be_learned_is_refused_in_a_sentence(sd1: BaseModel) -> None:
