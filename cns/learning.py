@@ -14,7 +14,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from cns.at_tokens import find_places, put_in_places
+from cns.at_tokens import find_places, put_in_places, with_own_values
 from cns.base_model import BaseModel
 from cns.checkpoint import Checkpoint, copy_state, fingerprint, take_state
 from cns.compose import Version, owned_positions
@@ -193,12 +193,17 @@ class LearningRun:
         return drawn, AskedRows(drawn.noisy, drawn.times, rows, added)
 
     def _keys_and_values(self, features: TextFeatures) -> LayerKV:
-        """K and V of captions (batch, tokens, out), differentiable in the values and the features."""
+        """K and V of captions (batch, tokens, out), differentiable in the values and the features.
+
+        Other concepts that a caption names have theirs, as in every picture.
+        """
+        others, weights, hidden = self.version.at_tokens, self.base.kv_weights, features.hidden
         if not self._at_token:
-            return learned_keys_and_values(self.entries, self._weights, self.values, features.hidden)
-        kv = keys_and_values(self.version.weights, features.hidden)
+            kv = learned_keys_and_values(self.entries, self._weights, self.values, hidden)
+            return with_own_values(kv, others, weights, features)
+        kv = with_own_values(keys_and_values(self.version.weights, hidden), others, weights, features)
         places = find_places(features, self.concept.token)
-        own = learned_keys_and_values(self.entries, self._weights, self.values, features.hidden[places][None])
+        own = learned_keys_and_values(self.entries, self._weights, self.values, hidden[places][None])
         return put_in_places(kv, own, places)
 
     def _keep(self) -> None:
