@@ -291,7 +291,8 @@ class LearningRun:
         """`cns.pull` of the token as it is now, to three digits; None where nothing depends on it."""
         if not self._at_token or self.settings.wide_guided == 1:
             return None
-        pull = pull_of_token(self.base, self._so_far(), self.pictures, self.concept.token, self._signal)
+        token, noun = self.concept.token, self.concept.class_noun
+        pull = pull_of_token(self.base, self._so_far(), self.pictures, token, noun, self._signal)
         if not isfinite(pull):
             raise LearningRefused("The learning diverged: its pictures are not finite. Try lower learning rates.")
         return float(f"{pull:.3g}")
