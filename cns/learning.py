@@ -25,7 +25,16 @@ from cns.errors import LearningRefused
 from cns.guards import guarding_gradient, weigh_guards
 from cns.kv import LayerKV, keys_and_values
 from cns.learned_kv import learned_keys_and_values
-from cns.learning_rows import AskedRows, DrawnRows, ask_unet, borrowed_unet, draw_rows, encode_pictures, repeat_rows
+from cns.learning_rows import (
+    AskedRows,
+    DrawnRows,
+    ask_unet,
+    borrowed_unet,
+    computing_dtype,
+    draw_rows,
+    encode_pictures,
+    repeat_rows,
+)
 from cns.losses import PREDICTIONS, diffusion_loss, protection_loss
 from cns.phrases import load_calibration_prompts
 from cns.pieces import encode_prompts
@@ -183,7 +192,7 @@ class LearningRun:
         which, counted = drawn.captions.unique(return_counts=True)
         counts = counted.tolist()
         features = base.text_features([self.pictures.captions[index] for index in which.tolist()], self._tokens())
-        computed = torch.bfloat16 if self.settings.mixed_precision else base.dtype
+        computed = computing_dtype(base, mixed_precision=self.settings.mixed_precision)
         rows = {
             layer: (repeat_rows(key, counts).to(computed), repeat_rows(value, counts).to(computed))
             for layer, (key, value) in self._keys_and_values(features).items()

@@ -312,6 +312,14 @@ def test_small_gradients_survive_a_base_in_half_precision(
     assert (found - expected).norm() < 0.02 * expected.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_base_in_half_precision_computes_in_its_own(sd1_folder: Path, dtype: torch.dtype) -> None:
+    base = load_base(sd1_folder, dtype=dtype)
+    mixed, plain = (learn(base, mixed_precision=mixed) for mixed in (True, False))
+    assert mixed.size > 0
+    assert all(torch.equal(mixed.values[layer], values) for layer, values in plain.values.items())
+
+
 def test_flips_checkpointing_and_mixed_precision_are_settings(sd1: BaseModel) -> None:
     plain = learn(sd1)
     assert learn(sd1, flip=True).digest != plain.digest
