@@ -37,6 +37,7 @@ def copy_base(base: BaseModel, dtype: torch.dtype) -> BaseModel:
         text_encoders=tuple(copy.deepcopy(encoder) for encoder in base.text_encoders),
         tokenizers=base.tokenizers,
         scheduler_config=dict(base.scheduler_config),
+        zeros_for_no_words=base.zeros_for_no_words,
     )
     return BaseModel(components, device=base.device, dtype=dtype)
 

@@ -53,7 +53,16 @@ def keys_and_values_with(
     weights: layer -> (out, in), for all positions but theirs. at_tokens: "<rex>" -> its values. own_weights: layer ->
     (out, in), what these are written over.
     """
-    kv = keys_and_values(weights, features.hidden)
+    return with_own_values(keys_and_values(weights, features.hidden), at_tokens, own_weights, features)
+
+
+def with_own_values(
+    kv: LayerKV, at_tokens: Mapping[str, LayerValues], own_weights: Mapping[str, Tensor], features: TextFeatures
+) -> LayerKV:
+    """`kv` of the prompts of `features`, with those that `at_tokens` give where they stand; differentiable in both.
+
+    Where none of them stands, `kv` itself.
+    """
     for token in dict.fromkeys(name for _, _, name in features.placed if name in at_tokens):
         places, values = find_places(features, token), at_tokens[token]
         rows = features.hidden[places][None]

@@ -43,6 +43,8 @@ class BaseModel:
 
     unet, vae, text_encoders, tokenizers: the parts, in evaluation mode, no parameter of which asks for a gradient.
     kind: "sd" for Stable Diffusion 1.x and 2.x, "sdxl" for SDXL.
+    zeros_for_no_words: whether guidance leads away from zeros where nobody says what shall not be in a picture; else
+        away from the features of the empty prompt.
     id: 64 hex digits, the same for the same model whatever the dtype it was saved or loaded in.
     scheduler_config: the noise schedule it was trained with, as its scheduler's configuration.
     native_px: the side of the pictures it was trained on. vae_scale: pixels per latent position, along one side.
@@ -58,6 +60,9 @@ class BaseModel:
         self.text_encoders, self.tokenizers = components.text_encoders, components.tokenizers
         self.scheduler_config: dict[str, Any] = components.scheduler_config
         self.kind: Literal["sd", "sdxl"] = "sdxl" if len(self.text_encoders) == 2 else "sd"
+        if self.kind == "sd":  # what the stock pipeline sets right in files of earlier years
+            self.scheduler_config = {**self.scheduler_config, "steps_offset": 1, "clip_sample": False}
+        self.zeros_for_no_words = components.zeros_for_no_words
         self.prediction_type: str = self.scheduler_config.get("prediction_type", "epsilon")
         self.id = base_id(self.unet, self.text_encoders, self.prediction_type)
         self.device, self.dtype = torch.device(device), dtype

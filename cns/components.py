@@ -11,13 +11,17 @@ from transformers.utils import logging as transformers_logging
 
 @dataclass(frozen=True)
 class Components:
-    """The parts of a base model that are used: no safety checker, no feature extractor, no scheduler object."""
+    """The parts of a base model that are used: no safety checker, no feature extractor, no scheduler object.
+
+    zeros_for_no_words: whether it was trained with zeros for a picture without words, as SDXL was.
+    """
 
     unet: Any
     vae: Any
     text_encoders: tuple[Any, ...]
     tokenizers: tuple[Any, ...]
     scheduler_config: dict[str, Any]
+    zeros_for_no_words: bool = False
 
 
 @contextmanager

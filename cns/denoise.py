@@ -18,7 +18,7 @@ from cns.binding import join_bindings
 from cns.compose import Version
 from cns.errors import CnsError
 from cns.kv import Predict, handed_attention, join_rows, predict
-from cns.prompts import Encode, EncodedPrompt, encode_prompt
+from cns.prompts import Encode, EncodedPrompt, encode_prompt, encode_unwanted
 from cns.regions import Region, RegionalKV, check_regions
 from cns.samplers import MOST_STEPS, SAMPLERS, build_sampler
 
@@ -64,7 +64,7 @@ class GenerationRun:
 
     encode: how it comes by K and V of its prompts; None to compute them. It gives the same ones, so the same picture.
     guided_from: the lowest noise level, as a time step, that is guided; None where none is. 0 but for concepts of the
-    whole picture (`cns.pull`), of which the steps below it ask for the prompt alone.
+    whole picture (`cns.pull`), in the prompt or a region's, of which the steps below it ask for the prompts alone.
     binding: which concepts of the prompt keep out of each other's places, None where none do.
     latents: (1, channels, height, width) float32. clean: what the sampler took the finished latents to be at its last
     step, of the same shape; None before the first one. steps_done: how many steps were taken. done: whether all were.
@@ -79,18 +79,23 @@ class GenerationRun:
         check_regions(request.regions)
         self.request = request
         self.scheduler = build_sampler(request.sampler, base.scheduler_config)
-        texts = [request.negative_prompt, request.prompt] if request.guidance > 1 else [request.prompt]
-        self._prompts = tuple(encode(version, text) for text in texts)
-        prompt = self._prompts[-1]
+        guided = request.guidance > 1
+        unwanted = [encode_unwanted(base, version, request.negative_prompt, encode)] if guided else []
+        prompt = encode(version, request.prompt)
+        self._prompts = (*unwanted, prompt)
         self.binding = prompt.binding if request.apart else None
         self._added = base.added_conditions(_pooled(self._prompts), height, width)
+        parts = [encode(version, region.prompt) for region in request.regions]
         levels: int = self.scheduler.config.num_train_timesteps
-        self.guided_from = levels * (1 - prompt.guided) if request.guidance > 1 else None
+        least = min(part.guided for part in (prompt, *parts))
+        self.guided_from = levels * (1 - least) if guided else None
         # Time steps stay on the CPU: samplers look their tables up by them, and each look at one that lies on a GPU
         # waits for all that the GPU has to do before.
         self.scheduler.set_timesteps(request.steps, device="cpu")
         shape = (1, base.unet.config.in_channels, height // base.vae_scale, width // base.vae_scale)
-        self.regional = _regional(encode, version, request.regions, *shape[2:]) if request.regions else None
+        self.regional: RegionalKV | None = None
+        if parts:
+            self.regional = RegionalKV(request.regions, join_rows([part.kv for part in parts]), *shape[2:])
         # Drawn on the CPU, so that a seed means the same picture whatever the device.
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(request.seed))
         self.latents: Tensor = noise.to(base.device) * self.scheduler.init_noise_sigma
@@ -146,12 +151,6 @@ def _pooled(prompts: Sequence[EncodedPrompt]) -> Tensor | None:
     """(rows, width) of SDXL's pooled text, None for bases without."""
     pooled = [prompt.pooled for prompt in prompts if prompt.pooled is not None]
     return torch.cat(pooled) if pooled else None
-
-
-def _regional(encode: Encode, version: Version, regions: tuple[Region, ...], height: int, width: int) -> RegionalKV:
-    """What `regions` bring to attention under `version`, in a picture with latents of height x width."""
-    kv = join_rows([encode(version, region.prompt).kv for region in regions])
-    return RegionalKV(regions, kv, height, width)
 
 
 def _size_px(base: BaseModel, request: GenerationRequest) -> tuple[int, int]:

@@ -24,6 +24,7 @@ class Thresholds:
     underfitting_warn: float = 0.4  # share of the way reached, below
     underfitting_bad: float = 0.2
     least_width: float = 0.02  # a judge that sees less between noun and references (a cosine) cannot tell
+    most_alike: float = 0.99  # references as alike as this among themselves (a cosine) are one picture
     similarity_warn: float = 0.95  # cosine of generic pictures with the base's own, below
     similarity_bad: float = 0.85
     alignment_warn: float = 0.05  # share of the base's CLIP-T lost, above
@@ -83,16 +84,32 @@ def find_underfitting(
     share: float,
     width: float,
     *,
+    alike: float | None = None,
     learned: LearnedWith | None = None,
     pictures: int | None = None,
     limits: Thresholds = DEFAULT,
 ) -> Finding:
     """Whether the concept is hardly nearer to its pictures than any thing of its class noun.
 
-    share: where its CLIP-I lies on its scale. width: the scale's width (a cosine).
+    share: where its CLIP-I lies on its scale. width: the scale's width (a cosine). alike: `self_similarity` of the
+    references, when known; of one picture alone, or many times the same, it is a top of the scale that no other picture
+    of the concept can reach, not even a photograph.
     learned, pictures: what it was learned with, when known, to say what to change.
     """
     name = _named(concept)
+    nobody = f"Nobody can say by numbers how well {name} was learned:"
+    if alike is not None and alike >= limits.most_alike:
+        what = "there is a single picture" if pictures == 1 else "your pictures are nearly one and the same"
+        return Finding(
+            "underfitting",
+            concept,
+            alike,
+            limits.most_alike,
+            "warn",
+            f"{nobody} {what}, which does not tell how alike another one of it would be.",
+            "Look at the pictures yourself. More of them, from other sides and in other places, would help to learn "
+            "it, and to say how well it went.",
+        )
     if width < limits.least_width:
         return Finding(
             "underfitting",
@@ -100,8 +117,7 @@ def find_underfitting(
             width,
             limits.least_width,
             "warn",
-            f"Nobody can say by numbers how well {name} was learned: the judge sees hardly any difference between "
-            f"your pictures and any {class_noun}.",
+            f"{nobody} the judge sees hardly any difference between your pictures and any {class_noun}.",
             "Look at the pictures yourself. A judge that knows such things better would help, "
             "and so would clearer pictures.",
         )

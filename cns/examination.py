@@ -141,6 +141,7 @@ def examine(
             concept.class_noun,
             newcomer.share,
             newcomer.scale.width,
+            alike=newcomer.reference_similarity,
             learned=learned,
             pictures=len(concept.references),
             limits=limits,

@@ -56,6 +56,7 @@ def export_diffusers(base: BaseModel, version: Version, out: str | Path) -> Path
         }
         if base.kind == "sdxl":
             parts |= {"tokenizer_2": tokenizers[1], "text_encoder_2": encoders[1], "add_watermarker": False}
+            parts["force_zeros_for_empty_prompt"] = base.zeros_for_no_words
             StableDiffusionXLPipeline(**parts).save_pretrained(folder)
         else:
             parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}

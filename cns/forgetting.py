@@ -4,17 +4,21 @@ Here is only the plan, which is a value; whoever carries it out brings the pictu
 lesson, on top of what was learned before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from cns.delta import Delta
 from cns.settings import LearningSettings, change_settings
+from cns.text import as_any, without_strangers
 from cns.unlearning import place_of
 
 
 @dataclass(frozen=True)
 class LessonAgain:
-    """A concept to be learned again exactly as it was: with its captions, one a picture, and all of its settings."""
+    """A concept to be learned again exactly as it was: with its captions, one a picture, and all of its settings.
+
+    Captions that named concepts which the new line does not know say their class noun, or leave them out.
+    """
 
     name: str
     class_noun: str
@@ -38,13 +42,22 @@ def plan_forgetting(deltas: Sequence[Delta], name: str) -> ForgettingPlan:
     of the method does not have.
     """
     place = place_of(deltas, name)
-    lessons = tuple(
-        LessonAgain(
-            delta.concept,
-            delta.class_noun,
-            tuple(delta.report.get("captions", ())),
-            change_settings(LearningSettings(), delta.settings),
+    before, forgotten = tuple(deltas[:place]), deltas[place]
+    known = {delta.token for delta in before}
+    lessons: list[LessonAgain] = []
+    for delta in deltas[place + 1 :]:
+        known.add(delta.token)
+        lessons.append(
+            LessonAgain(
+                delta.concept,
+                delta.class_noun,
+                tuple(_without(caption, forgotten, known) for caption in delta.report.get("captions", ())),
+                change_settings(LearningSettings(), delta.settings),
+            )
         )
-        for delta in deltas[place + 1 :]
-    )
-    return ForgettingPlan(deltas[place], tuple(deltas[:place]), lessons)
+    return ForgettingPlan(forgotten, before, tuple(lessons))
+
+
+def _without(caption: str, forgotten: Delta, known: Container[str]) -> str:
+    """A caption for a line that knows only the tokens `known`; the forgotten concept is any thing of its noun there."""
+    return without_strangers(as_any(caption, forgotten.token, forgotten.class_noun), known)

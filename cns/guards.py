@@ -1,6 +1,5 @@
 """What must go on meaning the same while a concept is learned, and what its moving costs (docs/decisions/0010)."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from cns.entries import Entries
 from cns.losses import energy, feature_moment
 from cns.pieces import encode_prompts
 from cns.settings import LearningSettings
+from cns.text import as_any
 
 SMALLEST_SHARE = 1e-4
 """Of a layer's energy: what earlier concepts are taken to have changed there at least, where they changed nothing."""
@@ -56,15 +56,12 @@ def weigh_guards(
 
     guards: list[Guard] = []
     if settings.drift:
-        bare = [
-            re.sub(f"{concept.token}( {re.escape(concept.class_noun)})?", concept.class_noun, caption)
-            for caption in concept.captions
-        ]
+        bare = [as_any(caption, concept.token, concept.class_noun) for caption in concept.captions]
         moment = moment_of([*calibration, ""]) + moment_of(bare)
         whole = {layer: energy(version.weights[layer].float(), moment) for layer in layers}
         guards.append(Guard(settings.drift, moment, whole))
     if settings.interference and version.reaching:
-        moment = version.taught.grow(base, version.reaching, version.tokens)
+        moment = version.taught.grow(base, version.deltas, version.tokens)
         taught = {}
         for layer in layers:
             weight = version.weights[layer].float()

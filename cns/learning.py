@@ -7,13 +7,14 @@ was not selected is not among the parameters, and the base is only read.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from textwrap import shorten
 from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from cns.at_tokens import find_places, put_in_places
+from cns.at_tokens import find_places, put_in_places, with_own_values
 from cns.base_model import BaseModel
 from cns.checkpoint import Checkpoint, copy_state, fingerprint, take_state
 from cns.compose import Version, owned_positions
@@ -24,7 +25,16 @@ from cns.errors import LearningRefused
 from cns.guards import guarding_gradient, weigh_guards
 from cns.kv import LayerKV, keys_and_values
 from cns.learned_kv import learned_keys_and_values
-from cns.learning_rows import AskedRows, DrawnRows, ask_unet, borrowed_unet, draw_rows, encode_pictures, repeat_rows
+from cns.learning_rows import (
+    AskedRows,
+    DrawnRows,
+    ask_unet,
+    borrowed_unet,
+    computing_dtype,
+    draw_rows,
+    encode_pictures,
+    repeat_rows,
+)
 from cns.losses import PREDICTIONS, diffusion_loss, protection_loss
 from cns.phrases import load_calibration_prompts
 from cns.pieces import encode_prompts
@@ -41,6 +51,9 @@ HALF_LOSS_SCALE = 2.0**10
 A mean over many latent positions has gradients near the smallest numbers of float16: without this they were 1 % off at
 64 x 64 latents, with it 0.07 %. A power of two, so nothing is rounded by it.
 """
+
+SHOWN = 80
+"""How many characters of a caption an error tells: enough to find it."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +121,7 @@ class LearningRun:
         self._at_token = self.settings.reach == "token"
         self._weights = weights = self.base.kv_weights if self._at_token else self.version.weights
         captions = encode_prompts(self.base, self.concept.captions, self._tokens())
-        if self._at_token and not len(find_places(captions, self.concept.token)[0]):
-            raise LearningRefused(f"Every caption is cut before it comes to {self.concept.token}; write shorter ones.")
+        self._check_named(captions)
         asked = calibration[: selection.general_prompts]
         general = encode_prompts(self.base, asked, self.version.tokens) if asked else None
         masks = self._selector(weights, captions, general, selection)
@@ -119,6 +131,16 @@ class LearningRun:
         self._owned = self.entries.marked({} if self._at_token else owned_positions(self.version.reaching))
         self.values = nn.Parameter(self._before.clone())  # (n,) float32: every selected value of every layer
         self._overlap_with_earlier = overlap(masks.concept, self.version.owned)
+
+    def _check_named(self, captions: TextFeatures) -> None:
+        """Raise LearningRefused for a caption that ends before its token: it would teach others, or nothing at all."""
+        named = set(find_places(captions, self.concept.token)[0].tolist())
+        for row, caption in enumerate(self.concept.captions):
+            if row not in named:
+                raise LearningRefused(
+                    f"A caption is cut before it comes to {self.concept.token}; write a shorter one than "
+                    f'"{shorten(caption, SHOWN, placeholder=" ...")}".'
+                )
 
     def _prepare_schedule(self) -> None:
         if self.base.prediction_type not in PREDICTIONS:
@@ -170,7 +192,7 @@ class LearningRun:
         which, counted = drawn.captions.unique(return_counts=True)
         counts = counted.tolist()
         features = base.text_features([self.pictures.captions[index] for index in which.tolist()], self._tokens())
-        computed = torch.bfloat16 if self.settings.mixed_precision else base.dtype
+        computed = computing_dtype(base, mixed_precision=self.settings.mixed_precision)
         rows = {
             layer: (repeat_rows(key, counts).to(computed), repeat_rows(value, counts).to(computed))
             for layer, (key, value) in self._keys_and_values(features).items()
@@ -180,12 +202,17 @@ class LearningRun:
         return drawn, AskedRows(drawn.noisy, drawn.times, rows, added)
 
     def _keys_and_values(self, features: TextFeatures) -> LayerKV:
-        """K and V of captions (batch, tokens, out), differentiable in the values and the features."""
+        """K and V of captions (batch, tokens, out), differentiable in the values and the features.
+
+        Other concepts that a caption names have theirs, as in every picture.
+        """
+        others, weights, hidden = self.version.at_tokens, self.base.kv_weights, features.hidden
         if not self._at_token:
-            return learned_keys_and_values(self.entries, self._weights, self.values, features.hidden)
-        kv = keys_and_values(self.version.weights, features.hidden)
+            kv = learned_keys_and_values(self.entries, self._weights, self.values, hidden)
+            return with_own_values(kv, others, weights, features)
+        kv = with_own_values(keys_and_values(self.version.weights, hidden), others, weights, features)
         places = find_places(features, self.concept.token)
-        own = learned_keys_and_values(self.entries, self._weights, self.values, features.hidden[places][None])
+        own = learned_keys_and_values(self.entries, self._weights, self.values, hidden[places][None])
         return put_in_places(kv, own, places)
 
     def _keep(self) -> None:
@@ -273,7 +300,8 @@ class LearningRun:
         """`cns.pull` of the token as it is now, to three digits; None where nothing depends on it."""
         if not self._at_token or self.settings.wide_guided == 1:
             return None
-        pull = pull_of_token(self.base, self._so_far(), self.pictures, self.concept.token, self._signal)
+        token, noun = self.concept.token, self.concept.class_noun
+        pull = pull_of_token(self.base, self._so_far(), self.pictures, token, noun, self._signal)
         if not isfinite(pull):
             raise LearningRefused("The learning diverged: its pictures are not finite. Try lower learning rates.")
         return float(f"{pull:.3g}")

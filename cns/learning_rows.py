@@ -111,9 +111,15 @@ def ask_unet(base: BaseModel, asked: Sequence[AskedRows], *, mixed_precision: bo
         kv = join_rows([one.kv for one in asked])
         conditions = [one.added for one in asked if one.added is not None]
         added = {name: torch.cat([one[name] for one in conditions]) for name in conditions[0]} if conditions else None
-    with torch.autocast(base.device.type, torch.bfloat16, enabled=mixed_precision):
+    computed = computing_dtype(base, mixed_precision=mixed_precision)
+    with torch.autocast(base.device.type, computed, enabled=computed is not base.dtype):
         made = predict(base, noisy.to(base.dtype), times, kv, added)
     return [made] if len(asked) == 1 else list(made.split([len(one.noisy) for one in asked]))
+
+
+def computing_dtype(base: BaseModel, *, mixed_precision: bool) -> torch.dtype:
+    """What the UNet multiplies matrices in: bfloat16 where that is asked for; a base in half precision has its own."""
+    return torch.bfloat16 if mixed_precision and base.dtype is torch.float32 else base.dtype
 
 
 @contextmanager

@@ -82,6 +82,7 @@ def _from_folder(folder: Path, dtype: torch.dtype) -> Components:
             for suffix in suffixes
         ),
         scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
+        zeros_for_no_words=len(suffixes) == 2 and bool(index.get("force_zeros_for_empty_prompt", True)),
     )
 
 

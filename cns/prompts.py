@@ -52,3 +52,20 @@ def encode_prompt(base: BaseModel, version: Version, prompt: str) -> EncodedProm
     binding = find_binding(base.tokenizers[0], prompt, features.placed, nouns, length)
     guided = min([1.0, *(version.guided.get(token, 1.0) for _, _, token in features.placed)])
     return EncodedPrompt(kv, features.pooled, binding, guided)
+
+
+def encode_unwanted(base: BaseModel, version: Version, prompt: str, encode: Encode) -> EncodedPrompt:
+    """What guidance leads away from: `prompt`, or where it has no words what `base` takes for none.
+
+    K and V of text features that are zero are zero, so these need no encoder, and take no memory of their own.
+    """
+    encoded = encode(version, prompt)
+    if prompt.strip() or not base.zeros_for_no_words:
+        return encoded
+    pooled = None if encoded.pooled is None else _zeros_like(encoded.pooled)
+    return EncodedPrompt({layer: (_zeros_like(k), _zeros_like(v)) for layer, (k, v) in encoded.kv.items()}, pooled)
+
+
+def _zeros_like(tensor: Tensor) -> Tensor:
+    """One zero that is seen in every place."""
+    return tensor.new_zeros(()).expand_as(tensor)

@@ -22,7 +22,8 @@ class UnknownSampler(CnsError):
 
 
 def _ddim(config: Mapping[str, Any]) -> Any:
-    return DDIMScheduler.from_config(dict(config))
+    # Its default is for pixels: latents go well beyond -1..1.
+    return DDIMScheduler.from_config(dict(config), clip_sample=False)
 
 
 def _euler(config: Mapping[str, Any]) -> Any:

@@ -80,17 +80,8 @@ class ConceptMasks:
 
     def densities(self) -> dict[str, float]:
         """Share of all entries that are True, for each of the three masks."""
-        return {name: density(masks) for name, masks in self._named().items()}
-
-    def layer_densities(self) -> dict[str, dict[str, float]]:
-        """Layer -> the same three shares within it."""
-        return {
-            layer: {name: float(masks[layer].float().mean()) for name, masks in self._named().items()}
-            for layer in self.base
-        }
-
-    def _named(self) -> dict[str, Masks]:
-        return {"base": self.base, "general": self.general, "concept": self.concept}
+        named = {"base": self.base, "general": self.general, "concept": self.concept}
+        return {name: density(masks) for name, masks in named.items()}
 
 
 Selector = Callable[[Mapping[str, Tensor], TextFeatures, TextFeatures | None, SelectionSettings], ConceptMasks]

@@ -58,9 +58,10 @@ class LearningSettings:
     levels, from the noisiest on, in which pictures are guided that name a concept of the whole picture, as a style or
     a place; 1 for all of them. Whether a concept is so wide is measured when it has been learned, of those at their
     token (docs/decisions/0025).
-    mixed_precision: bfloat16 matrix products in the UNet. min_snr_gamma: weighting of the time steps by
-    signal-to-noise ratio (Hang et al. 2023); None for none. time_power: time steps are drawn as the schedule's length
-    times u ** time_power: 1 draws them evenly, less draws high noise more often, where words decide.
+    mixed_precision: bfloat16 matrix products in the UNet of a base in float32; one in half precision has its own.
+    min_snr_gamma: weighting of the time steps by signal-to-noise ratio (Hang et al. 2023); None for none. time_power:
+    time steps are drawn as the schedule's length times u ** time_power: 1 draws them evenly, less draws high noise more
+    often, where words decide.
 
     The rates are starting points for bases of Stable Diffusion's size, from what related methods publish; a base may
     bring its own settings beside its weights (cns/own_settings.py), as the storybook does.

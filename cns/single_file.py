@@ -41,7 +41,8 @@ def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Com
                 f"{path.name} lacks weights under {prefix}: it is incomplete, or `config` is of another model."
             )
     schedule = _written_config(pipeline.scheduler)
-    return Components(pipeline.unet, pipeline.vae, tuple(encoders), tuple(tokenizers), schedule)
+    zeros = values[TEXT_XL] > 0 and bool(pipeline.config.force_zeros_for_empty_prompt)
+    return Components(pipeline.unet, pipeline.vae, tuple(encoders), tuple(tokenizers), schedule, zeros)
 
 
 def _build_pipeline(path: Path, dtype: torch.dtype, config: Path | None, is_sdxl: bool) -> Any:

@@ -49,7 +49,7 @@ def spread_into_weights(
     has the least sum of ||U h - D h||^2, meant over the features h of each token in what it was taught with, and
     `firmness` times ||U c||^2 over the features c of `general`; D is what the token's values change.
     """
-    met = {delta.token: prompts_of(delta) for delta in version.deltas if delta.token in version.at_tokens}
+    met = {delta.token: prompts for delta, prompts in prompts_of(version.deltas) if delta.token in version.at_tokens}
     if not met:
         return Spread(version, {}, 0.0)
     moments = {token: _moment_at(base, version, token, prompts) for token, prompts in met.items()}

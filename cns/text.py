@@ -6,7 +6,7 @@ may own a <rex> at the same time, each their own.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +46,22 @@ class TokenizedPrompts:
     own: Tensor  # (batch, tokens) bool, as in TextFeatures
     attended: Tensor  # (batch, tokens) int64: 0 on padding, 1 elsewhere
     placed: tuple[tuple[int, int, str], ...]  # row, position, <token>
+
+
+def without_token(prompt: str, token: str) -> str:
+    """The prompt with its concept left out: "a <rex> dog on the grass" -> "a dog on the grass"."""
+    return re.sub(rf"{re.escape(token)}\s*", "", prompt)
+
+
+def without_strangers(prompt: str, known: Container[str]) -> str:
+    """The prompt without any <token> that is not `known`, as `without_token` leaves it out."""
+    return re.sub(rf"({TOKEN.pattern})\s*", lambda found: found[0] if found[1] in known else "", prompt)
+
+
+def as_any(prompt: str, token: str, class_noun: str) -> str:
+    """The prompt about any thing of the noun: "a <rex> dog on the grass" and "a <rex> on the grass" -> "a dog on the
+    grass"."""
+    return re.sub(f"{re.escape(token)}( {re.escape(class_noun)})?", lambda _: class_noun, prompt)
 
 
 def check_tokens(prompts: Sequence[str], tokens: Mapping[str, TokenVectors], widths: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from cns.errors import LearningRefused
 from cns.kv import LayerKV, keys_and_values
 from cns.learning import LearningRun
 from cns.prompts import encode_prompt
+from cns.settings import Reach
 from cns.unlearning import Option, forget
 from tests.cns.test_compose import make_delta
 from tests.cns.test_learning import SETTINGS, concept, learn, run
@@ -190,23 +191,23 @@ def test_what_reaches_everywhere_is_not_held_for_concepts_that_stay_at_their_tok
     assert all(torch.equal(after.values[layer], alone.values[layer]) for layer in alone.values)
 
 
-def _cut(base: BaseModel, *which: int) -> LearningRun:
-    """A learning in which some captions are too long for their token to be read."""
-    taught = concept()
-    captions = ["a red house " * 40 * (place in which) + caption for place, caption in enumerate(taught.captions)]
-    return run(base, compose(base), replace(taught, captions=tuple(captions)), replace(SETTINGS, reach="token"))
-
-
-def test_a_caption_that_is_cut_before_its_token_teaches_the_values_nothing(sd1: BaseModel) -> None:
-    learning = _cut(sd1, 1, 2)
-    while not learning.done:
-        learning.step()
-    assert learning.finish().size > 0
-
-
-def test_captions_that_are_all_cut_before_their_token_are_refused(sd1: BaseModel) -> None:
-    with pytest.raises(LearningRefused, match="shorter"):
-        _cut(sd1, 0, 1, 2)
+@pytest.mark.parametrize("reach", ["everywhere", "token"])
+@pytest.mark.parametrize("shape", ["sd1", "sdxl"])
+def test_captions_that_name_other_concepts_are_read_as_pictures_read_them(
+    shape: str, reach: Reach, request: pytest.FixtureRequest
+) -> None:
+    base: BaseModel = request.getfixturevalue(shape)
+    version = compose(base, [_near(base, "momo", 2), make_delta(base, "bolt", 3)])
+    captions = ("a photo of <rex> dog next to <momo> cat", "a <momo> cat and <bolt> cat and <rex> dog", REX)
+    learning = run(base, version, replace(concept(), captions=captions), replace(SETTINGS, reach=reach, batch=12))
+    learning.step()
+    drawn, asked = learning.ask()
+    so_far = learning.sample_version()
+    for row, which in enumerate(drawn.captions.tolist()):
+        for layer, pair in encode_prompt(base, so_far, captions[which]).kv.items():
+            for ours, theirs in zip(asked.kv[layer], pair, strict=True):
+                assert torch.allclose(ours[row], theirs[0], rtol=1e-4, atol=1e-5)
+    assert len(drawn.captions.unique()) == len(captions)
 
 
 def test_an_interrupted_learning_ends_with_the_same_digest(sd1: BaseModel) -> None:

@@ -1,5 +1,6 @@
 """A base model is loaded from every layout, gives the stock pipelines' text features, and is never edited."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -240,9 +241,22 @@ def test_a_single_file_gives_the_same_model_as_the_folder(
     expected, found = load_base(folder), load_base(file, config=bare)
     assert found.checksum() == expected.checksum()
     assert found.id == expected.id
+    assert found.zeros_for_no_words == expected.zeros_for_no_words == (found.kind == "sdxl")
     written = {key: value for key, value in expected.scheduler_config.items() if not key.startswith("_diffusers")}
     assert written.items() <= found.scheduler_config.items()
     assert torch.equal(found.text_features(PROMPTS).hidden, expected.text_features(PROMPTS).hidden)
+
+
+@pytest.mark.parametrize(("said", "read"), [({}, True), ({"force_zeros_for_empty_prompt": False}, False)])
+def test_what_sdxl_was_trained_with_where_there_are_no_words_is_read_from_its_index(
+    said: dict[str, bool], read: bool, sdxl_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(sdxl_folder, tmp_path / "base")
+    file = tiny.single_file(folder, tmp_path / "model.safetensors")
+    index = json.loads((folder / "model_index.json").read_text())
+    del index["force_zeros_for_empty_prompt"]
+    (folder / "model_index.json").write_text(json.dumps({**index, **said}))
+    assert (load_base(folder).zeros_for_no_words, load_base(file, config=folder).zeros_for_no_words) == (read, read)
 
 
 @pytest.mark.parametrize("name", FOLDERS)

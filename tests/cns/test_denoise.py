@@ -1,6 +1,8 @@
 """The K/V path equals the stock pipeline with the weights written in; a mixed batch equals each picture made alone."""
 
 import copy
+import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -8,17 +10,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 
-from cns.base_model import BaseModel
+from cns.base_model import BaseModel, load_base
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, GenerationRun, RequestRefused, denoise_step, generate, to_pictures
+from cns.export import export_diffusers
 from cns.kv import handed_attention, keys_and_values, predict
-from cns.samplers import SAMPLERS, UnknownSampler, build_sampler
+from cns.samplers import SAMPLERS, UnknownSampler
 from tests.cns.test_compose import make_delta
 
 STEPS = 4
+STOCK = {
+    "ddim": DDIMScheduler,
+    "euler": EulerDiscreteScheduler,
+    "dpm++2m": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+}
 
 
 def _version(base: BaseModel) -> Version:
@@ -40,12 +56,20 @@ def _stock_picture(folder: Path, base: BaseModel, version: Version, request: Gen
     extra = {"add_watermarker": False} if base.kind == "sdxl" else {"safety_checker": None}
     pipeline = kind.from_pretrained(folder, dtype=torch.float32, low_cpu_mem_usage=False, **extra)
     pipeline.set_progress_bar_config(disable=True)
+    assert getattr(pipeline.config, "force_zeros_for_empty_prompt", False) == base.zeros_for_no_words
     pipeline.unet = _unet_with_weights_written(base, version)
-    pipeline.scheduler = build_sampler(request.sampler, base.scheduler_config)
+    kind = STOCK[request.sampler]
+    if type(pipeline.scheduler) is not kind:
+        of_latents = {"clip_sample": False} if kind is DDIMScheduler else {}
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **of_latents)
     features = base.text_features([request.prompt, request.negative_prompt], version.tokens)
-    told = {"prompt_embeds": features.hidden[:1], "negative_prompt_embeds": features.hidden[1:]}
+    told = {"prompt_embeds": features.hidden[:1]}
     if features.pooled is not None:
-        told |= {"pooled_prompt_embeds": features.pooled[:1], "negative_pooled_prompt_embeds": features.pooled[1:]}
+        told["pooled_prompt_embeds"] = features.pooled[:1]
+    if request.negative_prompt:
+        told["negative_prompt_embeds"] = features.hidden[1:]
+        if features.pooled is not None:
+            told["negative_pooled_prompt_embeds"] = features.pooled[1:]
     made = pipeline(
         **told,
         num_inference_steps=request.steps,
@@ -58,17 +82,47 @@ def _stock_picture(folder: Path, base: BaseModel, version: Version, request: Gen
     return made.images[0].float()
 
 
+@pytest.mark.parametrize("unwanted", ["blurred", ""])
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("shape", ["sd1", "sd2", "sdxl"])
-def test_a_picture_equals_the_stock_pipelines(shape: str, sampler: str, request: pytest.FixtureRequest) -> None:
+def test_a_picture_equals_the_stock_pipelines(
+    shape: str, sampler: str, unwanted: str, request: pytest.FixtureRequest
+) -> None:
     base: BaseModel = request.getfixturevalue(shape)
     version = _version(base)
     asked = GenerationRequest(
-        "a photo of <rex> cat next to a <mug>", "blurred", seed=3, steps=STEPS, guidance=4.0, sampler=sampler
+        "a photo of <rex> cat next to a <mug>", unwanted, seed=3, steps=STEPS, guidance=4.0, sampler=sampler
     )
     ours = generate(base, version, [asked])[0]
     stock = _stock_picture(request.getfixturevalue(f"{shape}_folder"), base, version, asked)
     assert ours.isfinite().all()
+    assert (ours - stock).abs().max().item() <= 1e-4
+
+
+def test_a_base_that_was_trained_with_the_empty_prompt_is_led_away_from_that(sdxl_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sdxl_folder, tmp_path / "base")
+    index = folder / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "force_zeros_for_empty_prompt": False}))
+    base, asked = load_base(folder), GenerationRequest("a <rex> cat", seed=5, steps=STEPS, guidance=4.0)
+    ours = generate(base, _version(base), [asked])[0]
+    assert (ours - _stock_picture(folder, base, _version(base), asked)).abs().max().item() <= 1e-4
+    with_zeros = load_base(sdxl_folder)
+    assert base.id == with_zeros.id
+    assert not load_base(export_diffusers(base, compose(base), tmp_path / "out")).zeros_for_no_words
+    assert not torch.allclose(ours, generate(with_zeros, _version(with_zeros), [asked])[0], atol=1e-3)
+
+
+def test_a_schedule_that_says_nothing_of_latents_is_read_as_the_stock_pipeline_reads_it(
+    sd1_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "earlier")
+    written = folder / "scheduler" / "scheduler_config.json"
+    facts = json.loads(written.read_text())
+    written.write_text(json.dumps({k: v for k, v in facts.items() if k not in ("clip_sample", "steps_offset")}))
+    base, asked = load_base(folder), GenerationRequest("a <rex> cat", seed=5, steps=STEPS, guidance=4.0)
+    ours = generate(base, _version(base), [asked])[0]
+    with pytest.warns(FutureWarning, match="clip_sample|steps_offset"):
+        stock = _stock_picture(folder, base, _version(base), asked)
     assert (ours - stock).abs().max().item() <= 1e-4
 
 

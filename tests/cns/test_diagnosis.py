@@ -41,6 +41,23 @@ def test_a_judge_that_sees_no_difference_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pictures", "alike", "words"),
+    [(1, 1.0, "there is a single picture"), (3, 0.995, "your pictures are nearly one and the same")],
+)
+def test_of_one_picture_nobody_can_say_how_alike_another_should_be(pictures: int, alike: float, words: str) -> None:
+    finding = find_underfitting("rex", "dog", share=0.1, width=0.3, alike=alike, pictures=pictures)
+    assert (finding.severity, finding.value, finding.changes) == ("warn", alike, {})
+    assert finding.sentence.startswith(f"Nobody can say by numbers how well <rex> was learned: {words}")
+    assert "More of them" in finding.remedy
+
+
+def test_pictures_that_are_alike_but_not_the_same_are_measured_as_ever() -> None:
+    known, unknown = (find_underfitting("rex", "dog", 0.1, 0.3, alike=alike, pictures=3) for alike in (0.97, None))
+    assert known == unknown
+    assert known.severity == "bad"
+
+
+@pytest.mark.parametrize(
     ("similarity", "alignment", "severity", "word"),
     [
         (0.99, 0.30, "ok", "as before"),

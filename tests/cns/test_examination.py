@@ -16,7 +16,7 @@ from cns.base_model import BaseModel
 from cns.compose import Version, compose
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate
-from cns.diagnosis import Finding
+from cns.diagnosis import Finding, Thresholds
 from cns.examination import Examination, ExaminationError, ExaminationSettings, StudiedConcept, examine
 from cns.judge import Judge, load_judge
 from cns.metrics import clip_i
@@ -29,6 +29,8 @@ FEW = ExaminationSettings(
 )
 # Pictures of a random model depend on the seed more than on anything else, so likeness is tested with a single seed.
 ONE = replace(FEW, templates=("a photo of a {}",))
+# One reference twice makes a scale here, as that very picture can be drawn.
+TWICE = Thresholds(most_alike=2.0)
 GENERIC = ("the red house at night", "a blue robot", "never reached")
 
 
@@ -94,10 +96,20 @@ def look(
     after: Version,
     concept: StudiedConcept,
     earlier: Sequence[StudiedConcept] = (),
+    thresholds: Thresholds = TWICE,
 ) -> Examination:
     """Examine likeness by pixels, with one seed."""
     return examine(
-        base, judge, before, after, concept, earlier, generic_prompts=GENERIC, settings=ONE, likeness=PixelJudge()
+        base,
+        judge,
+        before,
+        after,
+        concept,
+        earlier,
+        generic_prompts=GENERIC,
+        settings=ONE,
+        likeness=PixelJudge(),
+        thresholds=thresholds,
     )
 
 
@@ -111,6 +123,17 @@ def test_a_concept_drawn_as_its_references_is_learned(sd1: BaseModel, judge: Jud
     assert finding(examination, "underfitting", "rex").severity == "ok"
     assert -1 <= scores.clip_t <= 1
     assert 0 <= scores.clip_score <= 250
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_of_a_single_picture_nobody_says_that_it_was_badly_learned(sd1: BaseModel, judge: Judge, times: int) -> None:
+    goal = compose(sd1, [delta_on(sd1, "rex", factor=20.0)])
+    rex = StudiedConcept("rex", "dog", draw(sd1, goal, "<rex> dog")[:times])
+    hardly = replace(delta_on(sd1, "rex"), token_vectors=sd1.token_vectors("dog"))
+    examination = look(sd1, judge, compose(sd1), compose(sd1, [hardly]), rex, thresholds=Thresholds())
+    found = finding(examination, "underfitting", "rex")
+    assert found.severity == "warn"
+    assert found.sentence.startswith("Nobody can say by numbers how well <rex> was learned")
 
 
 def test_a_concept_drawn_as_its_class_noun_is_underfitted(sd1: BaseModel, judge: Judge) -> None:

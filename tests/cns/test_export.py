@@ -71,7 +71,6 @@ def drawn_by(pipeline: Any) -> Tensor:
     """What stock diffusers makes of REQUEST: (1, 3, h, w) in 0..1."""
     made = pipeline(
         REQUEST.prompt,
-        negative_prompt="",
         num_inference_steps=REQUEST.steps,
         guidance_scale=REQUEST.guidance,
         generator=torch.Generator().manual_seed(REQUEST.seed),

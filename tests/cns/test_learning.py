@@ -21,6 +21,7 @@ from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings
 from cns.learning_rows import repeat_rows
 from cns.losses import diffusion_loss
 from cns.selection import ConceptMasks
+from cns.settings import Reach
 
 GENERAL = ("a red robot", "a blue house at night", "the mug on grass")
 SETTINGS = LearningSettings(
@@ -311,6 +312,14 @@ def test_small_gradients_survive_a_base_in_half_precision(
     assert (found - expected).norm() < 0.02 * expected.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_base_in_half_precision_computes_in_its_own(sd1_folder: Path, dtype: torch.dtype) -> None:
+    base = load_base(sd1_folder, dtype=dtype)
+    mixed, plain = (learn(base, mixed_precision=mixed) for mixed in (True, False))
+    assert mixed.size > 0
+    assert all(torch.equal(mixed.values[layer], values) for layer, values in plain.values.items())
+
+
 def test_flips_checkpointing_and_mixed_precision_are_settings(sd1: BaseModel) -> None:
     plain = learn(sd1)
     assert learn(sd1, flip=True).digest != plain.digest
@@ -374,6 +383,16 @@ def test_settings_that_cannot_be_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"step|negative|share|power"):
             replace(SETTINGS, **wrong)
+
+
+@pytest.mark.parametrize("reach", ["everywhere", "token"])
+@pytest.mark.parametrize("cut", [(1,), (0, 1, 2)])
+def test_a_caption_that_is_cut_before_its_token_is_refused(sd1: BaseModel, cut: Sequence[int], reach: Reach) -> None:
+    """A step that drew such captions alone would have nothing to learn."""
+    taught = concept()
+    captions = ["a blue house " * 40 * (place in cut) + caption for place, caption in enumerate(taught.captions)]
+    with pytest.raises(LearningRefused, match=r'cut before it comes to <rex>; write a shorter one than "a blue house '):
+        run(sd1, compose(sd1), replace(taught, captions=tuple(captions)), replace(SETTINGS, reach=reach))
 
 
 def test_what_cannot_be_learned_is_refused_in_a_sentence(sd1: BaseModel) -> None:

@@ -1,6 +1,6 @@
 """A concept of the whole picture is known by its pull at little noise, and its pictures are guided at first only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -17,7 +17,9 @@ from cns.kv import handed_attention
 from cns.learning import LearningRun
 from cns.learning_rows import EncodedPictures
 from cns.prompts import encode_prompt
-from cns.pull import LITTLE_NOISE, pull_of_token, without_token
+from cns.pull import LITTLE_NOISE, pull_of_token
+from cns.regions import Region
+from cns.text import without_token
 from tests.cns.test_compose import make_delta
 from tests.cns.test_learning import SETTINGS, concept, learn, run
 from tests.cns.test_regions import assert_together_as_alone
@@ -40,8 +42,9 @@ def _pictures(base: BaseModel) -> EncodedPictures:
     return EncodedPictures(latents, CAPTIONS, torch.tensor([0, 1, 0]), base.native_px)
 
 
-def _pull(base: BaseModel, *deltas: Delta) -> float:
-    return pull_of_token(base, compose(base, deltas), _pictures(base), "<noir>", SIGNAL)
+def _pull(base: BaseModel, *deltas: Delta, captions: Sequence[str] = CAPTIONS) -> float:
+    pictures = replace(_pictures(base), captions=tuple(captions))
+    return pull_of_token(base, compose(base, deltas), pictures, "<noir>", "cat", SIGNAL)
 
 
 # --- the measure ------------------------------------------------------------------------------------------------------
@@ -81,13 +84,16 @@ def test_the_pull_is_what_the_token_changes_over_what_all_other_words_change(
         ]
         of_token += float((answers[2] - answers[1]).square().sum())
         of_words += float((answers[1] - answers[0]).square().sum())
-    measured = pull_of_token(base, version, pictures, "<noir>", SIGNAL)
+    measured = pull_of_token(base, version, pictures, "<noir>", "cat", SIGNAL)
     assert measured == pytest.approx((of_token / of_words) ** 0.5, rel=2e-3)  # the values are the base's in half
 
 
 @torch.no_grad()
 def _stock_answer(base: BaseModel, version: Version, text: str, noisy: Tensor, time: int) -> Tensor:
     features = base.text_features([text], version.tokens)
+    if base.kind == "sdxl" and not text:  # as it was trained
+        assert features.pooled is not None
+        features = replace(features, hidden=features.hidden * 0, pooled=features.pooled * 0)
     added = base.added_conditions(features.pooled, base.native_px, base.native_px)
     made: Tensor = base.unet(noisy, time, features.hidden, added_cond_kwargs=added, return_dict=False)[0]
     return made
@@ -103,6 +109,18 @@ def test_values_of_other_concepts_do_not_count(sd1: BaseModel) -> None:
     assert _pull(sd1, _near(sd1)) == _pull(sd1, _near(sd1, "rex", 2), _near(sd1))
 
 
+@pytest.mark.parametrize(
+    ("bare", "meant"),
+    [("<noir>", "<noir> cat"), ("A <noir>.", "A <noir> cat."), ("<noir>, <noir>", "<noir> cat, <noir> cat")],
+)
+def test_a_caption_without_any_word_is_measured_with_its_class_noun(sd1: BaseModel, bare: str, meant: str) -> None:
+    """Against no words at all every token would pull beyond all bounds."""
+    delta = _near(sd1)
+    assert _pull(sd1, delta, captions=(bare, bare)) == _pull(sd1, delta, captions=(meant, meant))
+    other = CAPTIONS[0]
+    assert _pull(sd1, delta, captions=(bare, other)) == _pull(sd1, delta, captions=(meant, other))
+
+
 # --- when it is learned -----------------------------------------------------------------------------------------------
 
 
@@ -116,7 +134,7 @@ def test_a_concept_that_pulls_hard_is_guided_for_the_share_that_is_set(
     assert delta.guided == delta.report["guided"] == guided
     on_the_way = learning.sample_version()
     assert on_the_way.guided["<rex>"] == guided
-    expected = pull_of_token(sd1, on_the_way, learning.pictures, "<rex>", learning._signal)
+    expected = pull_of_token(sd1, on_the_way, learning.pictures, "<rex>", "dog", learning._signal)
     assert delta.report["pull"] == pytest.approx(expected, rel=5e-3)
     assert Delta.from_bytes(delta.to_bytes()).guided == guided
 
@@ -126,6 +144,14 @@ def test_nothing_is_measured_where_nothing_depends_on_it(sd1: BaseModel, changes
     """Values that reach everywhere are the method as published, and so are their pictures."""
     delta = learn(sd1, (), None, **changes)
     assert (delta.guided, delta.report.keys() & {"pull", "guided"}) == (1.0, set())
+
+
+def test_a_concept_whose_captions_are_its_token_alone_is_no_wider_than_others(sd1: BaseModel) -> None:
+    taught = concept()
+    bare = replace(taught, captions=("<rex>",) * len(taught.pictures))
+    said = replace(taught, captions=("<rex> dog",) * len(taught.pictures))
+    pulls = [_done(run(sd1, compose(sd1), one, NEAR)).finish().report["pull"] for one in (bare, said)]
+    assert pulls[0] == pytest.approx(pulls[1], rel=0.5)
 
 
 def test_the_same_learning_has_the_same_pull_after_a_stop(sd1: BaseModel) -> None:
@@ -206,6 +232,19 @@ def test_of_several_concepts_the_one_that_is_guided_least_decides(sd1: BaseModel
     assert [encode_prompt(sd1, version, prompt).guided for prompt in prompts] == [1.0, 1.0, 0.5, 0.2]
 
 
+def test_of_a_picture_with_regions_whoever_is_named_in_one_decides_too(sd1: BaseModel) -> None:
+    version = compose(sd1, [_near(sd1, "rex", 2), _near(sd1, guided=0.5), _near(sd1, "dusk", 3, guided=0.2)])
+    levels = sd1.scheduler_config["num_train_timesteps"]
+
+    def guided_from(prompt: str, *prompts: str) -> float | None:
+        regions = tuple(Region(one, 0, 0, 0.5, 1) for one in prompts)
+        return GenerationRun(sd1, version, replace(ASKED, prompt=prompt, regions=regions)).guided_from
+
+    assert guided_from("a cat", "a <rex> cat") == 0
+    assert guided_from("a cat", "a <rex> cat", "a <noir> cat") == levels * 0.5
+    assert guided_from("a <noir> cat", "a <dusk> cat") == guided_from("a <dusk> cat", "a <noir> cat") == levels * 0.8
+
+
 def test_a_picture_without_guidance_takes_one_row_from_the_first_step(sd1: BaseModel) -> None:
     made = GenerationRun(sd1, compose(sd1, [_near(sd1, guided=0.5)]), replace(ASKED, guidance=1.0))
     assert (made.rows, len(made.prompts)) == (1, 1)
@@ -215,5 +254,7 @@ def test_a_picture_without_guidance_takes_one_row_from_the_first_step(sd1: BaseM
 def test_they_share_steps_with_others_and_are_as_made_alone(shape: str, request: pytest.FixtureRequest) -> None:
     base: BaseModel = request.getfixturevalue(shape)
     version = compose(base, [_near(base, "rex", 2), _near(base, guided=0.5)])
-    asked = [ASKED, replace(ASKED, prompt="a <rex> cat", seed=5), replace(ASKED, sampler="euler", steps=3, seed=6)]
+    region = replace(ASKED, prompt="a cat", seed=7, regions=(Region("a <noir> cat", 0, 0, 0.5, 1),))
+    rex, euler = replace(ASKED, prompt="a <rex> cat", seed=5), replace(ASKED, sampler="euler", steps=3, seed=6)
+    asked = [ASKED, rex, euler, region]
     assert_together_as_alone(base, version, asked)

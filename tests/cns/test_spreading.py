@@ -83,6 +83,13 @@ def test_stock_diffusers_draws_what_we_draw_of_a_spread_version(sd1: BaseModel, 
     assert not torch.allclose(ours, bare, atol=1e-2)
 
 
+def test_a_caption_that_names_a_forgotten_concept_stops_no_spreading(sd1: BaseModel) -> None:
+    captions = {"captions": ["a <tom> cat next to a <rex> dog"]}
+    _, tom = _near(sd1).deltas
+    spread = spread_into_weights(sd1, compose(sd1, [replace(tom, report=captions)]), GENERAL)
+    assert set(spread.missed) == {"<tom>"}
+
+
 @pytest.mark.parametrize("export", [export_diffusers, export_custom_diffusion, export_lora])
 def test_a_form_that_cannot_say_it_refuses_what_was_not_spread(
     sd1: BaseModel, tmp_path: Path, export: type[object]

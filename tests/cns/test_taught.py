@@ -1,6 +1,7 @@
 """What earlier concepts were taught with is encoded once for a line, and means the same wherever it was begun."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def line(base: BaseModel) -> tuple[Delta, ...]:
 
 def test_it_is_the_mean_over_all_that_the_concepts_were_taught_with(base: BaseModel, line: Sequence[Delta]) -> None:
     version = compose(base, line)
-    prompts = [prompt for delta in line for prompt in prompts_of(delta)]
+    prompts = [prompt for _, taught in prompts_of(line) for prompt in taught]
     expected = feature_moment(base.text_features(prompts, version.tokens).hidden)
     found = TaughtMoment().grow(base, version.deltas, version.tokens)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
@@ -94,6 +95,59 @@ def test_what_is_learned_does_not_depend_on_how_the_version_came_about(base: Bas
         delta = learn_on(base, version, name)
         assert delta.digest == learn_on(base, compose(base, version.deltas), name).digest
         version = extend(base, version, [delta])
+
+
+# --- captions that name other concepts --------------------------------------------------------------------------------
+
+
+def captioned(delta: Delta, *captions: str) -> Delta:
+    return replace(delta, report={**delta.report, "captions": list(captions)})
+
+
+def test_captions_leave_out_whom_the_line_does_not_know_when_they_are_met(line: Sequence[Delta]) -> None:
+    rex, momo, zigi = line
+    momo = captioned(momo, "a <momo> dog next to a <rex> dog", "a <zigi> dog and <momo>")
+    (_, alone), *_ = prompts_of([momo, zigi, rex])
+    assert alone == ("a photo of a <momo> dog", "a <momo> dog next to a dog", "a dog and <momo>")
+    _, (_, after) = prompts_of([rex, momo])
+    assert after == ("a photo of a <momo> dog", "a <momo> dog next to a <rex> dog", "a dog and <momo>")
+
+
+def test_a_caption_that_names_a_forgotten_concept_stops_no_later_learning(
+    base: BaseModel, line: Sequence[Delta]
+) -> None:
+    rex, momo, _ = line
+    momo = captioned(momo, "a photo of <momo> dog next to a <rex> dog")
+    without = compose(base, [momo])
+    assert learn_on(base, without, "zigi").size > 0
+    plain = compose(base, [captioned(momo, "a photo of <momo> dog next to a dog")])
+    one, other = (version.taught.grow(base, version.deltas, version.tokens) for version in (without, plain))
+    assert torch.equal(one, other)
+    known = compose(base, [rex, momo])
+    assert not torch.equal(known.taught.grow(base, known.deltas, known.tokens), one)
+
+
+def test_a_caption_may_name_a_concept_that_stays_at_its_token(base: BaseModel, line: Sequence[Delta]) -> None:
+    rex, momo, _ = line
+    version = compose(base, [replace(rex, reach="token"), captioned(momo, "a <momo> dog next to a <rex> dog")])
+    assert learn_on(base, version, "zigi").size > 0
+    expected = feature_moment(
+        base.text_features(["a photo of a <momo> dog", "a <momo> dog next to a <rex> dog"], version.tokens).hidden
+    )
+    found = version.taught.grow(base, version.deltas, version.tokens)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_name_that_is_learned_anew_is_not_the_one_that_was_forgotten(base: BaseModel, line: Sequence[Delta]) -> None:
+    rex, momo, _ = line
+    momo = captioned(momo, "a <momo> dog next to a <rex> dog")
+    below = compose(base, [momo])
+    begun = below.taught.grow(base, below.deltas, below.tokens)
+    above = extend(base, below, [rex])
+    whole = compose(base, [momo, rex])
+    grown = above.taught.grow(base, above.deltas, above.tokens)
+    assert torch.equal(grown, whole.taught.grow(base, whole.deltas, whole.tokens))
+    assert not torch.equal(grown, begun)
 
 
 def test_a_line_without_concepts_is_refused(sd1: BaseModel) -> None:

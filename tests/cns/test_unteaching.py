@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cns import history_folder
 from cns.base_model import BaseModel
 from cns.compose import compose
 from cns.erasing import ErasureFailed, erase_files
+from cns.forgetting import plan_forgetting
 from cns.history import HistoryError
 from cns.history_folder import HistoryFolder
 from cns.settings import LearningSettings, SelectionSettings
@@ -115,6 +117,51 @@ def test_a_forgetting_that_is_killed_leaves_the_history_as_it_was(
     with pytest.raises(OSError, match="No space"):
         forget_fast(folder, room.base, "rex")
     assert (len(tree(folder)), folder.history.head) == (3, 3)
+
+
+# --- captions that name the concept -----------------------------------------------------------------------------------
+
+
+def together(name: str, other: str) -> Lesson:
+    return replace(lesson_of(name), captions=(f"a photo of a <{name}> dog next to a <{other}> dog",))
+
+
+@pytest.fixture
+def beside(room: Classroom, tmp_path: Path) -> HistoryFolder:
+    """A history that has learned rex, momo next to rex, and tom next to momo."""
+    folder = learn(tmp_path / "beside", room, "rex")
+    for lesson in (together("momo", "rex"), together("tom", "momo")):
+        teach(folder, lesson, room)
+    return folder
+
+
+def test_what_was_taught_next_to_a_forgotten_concept_can_be_learned_upon(
+    room: Classroom, beside: HistoryFolder
+) -> None:
+    forget_fast(beside, room.base, "rex")
+    assert teach(beside, lesson_of("max"), room).concept == "max"
+
+
+def test_what_was_taught_next_to_it_is_learned_again_next_to_any_thing_of_its_noun(
+    room: Classroom, beside: HistoryFolder, tmp_path: Path
+) -> None:
+    momo, tom = forget_exactly(beside, room, "rex")
+    never = HistoryFolder.create(tmp_path / "never", "tiny", room.base.id)
+    plain = replace(lesson_of("momo"), captions=("a photo of a <momo> dog next to a dog",))
+    deltas = [teach(never, lesson, room).delta for lesson in (plain, together("tom", "momo"))]
+    assert [momo.delta, tom.delta] == deltas
+
+
+def test_one_can_be_forgotten_exactly_after_another_was_forgotten_at_once(
+    room: Classroom, beside: HistoryFolder
+) -> None:
+    """The captions of momo still name rex, which has no noun in this line any more."""
+    forget_fast(beside, room.base, "rex")
+    teach(beside, lesson_of("max"), room)
+    (tom, _) = plan_forgetting(beside.load_deltas(), "momo").lessons
+    assert set(tom.captions) == {"a photo of a <tom> dog next to a dog"}
+    assert [version.concept for version in forget_exactly(beside, room, "momo")] == ["tom", "max"]
+    assert [version.concept for version in forget_exactly(beside, room, "tom")] == ["max"]
 
 
 # --- erasing ----------------------------------------------------------------------------------------------------------

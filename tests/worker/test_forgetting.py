@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -208,6 +209,21 @@ def test_exact_forgetting_gives_the_bytes_of_a_history_that_never_knew_it(
     assert set(last.examination["concepts"]) == {"momo", "tom"}
     assert {finding["signature"] for finding in last.diagnosis} >= {"forgetting", "bleeding"}
     assert world.head(history) == 5
+
+
+def test_what_was_taught_beside_it_is_learned_again_beside_any_thing_of_its_noun(
+    worker: Worker, world: World, line: dict[str, Delta]
+) -> None:
+    history = world.history()
+    captions = ["a photo of a <momo> dog next to a <rex> dog"] * 3
+    momo = replace(line["momo"], report={**line["momo"].report, "captions": captions})
+    for delta in (line["rex"], momo, replace(line["tom"], parent=momo.digest)):
+        publish(world, history, delta)
+    job = ask(world, history, "rex", Mode.EXACT)
+    forget(worker, job)
+    assert world.job(job).state == JobState.DONE, world.job(job).error
+    assert tree(world, history)[3:] == [(4, 0, "momo"), (5, 4, "tom")]
+    assert world.version(history, 4).report["captions"] == ["a photo of a <momo> dog next to a dog"] * 3
 
 
 def test_an_exact_forgetting_that_is_interrupted_goes_on_and_ends_with_the_same_bytes(
