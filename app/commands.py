@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from psycopg.errors import UndefinedTable
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from app.config import Settings, WrongSettings, settings
 from app.servers import FolderInUse, ServerNotStarted, Servers, servers_for
+
+_UNDEFINED_TABLE = "42P01"  # PostgreSQL's name of it
 
 
 @contextmanager
@@ -27,6 +28,6 @@ def servers_of_command() -> Iterator[tuple[Settings, Servers]]:
     except OperationalError as error:
         sys.exit(f"The database cannot be reached: {str(error.orig).strip()}")
     except ProgrammingError as error:
-        if not isinstance(error.orig, UndefinedTable):
+        if getattr(error.orig, "sqlstate", None) != _UNDEFINED_TABLE:
             raise
         sys.exit("The database has no tables yet. `python -m app.migrate` makes them.")
