@@ -129,7 +129,7 @@ def read_captions(text: str) -> list[str]:
         return []
     try:
         captions = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second for a hundred thousand brackets
         captions = None
     if not isinstance(captions, list) or not all(isinstance(one, str) for one in captions):
         raise Invalid('Captions are a JSON list of strings, one for each picture: ["a photo of a dog"].', "captions")
