@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, NoResultFound, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
@@ -217,3 +218,9 @@ def install(app: FastAPI) -> None:
     def database_away(request: Request, error: Exception) -> Response:
         log.error("database_away", error=str(error).partition("\n")[0])
         return answer(request, 503, "unavailable", "The database cannot be reached. Try again in a moment.")
+
+    @app.exception_handler(NoConnectionFree)
+    def overloaded(request: Request, error: Exception) -> Response:
+        """All connections to the database were in use for longer than anybody waits."""
+        log.error("no_connection_free")
+        return answer(request, 503, "unavailable", "More is asked of the server than it can do. Try again in a moment.")

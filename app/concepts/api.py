@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.concepts import service
 from app.concepts.models import Concept
-from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
+from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow, give_back
 from app.errors import AppError, Invalid, SeveralRefused, TooLarge
 from app.files import IfNoneMatch, blob_response, thumbnail_response
 from app.histories import service as histories
@@ -158,6 +158,7 @@ def teach(
 ) -> LearningStarted:
     """Teach a concept from its pictures. Learnings of one history run one after another, in the order they came."""
     histories.get_history(session, caller.id, history_id)  # before any picture is decoded
+    give_back(session)
     checked = read_uploads(pictures, state)
     said, changes = read_captions(captions), read_settings(settings)
     once = make_once(
