@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +15,7 @@ from app.concepts import service
 from app.concepts.captions import Offer, captions_for, offers, written_captions
 from app.concepts.models import Upload
 from app.concepts.remarks import remarks_on, remarks_on_all
-from app.concepts.sample_concepts import EMBEDDED, sample_concept, sample_concepts
+from app.concepts.sample_concepts import EMBEDDED, read_sample, sample_concept, sample_concepts
 from app.concepts.settings_form import FIELDS, read_settings_form
 from app.db import UnitOfWork
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start, give_back
@@ -256,11 +255,6 @@ def take_sample(
     for waiting in waiting_uploads(session, caller.id):
         service.drop_upload(uow, caller.id, waiting.id)
     give_back(session)
-    for path in sample.pictures:
-        keep_path(uow, state, caller.id, path)
+    for picture in read_sample(sample, state.settings):
+        service.keep_upload(uow, state.store, caller.id, picture)
     return RedirectResponse(f"/histories/{history_id}/teach?sample={sample.name}", 303)
-
-
-def keep_path(uow: UnitOfWork, state: State, owner_id: UUID, path: Path) -> Upload:
-    picture = check_picture(path.read_bytes(), path.name, state.settings)
-    return service.keep_upload(uow, state.store, owner_id, picture)

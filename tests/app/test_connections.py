@@ -13,10 +13,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Pool, QueuePool, create_engine
 
 from app.accounts.models import User
-from app.concepts import api, pages
+from app.concepts import api, pages, sample_concepts
 from app.concepts.sample_concepts import SampleConcept
 from app.config import Settings
 from app.db import Sessions, make_sessions
+from app.histories import pages as histories_pages
 from app.histories.models import History
 from app.main import create_app
 from app.pictures import CheckedPicture, check_picture
@@ -111,18 +112,20 @@ def test_nobody_holds_a_connection_while_pictures_are_decoded(
 
     (tmp_path / "cat.png").write_bytes(png(4))
     sample = SampleConcept("luna", "cat", (tmp_path / "cat.png",))
-    monkeypatch.setattr(pages, "sample_concept", lambda *_: sample)
-    monkeypatch.setattr(pages, "check_picture", check)
-    monkeypatch.setattr(api, "check_picture", check)
+    for module in (pages, histories_pages):
+        monkeypatch.setattr(module, "sample_concept", lambda *_: sample)
+    for module in (pages, sample_concepts, api):
+        monkeypatch.setattr(module, "check_picture", check)
     home = f"/histories/{ada.history_id}"
     for path, sent in (
         ("/uploads", {"files": [FILE]}),
         (f"{home}/teach", {"data": ABOUT, "files": [FILE, FILE]}),
         (f"{home}/samples/luna", {}),
+        ("/histories", {"data": {"name": "toys", "sample": "luna"}}),
         (f"/api/v1{home}/concepts", {"data": {**ABOUT, "name": "zigi"}, "files": [FILE]}),
     ):
         assert post(ada, path, **sent).status_code in (201, 202, 303)
-    assert held == [0] * 5
+    assert held == [0] * 6
 
 
 def test_whoever_finds_all_connections_in_use_is_told_that_it_is_too_much(ada: Person, pool: Pool) -> None:
