@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from app.config import Settings
 from app.errors import AppError, Invalid, TooLarge
 from app.jpeg import has_more_scans
+from app.sharpness import is_blurred
 
 pillow_heif.register_heif_opener()
 
@@ -52,6 +53,7 @@ class CheckedPicture:
     width_px: int
     height_px: int
     source_sha256: str
+    is_blurred: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -63,6 +65,7 @@ def check_picture(data: bytes, file_name: str, limits: Settings) -> CheckedPictu
         clean = _decode(data, name, limits)
         file = BytesIO()
         clean.save(file, "PNG", compress_level=6)
+        blurred = is_blurred(clean)  # once, while its pixels are at hand
     said = []
     if min(clean.size) < SMALL_SIDE_PX:
         said.append(f"{name} is small ({clean.width} x {clean.height} pixels): little can be learned from it.")
@@ -72,6 +75,7 @@ def check_picture(data: bytes, file_name: str, limits: Settings) -> CheckedPictu
         width_px=clean.width,
         height_px=clean.height,
         source_sha256=hashlib.sha256(data).hexdigest(),
+        is_blurred=blurred,
         warnings=tuple(said),
     )
 

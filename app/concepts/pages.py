@@ -174,7 +174,7 @@ def _teach(
         uploads=uploads,
         around=around_words(str(values.get("class_noun") or ""), facts),
         offers=offers([upload.id for upload in uploads], written, values, facts),
-        remarks=remarks_on(session, state.store, caller.id, uploads),
+        remarks=remarks_on(session, caller.id, uploads),
         remark_on_all=remarks_on_all(len(uploads)),
         limits=state.settings,
         nouns=THINGS + MANNERS,
@@ -210,7 +210,7 @@ def upload(
     except AppError as error:
         return render(request, "teach/refused.html", caller, status=error.status, sentence=error.message)
     together = waiting_uploads(session, caller.id)
-    remarks = remarks_on(session, state.store, caller.id, together).get(kept.id, [])
+    remarks = remarks_on(session, caller.id, together).get(kept.id, [])
     return render(request, "teach/upload.html", caller, upload=kept, remarks_here=remarks, offer=Offer(), status=201)
 
 

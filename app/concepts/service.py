@@ -168,6 +168,7 @@ def keep_upload(uow: UnitOfWork, store: BlobStore, owner_id: UUID, picture: Chec
             file_name=picture.file_name,
             width_px=picture.width_px,
             height_px=picture.height_px,
+            is_blurred=picture.is_blurred,
         )
         uow.session.add(upload)
         uow.commit()
