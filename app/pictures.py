@@ -7,6 +7,7 @@ import hashlib
 import re
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 
 import pillow_heif
@@ -55,6 +56,11 @@ class CheckedPicture:
     source_sha256: str
     is_blurred: bool = False
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the PNG, by which it is kept."""
+        return hashlib.sha256(self.png).hexdigest()
 
 
 def check_picture(data: bytes, file_name: str, limits: Settings) -> CheckedPicture:
@@ -201,8 +207,7 @@ def warn_about(pictures: list[CheckedPicture]) -> list[str]:
         said.append(f"{count} few: with 3 to 10, the concept is told from its background better.")
     seen: dict[str, str] = {}
     for picture in pictures:
-        digest = hashlib.sha256(picture.png).hexdigest()
-        if digest in seen:
-            said.append(f"{picture.file_name} is the same picture as {seen[digest]}; it teaches nothing more.")
-        seen.setdefault(digest, picture.file_name)
+        if picture.sha256 in seen:
+            said.append(f"{picture.file_name} is the same picture as {seen[picture.sha256]}; it teaches nothing more.")
+        seen.setdefault(picture.sha256, picture.file_name)
     return said

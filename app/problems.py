@@ -8,8 +8,9 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from psycopg.errors import DeadlockDetected
 from pydantic import BaseModel
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, NoResultFound, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, NoResultFound, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
@@ -218,7 +219,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)
-    def database_away(request: Request, error: Exception) -> Response:
+    def database_away(request: Request, error: DBAPIError) -> Response:
+        if isinstance(error.orig, DeadlockDetected):
+            return overtaken(request, error)
         log.error("database_away", error=str(error).partition("\n")[0])
         return answer(request, 503, "unavailable", "The database cannot be reached. Try again in a moment.")
 
