@@ -1,4 +1,6 @@
-"""How much a request may bring. Decided before anything of it is kept, and counted while it comes."""
+"""What a request may bring: how much, and in which letters. Decided before anything of it is kept, and counted while it
+comes.
+"""
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -10,6 +12,7 @@ from app.config import MEGABYTE, Settings
 from app.deps import SESSION_COOKIE, caller_if_any, state_of
 from app.errors import AppError, TooLarge, Unauthorized
 from app.problems import refuse
+from app.texts import check_charset
 
 STRANGERS_BYTES = 64_000
 """Whoever shows neither a cookie nor a key has nothing to send but a name and a password."""
@@ -33,6 +36,11 @@ class BodyLimit:
         announced = _announced(request)
         if announced == 0:  # nothing will come, as with nearly every request
             await self.app(scope, receive, send)
+            return
+        try:
+            check_charset(request.headers.get("content-type", ""))
+        except AppError as error:
+            await refuse(request, error)(scope, receive, send)
             return
         most = await self._most(request, announced)
         if announced is not None and announced > most:

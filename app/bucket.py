@@ -17,7 +17,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from app.storage import StoredFile
+from app.storage import StorageAway, StoredFile
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -30,7 +30,7 @@ LISTED_AT_ONCE = 1000
 LOOKING = ("get", "head")
 
 
-class BucketAway(OSError):
+class BucketAway(StorageAway):
     """The object store did not do what it was asked for. Says which kind of error it was, and nothing it was sent."""
 
     def __init__(self, what: str, error: Exception):
@@ -124,7 +124,7 @@ class Bucket:
 
 @contextmanager
 def _spoken(what: str) -> Iterator[None]:
-    """Errors of obstore as OSError, which is what a folder raises too. FileNotFoundError stays what it is where a file
+    """Errors of obstore as BucketAway. FileNotFoundError stays what it is where a file
     was asked for; anywhere else it means that there is no such bucket.
     """
     try:

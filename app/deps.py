@@ -47,6 +47,13 @@ async def reading(request: Request) -> AsyncIterator[Session]:
 Reading = Annotated[Session, Depends(reading)]
 
 
+def give_back(session: Session) -> None:
+    """The connection of a session that is read with, before what takes long or waits its turn: there are fewer of them
+    than threads. What was read stays readable, and whoever reads on gets a connection again.
+    """
+    session.commit()
+
+
 @contextmanager
 def session_of(request: Request) -> Iterator[Session]:
     """The session that this request reads with already, else one of its own: whoever waits for a second connection
@@ -142,16 +149,18 @@ async def administrator(caller: CurrentUser) -> Caller:
 AdminUser = Annotated[Caller, Depends(administrator)]
 
 
-def check_may_start(state: State, caller: Caller) -> None:
-    """Learnings and generations are counted by themselves, and started only while their user may keep more."""
+def check_may_start(state: State, caller: Caller, session: Session) -> None:
+    """Learnings and generations are counted by themselves, and started only while their user may keep more. session:
+    the one that is read with already, as nobody may wait for a second connection while they hold one.
+    """
     spend(state, state.settings.start_rate, "start", str(caller.id))
-    with state.readers() as session:
-        check_room(session, caller.id, state.settings.user_quota_bytes)
+    check_room(session, caller.id, state.settings.user_quota_bytes)
 
 
 def starts_work(state: AppState, caller: CurrentUser) -> Caller:
     """A caller who may start something now. Forms ask by themselves, so that they keep what was typed."""
-    check_may_start(state, caller)
+    with state.readers() as session:
+        check_may_start(state, caller, session)
     return caller
 
 

@@ -94,8 +94,10 @@ async def typed(request: Request) -> AsyncIterator[Typed]:
     for name, value in said:
         lists.setdefault(name, []).append(value)
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    yield Typed(dict(said), lists, [file for file in files if file.filename or file.size])
-    await form.close()
+    try:
+        yield Typed(dict(said), lists, [file for file in files if file.filename or file.size])
+    finally:
+        await form.close()
 
 
 TypedForm = Annotated[Typed, Depends(typed)]

@@ -1,5 +1,6 @@
 """Every error as an answer: problem details (RFC 9457) for programs, a page for people."""
 
+import errno
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -7,13 +8,16 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from psycopg.errors import DeadlockDetected
 from pydantic import BaseModel
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, NoResultFound, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, NoResultFound, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
 from app.errors import AppError, TooMany, Unauthorized
 from app.logs import log
+from app.storage import StorageAway
 
 MEDIA_TYPE = "application/problem+json"
 REFERENCES = "#/components/schemas/{model}"
@@ -30,6 +34,7 @@ TITLES = {
     500: "Our mistake",
     503: "Not available",
 }
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _KINDS = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 _SENTENCES = {
     404: "There is nothing at this address.",
@@ -214,6 +219,27 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)
-    def database_away(request: Request, error: Exception) -> Response:
+    def database_away(request: Request, error: DBAPIError) -> Response:
+        if isinstance(error.orig, DeadlockDetected):
+            return overtaken(request, error)
         log.error("database_away", error=str(error).partition("\n")[0])
         return answer(request, 503, "unavailable", "The database cannot be reached. Try again in a moment.")
+
+    @app.exception_handler(NoConnectionFree)
+    def overloaded(request: Request, error: Exception) -> Response:
+        """All connections to the database were in use for longer than anybody waits."""
+        log.error("no_connection_free")
+        return answer(request, 503, "unavailable", "More is asked of the server than it can do. Try again in a moment.")
+
+    @app.exception_handler(OSError)
+    def storage_away(request: Request, error: OSError) -> Response:
+        """What is no error of the storage, and not for want of room where uploads wait either, is nothing foreseen: a
+        line that broke, a file of our own that is missing.
+        """
+        is_full = error.errno in NO_ROOM
+        if not is_full and not isinstance(error, StorageAway):
+            raise error
+        log.error("storage_away", error=str(error))
+        if is_full:
+            return answer(request, 503, "unavailable", "The server's storage is full, so nothing more can be kept now.")
+        return answer(request, 503, "unavailable", "The storage cannot be reached. Try again in a moment.")

@@ -9,6 +9,7 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 
 from app.errors import Invalid
+from app.texts import check_written
 
 KEY_PREFIX = "pk_"
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
@@ -28,6 +29,7 @@ def hash_password(password: str) -> str:
         raise Invalid(f"A password needs at least {SHORTEST_PASSWORD} characters.", field="password")
     if len(password) > LONGEST_PASSWORD:
         raise Invalid(f"A password may have at most {LONGEST_PASSWORD} characters.", field="password")
+    check_written(password, "password", "A password")
     return _hasher.hash(password)
 
 
@@ -36,7 +38,7 @@ def password_fits(password: str, hashed: str | None) -> bool:
     # Made by the first check of any password, not by the first of a name that there is not: that one would stand out.
     nobody = _hash_of_nobody()
     try:
-        fits = _hasher.verify(password[:LONGEST_PASSWORD], hashed or nobody)
+        fits = _hasher.verify(_bytes_of(password[:LONGEST_PASSWORD]), hashed or nobody)
     except UnknownHashError:  # no password opens an account that was made without one
         return False
     return fits and hashed is not None
@@ -53,9 +55,14 @@ def new_api_key() -> str:
 
 def digest_of(token: str) -> str:
     """What is kept of a random token: enough to know it again, not enough to use it."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(_bytes_of(token)).hexdigest()
 
 
 def same(first: str, second: str) -> bool:
     """Compare two secrets in a time that tells nothing about where they differ."""
-    return hmac.compare_digest(first.encode(), second.encode())
+    return hmac.compare_digest(_bytes_of(first), _bytes_of(second))
+
+
+def _bytes_of(secret: str) -> bytes:
+    """Of whatever somebody sends in place of a secret: that it cannot be written makes it wrong, and no error."""
+    return secret.encode(errors="surrogatepass")

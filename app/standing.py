@@ -30,10 +30,11 @@ class Standing:
 
 def standing_of(state: State) -> Standing:
     """For a page. It needs the database, as every page of somebody logged in does."""
+    parts = parts_of(state)  # not over the connection that is held below: to look at the storage may take seconds
     with state.readers() as session:
         counted = session.execute(select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state))
         return Standing(
-            parts=parts_of(state),
+            parts=parts,
             workers=list_workers(session),
             bases=session.scalars(select(BaseModelRow).order_by(BaseModelRow.seen_at.desc())).all(),
             jobs={(kind, job_state): count for kind, job_state, count in counted},

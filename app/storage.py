@@ -11,6 +11,10 @@ from app.errors import NotFound
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+class StorageAway(OSError):
+    """The storage did not do what it was asked for: it cannot be reached, is full, or may not be written to."""
+
+
 class DamagedBlob(Exception):
     """A stored file no longer has the bytes that were stored."""
 
@@ -25,7 +29,7 @@ class StoredFile:
 
 
 class Files(Protocol):
-    """Files by their names, in one place. A reader finds all of a file or none. Everything may raise OSError."""
+    """Files by their names, in one place. A reader finds all of a file or none. Everything may raise StorageAway."""
 
     def write(self, name: str, data: bytes) -> None:
         """Two files of one name have the same bytes, so one that is there already only becomes young again."""
@@ -43,7 +47,7 @@ class Files(Protocol):
         """Every file, unfinished ones too, whose names end in .part."""
 
     def check_writable(self) -> None:
-        """Raise OSError unless a file can be written and removed here."""
+        """Raise StorageAway unless a file can be written and removed here."""
 
     def free_bytes(self) -> int | None:
         """Room that is left; None where there is no telling."""
@@ -94,7 +98,7 @@ class BlobStore:
         self.blobs.remove(blob_name(digest))
 
     def check_writable(self) -> None:
-        """Raise OSError unless a file can be written and removed here."""
+        """Raise StorageAway unless a file can be written and removed here."""
         self.blobs.check_writable()
 
 

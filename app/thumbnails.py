@@ -4,6 +4,7 @@ from io import BytesIO
 
 from PIL import Image
 
+from app.errors import NotFound
 from app.storage import BlobStore
 
 SIZES_PX = (96, 192, 384)
@@ -20,6 +21,9 @@ def thumbnail(store: BlobStore, digest: str, size_px: int) -> bytes:
     except FileNotFoundError:
         made = make_thumbnail(store.get(digest), size_px)
     store.thumbnails.write(name, made)
+    if not store.has(digest):  # it was erased since it was read, and whoever did that may have looked here already
+        store.thumbnails.remove(name)
+        raise NotFound(f"The stored file {digest[:12]} is missing.")
     return made
 
 

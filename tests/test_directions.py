@@ -28,7 +28,7 @@ MAY_IMPORT = {
             "prometheus_client",
             "obstore",
         ),
-        *("PIL", "pillow_heif"),
+        *("PIL", "pillow_heif", "psycopg", "python_multipart"),
     },
     "worker": {
         *("app", "cns", "storybook", "torch", "numpy", "PIL", "sqlalchemy", "celery", "kombu", "redis", "structlog"),

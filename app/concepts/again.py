@@ -18,6 +18,9 @@ from app.histories.service import get_history
 from app.histories.versions import get_version
 from app.idempotency import Once, commit_once
 from app.jobs.models import Job
+from app.texts import one_line
+
+LONGEST_SIGNATURE = 60
 
 
 def learn_again(
@@ -34,6 +37,7 @@ def learn_again(
     Head goes to the version below, where a learning of the same concept can begin; the version stays in the tree.
     Invalid for the bare base, Conflict where that signature was not found or its remedy is nothing to apply.
     """
+    signature = one_line(signature, "signature", LONGEST_SIGNATURE, "The name of a finding")
     with uow:
         session = uow.session
         history = get_history(session, owner_id, history_id, lock=True)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.concepts import service
 from app.concepts.models import Concept
-from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
+from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow, give_back
 from app.errors import AppError, Invalid, SeveralRefused, TooLarge
 from app.files import IfNoneMatch, blob_response, thumbnail_response
 from app.histories import service as histories
@@ -129,7 +129,7 @@ def read_captions(text: str) -> list[str]:
         return []
     try:
         captions = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the second for a hundred thousand brackets
         captions = None
     if not isinstance(captions, list) or not all(isinstance(one, str) for one in captions):
         raise Invalid('Captions are a JSON list of strings, one for each picture: ["a photo of a dog"].', "captions")
@@ -158,6 +158,7 @@ def teach(
 ) -> LearningStarted:
     """Teach a concept from its pictures. Learnings of one history run one after another, in the order they came."""
     histories.get_history(session, caller.id, history_id)  # before any picture is decoded
+    give_back(session)
     checked = read_uploads(pictures, state)
     said, changes = read_captions(captions), read_settings(settings)
     once = make_once(

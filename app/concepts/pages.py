@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +15,10 @@ from app.concepts import service
 from app.concepts.captions import Offer, captions_for, offers, written_captions
 from app.concepts.models import Upload
 from app.concepts.remarks import remarks_on, remarks_on_all
-from app.concepts.sample_concepts import EMBEDDED, sample_concept, sample_concepts
+from app.concepts.sample_concepts import EMBEDDED, read_sample, sample_concept, sample_concepts
 from app.concepts.settings_form import FIELDS, read_settings_form
 from app.db import UnitOfWork
-from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start
+from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start, give_back
 from app.errors import AppError, Invalid, TooLarge
 from app.files import IfNoneMatch, thumbnail_response
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
@@ -64,7 +63,7 @@ def teach(
 ) -> Response:
     """Start, and follow it; or the form again. Files that came with the form are kept if they can be used."""
     get_history(session, caller.id, history_id)
-    refused = _keep_files(uow, state, caller, form.files)
+    refused = _keep_files(uow, state, caller, session, form.files)
     if drop := form.text("drop"):
         service.drop_upload(uow, caller.id, _id(drop))
         return _teach(request, caller, session, state, history_id, form.values, refused=refused)
@@ -76,7 +75,7 @@ def teach(
         errors = {"pictures": "Some files were left out; the others are kept. Start again when you are content."}
         return _teach(request, caller, session, state, history_id, form.values, errors, 422, refused)
     try:
-        job = _start(uow, state, caller, history_id, form, chosen, wanted)
+        job = _start(uow, state, caller, session, history_id, form, chosen, wanted)
     except AnswerableError as error:
         return _teach(request, caller, session, state, history_id, form.values, errors_of(error), error.status)
     return RedirectResponse(f"/jobs/{job.id}", 303)
@@ -86,17 +85,17 @@ def _start(
     uow: UnitOfWork,
     state: State,
     caller: Caller,
+    session: Session,
     history_id: UUID,
     form: Typed,
     chosen: Sequence[Upload],
     wanted: set[UUID],
 ) -> Job:
-    check_may_start(state, caller)
+    check_may_start(state, caller, session)
     lost = wanted - {upload.id for upload in chosen}
     ids = [upload.id for upload in chosen]
-    with state.readers() as session:
-        base = base_of(session, get_history(session, caller.id, history_id))
-        shown = offers(ids, written_captions(session, base.id, ids), form.values, base.facts)
+    base = base_of(session, get_history(session, caller.id, history_id))
+    shown = offers(ids, written_captions(session, base.id, ids), form.values, base.facts)
     once = form.once(caller.id, "teach", history_id, sorted(str(one) for one in wanted))
     return service.start_learning(
         uow,
@@ -113,24 +112,26 @@ def _start(
     )
 
 
-def _keep_files(uow: UnitOfWork, state: State, caller: Caller, files: Sequence[UploadFile]) -> list[str]:
+def _keep_files(
+    uow: UnitOfWork, state: State, caller: Caller, session: Session, files: Sequence[UploadFile]
+) -> list[str]:
     """Keep what can be used; returns a sentence for each file that cannot."""
     refused = []
     for file in files:
         try:
-            _keep(uow, state, caller, file)
+            _keep(uow, state, caller, session, file)
         except AppError as error:
             refused.append(error.message)
     return refused
 
 
-def _keep(uow: UnitOfWork, state: State, caller: Caller, file: UploadFile) -> Upload:
+def _keep(uow: UnitOfWork, state: State, caller: Caller, session: Session, file: UploadFile) -> Upload:
     limits = state.settings
-    with state.readers() as session:
-        if len(waiting_uploads(session, caller.id)) >= limits.max_files:
-            raise TooLarge(
-                f"{shown_name(file.filename or '')}: {limits.max_files} pictures are the most that one concept takes."
-            )
+    if len(waiting_uploads(session, caller.id)) >= limits.max_files:
+        raise TooLarge(
+            f"{shown_name(file.filename or '')}: {limits.max_files} pictures are the most that one concept takes."
+        )
+    give_back(session)
     data = file.file.read(limits.max_file_bytes + 1)
     return service.keep_upload(uow, state.store, caller.id, check_picture(data, file.filename or "", limits))
 
@@ -173,7 +174,7 @@ def _teach(
         uploads=uploads,
         around=around_words(str(values.get("class_noun") or ""), facts),
         offers=offers([upload.id for upload in uploads], written, values, facts),
-        remarks=remarks_on(session, state.store, caller.id, uploads),
+        remarks=remarks_on(session, caller.id, uploads),
         remark_on_all=remarks_on_all(len(uploads)),
         limits=state.settings,
         nouns=THINGS + MANNERS,
@@ -205,11 +206,11 @@ def upload(
         raise Invalid("There is no file in this request.", "pictures")
     file = form.files[0]
     try:
-        kept = _keep(uow, state, caller, file)
+        kept = _keep(uow, state, caller, session, file)
     except AppError as error:
         return render(request, "teach/refused.html", caller, status=error.status, sentence=error.message)
     together = waiting_uploads(session, caller.id)
-    remarks = remarks_on(session, state.store, caller.id, together).get(kept.id, [])
+    remarks = remarks_on(session, caller.id, together).get(kept.id, [])
     return render(request, "teach/upload.html", caller, upload=kept, remarks_here=remarks, offer=Offer(), status=201)
 
 
@@ -253,11 +254,7 @@ def take_sample(
     sample = sample_concept(base.facts["name"], name)
     for waiting in waiting_uploads(session, caller.id):
         service.drop_upload(uow, caller.id, waiting.id)
-    for path in sample.pictures:
-        keep_path(uow, state, caller.id, path)
+    give_back(session)
+    for picture in read_sample(sample, state.settings):
+        service.keep_upload(uow, state.store, caller.id, picture)
     return RedirectResponse(f"/histories/{history_id}/teach?sample={sample.name}", 303)
-
-
-def keep_path(uow: UnitOfWork, state: State, owner_id: UUID, path: Path) -> Upload:
-    picture = check_picture(path.read_bytes(), path.name, state.settings)
-    return service.keep_upload(uow, state.store, owner_id, picture)

@@ -1,29 +1,19 @@
 """What is worth knowing about pictures before a concept is taught from them. Nothing here refuses anything."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from uuid import UUID
 
-from PIL import Image, ImageFilter, ImageStat
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.concepts.models import Concept, ConceptPicture, Upload
 from app.histories.models import History
 from app.pictures import SMALL_SIDE_PX
-from app.storage import BlobStore
 
 FEW, MANY = 3, 12
-# Variance of the Laplacian of a grey picture of that size. Photographs in focus have hundreds, smeared ones a few tens.
-# Drawings have edges of their own and lie far above.
-LOOKED_AT_PX = 256
-BLURRED_BELOW = 30.0
-_LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
 
-def remarks_on(
-    session: Session, store: BlobStore, owner_id: UUID, uploads: Sequence[Upload]
-) -> Mapping[UUID, list[str]]:
+def remarks_on(session: Session, owner_id: UUID, uploads: Sequence[Upload]) -> Mapping[UUID, list[str]]:
     """Upload -> sentences about it: small, blurred, there twice, or another concept's already."""
     elsewhere = _other_concepts(session, owner_id, {upload.blob_sha256 for upload in uploads})
     first: dict[str, str] = {}
@@ -32,7 +22,7 @@ def remarks_on(
         mine = said[upload.id] = []
         if min(upload.width_px, upload.height_px) < SMALL_SIDE_PX:
             mine.append(f"Small: {upload.width_px} × {upload.height_px} pixels. Little can be learned from it.")
-        if is_blurred(store.get(upload.blob_sha256)):
+        if upload.is_blurred:
             mine.append("Blurred: what is not sharp here is learned as not sharp.")
         if upload.blob_sha256 in first:
             mine.append(f"The same picture as {first[upload.blob_sha256]}; it teaches nothing more.")
@@ -60,14 +50,3 @@ def _other_concepts(session: Session, owner_id: UUID, digests: Iterable[str]) ->
         .where(History.owner_id == owner_id, ConceptPicture.blob_sha256.in_(digests))
     )
     return dict(rows.all())
-
-
-def is_blurred(picture: bytes) -> bool:
-    """Whether a picture has hardly an edge in it. Small ones are never called so: they have no fine detail to lose."""
-    with Image.open(BytesIO(picture)) as opened:
-        grey = opened.convert("L")
-    if min(grey.size) < LOOKED_AT_PX:
-        return False
-    grey.thumbnail((LOOKED_AT_PX, LOOKED_AT_PX), Image.Resampling.BOX)
-    edges = grey.filter(_LAPLACIAN).crop((1, 1, grey.width - 1, grey.height - 1))
-    return ImageStat.Stat(edges).var[0] < BLURRED_BELOW

@@ -4,7 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.config import Settings
 from app.errors import NotFound
+from app.pictures import CheckedPicture, check_picture
 
 FOLDER = Path(__file__).resolve().parents[2] / "storybook" / "samples"
 EMBEDDED = "storybook"
@@ -36,3 +38,8 @@ def sample_concept(base_name: str, name: str) -> SampleConcept:
         if sample.name == name:
             return sample
     raise NotFound("There is no such sample.")
+
+
+def read_sample(sample: SampleConcept, limits: Settings) -> list[CheckedPicture]:
+    """Its pictures, as if somebody had sent them."""
+    return [check_picture(path.read_bytes(), path.name, limits) for path in sample.pictures]

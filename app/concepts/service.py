@@ -67,7 +67,7 @@ def start_learning(
         concept = Concept(history_id=history.id, name=name, class_noun=class_noun)
         session.add(concept)
         session.flush()
-        kept = [_row_of(session, store, picture) for picture in pictures]
+        kept = _rows_of(session, store, pictures)
         kept += [_row_of_upload(session, owner_id, upload_id) for upload_id in upload_ids]
         for position, row in enumerate(kept):
             row.concept_id, row.position = concept.id, position
@@ -135,6 +135,15 @@ def check_open_jobs(session: Session, owner_id: UUID, limits: Settings) -> None:
         raise TooMany(f"You have {limits.max_open_jobs} jobs waiting or running; let some end, or cancel them.")
 
 
+def _rows_of(session: Session, store: BlobStore, pictures: Sequence[CheckedPicture]) -> list[ConceptPicture]:
+    """In the order of the pictures. Their blobs are kept in that of their digests: two that teach the same pictures at
+    once, each in an order of its own, would wait for each other.
+    """
+    in_turn = sorted(range(len(pictures)), key=lambda place: pictures[place].sha256)
+    rows = {place: _row_of(session, store, pictures[place]) for place in in_turn}
+    return [rows[place] for place in range(len(pictures))]
+
+
 def _row_of(session: Session, store: BlobStore, picture: CheckedPicture) -> ConceptPicture:
     return ConceptPicture(
         blob_sha256=blobs.keep(session, store, picture.png, "image/png"),
@@ -168,6 +177,7 @@ def keep_upload(uow: UnitOfWork, store: BlobStore, owner_id: UUID, picture: Chec
             file_name=picture.file_name,
             width_px=picture.width_px,
             height_px=picture.height_px,
+            is_blurred=picture.is_blurred,
         )
         uow.session.add(upload)
         uow.commit()

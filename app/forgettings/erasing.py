@@ -24,7 +24,7 @@ from app.errors import Conflict
 from app.forgettings.models import Forgetting
 from app.generations.models import Generation, Image
 from app.histories.models import Version
-from app.jobs.models import LANE, LEARNED_ON, OPEN, Job, JobSample
+from app.jobs.models import LANE, LEARNED_ON, OPEN, Job, JobEvent, JobSample
 from app.storage import BlobStore
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")  # in the name of a file
@@ -82,6 +82,7 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
     # Learnings that stay keep nothing of the version that they had begun on.
     begin_anew = [job_id for job_id, _, is_gone in rows if not is_gone]
     session.execute(delete(JobSample).where(JobSample.job_id.in_(begin_anew)))
+    _tell_anew(session, begin_anew)
     session.execute(
         update(Job)
         .where(Job.id.in_(begin_anew))
@@ -97,6 +98,17 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
         session.execute(delete(model).where(model.id.in_(which)).execution_options(synchronize_session=False))
     session.expire_all()
     return doomed
+
+
+def _tell_anew(session: Session, job_ids: Sequence[UUID]) -> None:
+    """Of the try before, whoever follows one of these jobs is told nothing more: its samples are gone, and it has come
+    no further than the queue. Captions stay, as they are of the job's own pictures.
+    """
+    session.execute(delete(JobEvent).where(JobEvent.job_id.in_(job_ids), JobEvent.kind != "captions"))
+    for job_id, state, error in session.execute(select(Job.id, Job.state, Job.error).where(Job.id.in_(job_ids))):
+        told = {"state": state} if error is None else {"state": state, "error": error}
+        session.add(JobEvent(job_id=job_id, kind="state", data=told))
+    session.flush()
 
 
 def _concepts(session: Session, forgetting: Forgetting) -> list[UUID]:
@@ -125,6 +137,14 @@ def erase_files(sessions: Sessions, store: BlobStore, doomed: Iterable[Doomed]) 
         remove_unused(sessions, store, digest)
 
 
+def _count_rows(session: Session, digests: Sequence[str]) -> int:
+    """Rows that name these bytes without needing them: what is known of files, and what was told of samples."""
+    known = select(func.count()).select_from(Blob).where(Blob.sha256.in_(digests))
+    named = JobEvent.data["sha256"].astext.in_(digests)
+    told = select(func.count()).select_from(JobEvent).where(JobEvent.kind == "sample", named)
+    return (session.scalar(known) or 0) + (session.scalar(told) or 0)
+
+
 def prove(session: Session, store: BlobStore, doomed: Sequence[Doomed], versions: Sequence[int]) -> dict[str, Any]:
     """Look in storage and database for all that was erased, and say what was found where. NotErased when it was.
 
@@ -136,7 +156,7 @@ def prove(session: Session, store: BlobStore, doomed: Sequence[Doomed], versions
     is_used = or_(*references())
     still_used = set(session.scalars(select(Blob.sha256).where(Blob.sha256.in_(what), is_used)))
     removed = sorted(what.keys() - still_used)
-    rows = session.scalar(select(func.count()).select_from(Blob).where(Blob.sha256.in_(removed)))
+    rows = _count_rows(session, removed)
     names = [file.name for files in (store.blobs, store.thumbnails) for file in files.all()]
     left = {digest for name in names for digest in _DIGEST.findall(name)}.intersection(removed)
     if left or rows:

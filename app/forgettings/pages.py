@@ -77,7 +77,7 @@ def forget(
     history = get_history(session, caller.id, history_id)
     concept = form.text("concept")
     try:
-        check_may_start(state, caller)
+        check_may_start(state, caller, session)
         made = service.start_forgetting(
             uow,
             state.settings,

@@ -17,6 +17,9 @@ from app.histories.versions import Step, line_to, steps_of
 from app.idempotency import Once, commit_once
 from app.jobs.models import LANE, OPEN, Job, JobKind
 from app.jobs.queueing import queue_job
+from app.texts import one_line
+
+LONGEST_NAME = 60
 
 
 def start_forgetting(
@@ -36,7 +39,7 @@ def start_forgetting(
     Invalid for a concept that head does not know, Conflict while something is being learned or forgotten: the line that
     is to be made anew would not be the one that was looked at.
     """
-    name = concept.strip().removeprefix("<").removesuffix(">")
+    name = one_line(concept.strip().removeprefix("<").removesuffix(">"), "concept", LONGEST_NAME, "A concept's name")
     with uow:
         session = uow.session
         history = get_history(session, owner_id, history_id, lock=True)

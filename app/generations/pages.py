@@ -64,7 +64,7 @@ def ask(
     """Ask for pictures: the card that shows them on their way, or the form again with what is to be changed."""
     form = replace(form, values=gathered(form.values))
     try:
-        check_may_start(state, caller)
+        check_may_start(state, caller, session)
         generation, _ = _ask(uow, state.settings, caller, history_id, form)
     except AnswerableError as error:
         return _refuse(request, caller, session, history_id, form, error)

@@ -8,16 +8,17 @@ from sqlalchemy.orm import Session
 
 from app.calls import json_call
 from app.concepts import service as concepts
-from app.concepts.pages import keep_path
-from app.concepts.sample_concepts import sample_concept, sample_concepts
-from app.deps import AppState, Caller, CurrentUser, Reading, Uow
-from app.forms import AnswerableError, TypedForm, errors_of
+from app.concepts.sample_concepts import read_sample, sample_concept, sample_concepts
+from app.db import UnitOfWork
+from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start, give_back
+from app.forms import AnswerableError, Typed, TypedForm, errors_of
 from app.generations.reading import latest_images
 from app.generations.studio import first_pictures, known_of
 from app.histories import service, versions
 from app.jobs.workers import list_workers
 from app.routing import page_router
 from app.shelf import shelf_of
+from app.state import State
 from app.templating import address_of_site, render
 
 router = page_router()
@@ -104,28 +105,43 @@ def _shelf(
 def create(
     request: Request, caller: CurrentUser, session: Reading, uow: Uow, state: AppState, form: TypedForm
 ) -> Response:
-    """Begin a history; with a sample, its learning starts at once."""
-    sample = form.text("sample")
+    """Begin a history; with a sample, its learning starts at once, or neither is begun."""
     try:
-        history = service.create_history(uow, caller.id, form.text("name"), form.text("base_id") or None)
+        to = _begin(uow, state, caller, session, form)
     except AnswerableError as error:
         shown = _shelf if shelf_of(session, caller.id).histories else _welcome
         return shown(request, caller, session, form.values, errors_of(error), error.status)
+    return RedirectResponse(to, 303)
+
+
+def _begin(uow: UnitOfWork, state: State, caller: Caller, session: Session, form: Typed) -> str:
+    """The address of what was begun. Whatever can be known to keep a sample from being learned is, before anything is
+    written.
+    """
+    name, base_id, sample = form.text("name"), form.text("base_id") or None, form.text("sample")
     if not sample:
-        return RedirectResponse(f"/histories/{history.id}", 303)
-    chosen = sample_concept(service.base_of(session, history).facts["name"], sample)
-    uploads = [keep_path(uow, state, caller.id, path).id for path in chosen.pictures]
-    job = concepts.start_learning(
-        uow,
-        state.store,
-        state.settings,
-        caller.id,
-        history.id,
-        name=chosen.name,
-        class_noun=chosen.class_noun,
-        upload_ids=uploads,
-    )
-    return RedirectResponse(f"/jobs/{job.id}", 303)
+        return f"/histories/{service.create_history(uow, caller.id, name, base_id).id}"
+    check_may_start(state, caller, session)
+    concepts.check_open_jobs(session, caller.id, state.settings)
+    chosen = sample_concept(service.base_to_begin_on(session, base_id).facts["name"], sample)
+    give_back(session)
+    pictures = read_sample(chosen, state.settings)
+    history = service.create_history(uow, caller.id, name, base_id)
+    try:
+        job = concepts.start_learning(
+            uow,
+            state.store,
+            state.settings,
+            caller.id,
+            history.id,
+            name=chosen.name,
+            class_noun=chosen.class_noun,
+            pictures=pictures,
+        )
+    except Exception:  # another job was started meanwhile, or the storage is away: nobody asked for an empty history
+        service.delete_history(uow, caller.id, history.id)
+        raise
+    return f"/jobs/{job.id}"
 
 
 @router.post("/histories/{history_id}/rename")

@@ -29,6 +29,17 @@ def base_of(session: Session, history: History) -> BaseModelRow:
     return session.get_one(BaseModelRow, history.base_id)
 
 
+def base_to_begin_on(session: Session, base_id: str | None) -> BaseModelRow:
+    """The base of that id; without one, the one that a worker loaded last. Unavailable while there is none at all."""
+    bases = base_models(session)
+    if not bases:
+        raise Unavailable("No worker has reported its base model yet. Try again when one has started.")
+    for base in bases:
+        if base_id in (None, base.id):
+            return base
+    raise NotFound("There is no such base model here.")
+
+
 def create_history(uow: UnitOfWork, owner_id: UUID, name: str, base_id: str | None = None) -> History:
     """A history that begins with the bare base. base_id: None for the base the workers hold.
 
@@ -36,14 +47,7 @@ def create_history(uow: UnitOfWork, owner_id: UUID, name: str, base_id: str | No
     """
     name = _checked_name(name)
     with uow:
-        bases = base_models(uow.session)
-        if base_id is None:
-            if not bases:
-                raise Unavailable("No worker has reported its base model yet. Try again when one has started.")
-            base_id = bases[0].id
-        elif base_id not in {base.id for base in bases}:
-            raise NotFound("There is no such base model here.")
-        history = History(owner_id=owner_id, base_id=base_id, name=name)
+        history = History(owner_id=owner_id, base_id=base_to_begin_on(uow.session, base_id).id, name=name)
         uow.session.add(history)
         _commit_name(uow, name)
         uow.session.refresh(history)

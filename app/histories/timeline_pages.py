@@ -199,7 +199,7 @@ def draw_both(
     history = service.get_history_with_base(session, caller.id, history_id)
     numbers = [form.whole("left", "The version") or 0, form.whole("right", "The version") or 0]
     try:
-        check_may_start(state, caller)
+        check_may_start(state, caller, session)
         prompt, seed = form.text("prompt"), form.whole("seed", "The seed")
         count = form.whole("count", "The number of pictures") or 2
         for number in numbers:

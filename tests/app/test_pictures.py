@@ -1,15 +1,19 @@
 """Uploads of every kind of rubbish answer with a sentence that names the file, and good ones come out clean."""
 
 import contextlib
+import subprocess
+import sys
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor, ImageOps
 
 from app.config import Settings
 from app.errors import AppError, Invalid, TooLarge
-from app.pictures import check_picture, warn_about
+from app.jpeg import has_more_scans
+from app.pictures import MOST_SCANS, check_picture, warn_about
 from tests.app.person import png
 
 LIMITS = Settings(max_file_bytes=2_000_000, max_pixels=4_000_000)
@@ -103,3 +107,89 @@ def test_small_few_and_equal_pictures_are_warned_about() -> None:
     assert any("tiny.png is small" in one for one in said)
     assert any("few" in one for one in said)
     assert any("again.webp is the same picture as tiny.png" in one for one in said)
+
+
+def progressive(scans: int = 0) -> bytes:
+    """A JPEG whose last scan comes `scans` times more, which takes a dozen bytes each."""
+    whole = png(format_="JPEG", progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    return whole[:-2] + whole[last:-2] * scans + whole[-2:]
+
+
+def test_a_jpeg_that_is_drawn_over_and_over_is_refused_before_it_is_decoded() -> None:
+    assert not has_more_scans(progressive(MOST_SCANS - 20), MOST_SCANS)
+    with pytest.raises(Invalid, match=r"x\.jpg is a JPEG of more than 100 scans, which no camera makes"):
+        check_picture(progressive(2 * MOST_SCANS), "x.jpg", LIMITS)
+
+
+def test_what_looks_like_a_scan_in_notes_or_behind_the_picture_is_none() -> None:
+    like_scans = b"\xff\xda\x00\x02" * 2 * MOST_SCANS
+    film_behind = png(format_="JPEG", comment=like_scans) + like_scans
+    assert check_picture(film_behind, "phone.jpg", LIMITS).width_px == 80
+    assert check_picture(progressive(), "phone.jpg", LIMITS).width_px == 80
+    assert not has_more_scans(like_scans, MOST_SCANS)  # no JPEG at all
+
+
+QUARTERS = {(0, 0): "red", (1, 0): "lime", (0, 1): "blue", (1, 1): "white"}
+
+
+def quartered(size: tuple[int, int], format_: str, mode: str = "RGB", **options: object) -> bytes:
+    """Red and green above blue and white, or nothing at all where the white is."""
+    clear = mode == "RGBA"
+    picture = Image.new("RGBA" if clear else "RGB", size, (255, 255, 255, 0) if clear else "white")
+    for (x, y), colour in QUARTERS.items():
+        if colour != "white":
+            box = tuple(place * side // 2 for place, side in zip((x, y, x + 1, y + 1), size * 2, strict=True))
+            picture.paste(colour, box)  # type: ignore[arg-type]
+    file = BytesIO()
+    picture.convert(mode).save(file, format_, **options)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("format_", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "RGBA")])
+@pytest.mark.parametrize("size", [(4500, 900), (6400, 4200), (2100, 2100), (9001, 333)])
+def test_a_large_picture_is_made_smaller_piece_by_piece_and_shows_the_same(
+    format_: str, mode: str, size: tuple[int, int]
+) -> None:
+    checked = check_picture(quartered(size, format_, mode), "x", Settings())
+    assert (checked.width_px, checked.height_px) == (2048, round(2048 * size[1] / size[0]))
+    with Image.open(BytesIO(checked.png)) as clean:
+        clean.load()
+    for (x, y), colour in QUARTERS.items():
+        for near in (0.05, 0.45):  # far from the edges between them and near to one
+            place = int((x * 0.5 + near) * clean.width), int((y * 0.5 + near) * clean.height)
+            shown, wanted = clean.getpixel(place), ImageColor.getrgb(colour)
+            assert all(abs(one - other) < 12 for one, other in zip(shown, wanted, strict=True)), (place, shown, wanted)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_picture_is_turned_as_its_camera_was_held(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = quartered((90, 60), "PNG", exif=exif)
+    with Image.open(BytesIO(data)) as opened:
+        wanted = ImageOps.exif_transpose(opened)
+    with Image.open(BytesIO(check_picture(data, "x.png", LIMITS).png)) as clean:
+        assert (clean.size, clean.tobytes()) == (wanted.size, wanted.tobytes())
+
+
+MEASURE = """
+import resource, sys
+from app.config import Settings
+from app.pictures import check_picture
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+small, large = (open(name, "rb").read() for name in sys.argv[1:])
+check_picture(small, "small.png", Settings())
+before = peak()
+check_picture(large, "large.png", Settings())
+print((peak() - before) * 1024)
+"""
+
+
+def test_a_large_picture_takes_not_much_more_memory_than_its_pixels(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    small.write_bytes(png())
+    side = 5000
+    large.write_bytes(quartered((side, side), "PNG", "RGBA", compress_level=1))
+    said = subprocess.run([sys.executable, "-c", MEASURE, small, large], check=True, capture_output=True, text=True)
+    assert int(said.stdout) < 2.5 * 4 * side**2  # once more for its pieces; at once, there were six copies of it
