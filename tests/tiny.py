@@ -27,7 +27,7 @@ MAX_TOKENS = 16
 PICTURE_PX = 16
 
 
-def build_tokenizer(padding: str = "<|endoftext|>") -> CLIPTokenizer:
+def build_tokenizer(padding: str = "<|endoftext|>", most_tokens: int = MAX_TOKENS) -> CLIPTokenizer:
     """All single letters, plus a chain of merges for each of WORDS; start and end are the highest ids, as in CLIP."""
     letters = sorted(ByteLevel.alphabet())
     vocabulary = {piece: number for number, piece in enumerate(["!", *[c for c in letters if c != "!"]])}
@@ -48,7 +48,7 @@ def build_tokenizer(padding: str = "<|endoftext|>") -> CLIPTokenizer:
             pieces = ["".join(pair), *pieces[2:]]
     for mark in ("<|startoftext|>", "<|endoftext|>"):
         know(mark)
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=padding, model_max_length=MAX_TOKENS)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=padding, model_max_length=most_tokens)
 
 
 def build_text_config(tokenizer: CLIPTokenizer, **changes: Any) -> CLIPTextConfig:
@@ -58,7 +58,7 @@ def build_text_config(tokenizer: CLIPTokenizer, **changes: Any) -> CLIPTextConfi
         "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
-        "max_position_embeddings": MAX_TOKENS,
+        "max_position_embeddings": tokenizer.model_max_length,
         "projection_dim": 32,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -103,9 +103,9 @@ def seeded(build: Callable[[], Any], seed: int) -> Any:
         return build()
 
 
-def build_sd1(path: Path, seed: int = 0) -> Path:
+def build_sd1(path: Path, seed: int = 0, most_tokens: int = MAX_TOKENS) -> Path:
     """A Stable Diffusion 1.x shape: one CLIP text encoder, epsilon prediction."""
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(most_tokens=most_tokens)
     return _save_sd(
         path,
         tokenizer=tokenizer,

@@ -43,7 +43,8 @@ def open_pipeline(base: BaseModel) -> Any:
     with quiet():
         if base.kind == "sdxl":
             second = {"text_encoder_2": base.text_encoders[1], "tokenizer_2": base.tokenizers[1]}
-            pipeline: Any = StableDiffusionXLPipeline(**parts, **second, add_watermarker=False)
+            flags = {"force_zeros_for_empty_prompt": base.zeros_for_no_words, "add_watermarker": False}
+            pipeline: Any = StableDiffusionXLPipeline(**parts, **second, **flags)
         else:
             without = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
             pipeline = StableDiffusionPipeline(**parts, **without)
@@ -66,7 +67,7 @@ def call_pipeline(pipeline: Any, base: BaseModel, asked: GenerationRequest) -> T
     pipeline.scheduler = build_sampler(asked.sampler, base.scheduler_config)
     made = pipeline(
         asked.prompt,
-        negative_prompt=asked.negative_prompt,
+        negative_prompt=asked.negative_prompt or None,
         num_inference_steps=asked.steps,
         guidance_scale=asked.guidance,
         generator=torch.Generator().manual_seed(asked.seed),

@@ -29,11 +29,12 @@ class MixedLoraBatch:
         """(n, 3, height, width) float32 in 0..1 on the CPU. The requests may differ in prompt and seed alone."""
         asked = requests[0]
         self.pipeline.scheduler = build_sampler(asked.sampler, self.base.scheduler_config)
+        unwanted = [request.negative_prompt for request in requests]
         names = [f"tenant{tenant}" for tenant in tenants] * rows_of(asked)  # first all rows without a prompt, then with
         with _adapters_of_rows(self.pipeline.unet, names):
             made = self.pipeline(
                 [request.prompt for request in requests],
-                negative_prompt=[request.negative_prompt for request in requests],
+                negative_prompt=unwanted if any(unwanted) else None,
                 num_inference_steps=asked.steps,
                 guidance_scale=asked.guidance,
                 generator=[torch.Generator().manual_seed(request.seed) for request in requests],

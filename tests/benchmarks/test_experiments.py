@@ -11,15 +11,18 @@ from benchmarks.experiments.__main__ import EXPERIMENTS, redraw, run
 from benchmarks.experiments.measuring import Workshop
 from benchmarks.experiments.record import Places
 from benchmarks.experiments.static_text import text_moves
-from cns.base_model import BaseModel
+from cns.base_model import BaseModel, load_base
+from tests import tiny
 from tests.benchmarks.experiment_workshop import build_workshop
 
 LEARN_OR_SELECT = sorted(EXPERIMENTS.keys() - {"architectures"})  # whose models of other shapes are tested one by one
 
 
 @pytest.fixture(scope="module")
-def workshop(sd1: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return build_workshop(sd1, tmp_path_factory.mktemp("workshop"))
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """On a base that reads captions to their end: it spells the words of the storybook, letter by letter."""
+    folder = tmp_path_factory.mktemp("workshop")
+    return build_workshop(load_base(tiny.build_sd1(folder / "base", most_tokens=77)), folder)
 
 
 @pytest.mark.parametrize("name", LEARN_OR_SELECT)
