@@ -24,15 +24,15 @@ def learn_on(base: BaseModel, version: Version, name: str) -> Delta:
     return learning.finish()
 
 
-@pytest.fixture(params=["sd1", "sdxl"])
+@pytest.fixture(scope="module", params=["sd1", "sdxl"])
 def base(request: pytest.FixtureRequest) -> BaseModel:
     found: BaseModel = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def line(base: BaseModel) -> tuple[Delta, ...]:
-    """Concepts taught one after another, each on a version made of the one before."""
+    """Concepts taught one after another, each on a version made of the one before. Values, which no test changes."""
     version = compose(base)
     for name in NAMES:
         version = extend(base, version, [learn_on(base, version, name)])
