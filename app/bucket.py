@@ -124,8 +124,8 @@ class Bucket:
 
 @contextmanager
 def _spoken(what: str) -> Iterator[None]:
-    """Errors of obstore as BucketAway. FileNotFoundError stays what it is where a file
-    was asked for; anywhere else it means that there is no such bucket.
+    """Errors of obstore as BucketAway. FileNotFoundError stays what it is where a file was asked for; anywhere else it
+    means that there is no such bucket.
     """
     try:
         yield

@@ -57,7 +57,8 @@ def encode_prompt(base: BaseModel, version: Version, prompt: str) -> EncodedProm
 def encode_unwanted(base: BaseModel, version: Version, prompt: str, encode: Encode) -> EncodedPrompt:
     """What guidance leads away from: `prompt`, or where it has no words what `base` takes for none.
 
-    K and V of text features that are zero are zero, so these need no encoder, and take no memory of their own.
+    K and V of text features that are zero are zero. The empty prompt is encoded for their shapes alone, and they take
+    no memory of their own.
     """
     encoded = encode(version, prompt)
     if prompt.strip() or not base.zeros_for_no_words:

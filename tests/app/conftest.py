@@ -1,5 +1,7 @@
 """Real servers for the service's tests: one private PostgreSQL and one Valkey a session, emptied for each test."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,3 +112,13 @@ def ada(client: TestClient, sessions: Sessions) -> Person:
 def bob(client: TestClient, sessions: Sessions) -> Person:
     """Another user, with an API key and a history of his own."""
     return make_person(client, sessions, "bob")
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing more can be written to the end."""
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)

@@ -1,7 +1,5 @@
 """A history that begins with a sample: both are begun, or neither is."""
 
-import errno
-import os
 from typing import Any
 
 import httpx
@@ -102,16 +100,12 @@ def test_a_job_that_another_page_starts_meanwhile_leaves_no_empty_history(
     refused(ask("POST", "/histories", data=WITH_SAMPLE), sessions, 429, "You have 1 jobs waiting or running")
 
 
+@pytest.mark.usefixtures("full_disk")
 def test_a_storage_that_is_full_leaves_no_empty_history(
     ask: Ask,  # noqa: F811
     ada: Person,
     sessions: Sessions,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(_handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
     assert ask("POST", "/histories", data=WITH_SAMPLE).status_code == 503
     assert names(sessions) == ["pets"]
 

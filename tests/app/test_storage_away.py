@@ -1,7 +1,6 @@
 """Requests while the storage does not do what it is asked for: 503 with a sentence, and no half of anything is kept."""
 
 import errno
-import os
 import shutil
 from typing import Any
 
@@ -61,16 +60,12 @@ def test_what_is_sent_while_the_storage_is_away_is_not_kept_by_half(
     assert rows(sessions) == []
 
 
+@pytest.mark.usefixtures("full_disk")
 def test_a_storage_that_is_full_is_told_of(
     ask: Ask,  # noqa: F811
     ada: Person,
     sessions: Sessions,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(_handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
     taught = ada.teach("rex")
     assert (taught.status_code, taught.json()["detail"]) == (503, FULL)
     dropped = ask("POST", "/uploads", files=[FILE])

@@ -79,6 +79,17 @@ def is_well_under_way(world: World, job_id: UUID) -> Callable[[], bool]:
     return look
 
 
+def it_never_stopped(
+    program: WorkerProcess, world: World, history: UUID, job: UUID, send: Callable[..., object]
+) -> None:
+    """The same process has done the job at its first try, and hears messages again."""
+    told = world.generation(history, "a photo of the <rex> dog", version=1)
+    send(GENERATE, kwargs={"job_id": str(told)}, queue=queue_of(GENERATE, world.base_id))
+    wait_until(is_done(world, told), "a message is heard again")
+    assert program.alive
+    assert world.job(job).attempt == 1
+
+
 def test_a_message_is_enough_and_none_is_too(program: WorkerProcess, world: World, send: Callable[..., object]) -> None:
     program.start()
     history = world.history()
@@ -143,11 +154,7 @@ def test_a_broker_that_is_killed_and_comes_back_costs_a_delay_and_nothing_else(
     waiting = world.generation(history, "a photo of a <rex> dog", version=1)
     broker.start()
     wait_until(is_done(world, waiting), "the worker takes jobs again")
-    told = world.generation(history, "a photo of the <rex> dog", version=1)
-    send(GENERATE, kwargs={"job_id": str(told)}, queue=queue_of(GENERATE, world.base_id))
-    wait_until(is_done(world, told), "a message is heard again")
-    assert program.alive
-    assert world.job(job).attempt == 1
+    it_never_stopped(program, world, history, job, send)
 
 
 def test_a_broker_that_refuses_every_message_for_a_while_costs_a_delay_and_nothing_else(
@@ -163,11 +170,7 @@ def test_a_broker_that_refuses_every_message_for_a_while_costs_a_delay_and_nothi
         wait_until(lambda: "Trying to reconnect" in program.text, "the worker has heard of it")
         wait_until(is_done(world, job), "the learning is done all the same")
         client.replicaof("NO", "ONE")
-    told = world.generation(history, "a photo of the <rex> dog", version=1)
-    send(GENERATE, kwargs={"job_id": str(told)}, queue=queue_of(GENERATE, world.base_id))
-    wait_until(is_done(world, told), "the worker takes jobs again")
-    assert program.alive
-    assert world.job(job).attempt == 1
+    it_never_stopped(program, world, history, job, send)
 
 
 def test_a_worker_that_reads_no_more_messages_hands_its_jobs_back_whatever_the_reason(
