@@ -9,6 +9,9 @@ DEVICE ?= cpu
 LISTEN ?= 127.0.0.1
 PORT ?= 8000
 CASES ?= 44
+# How many tests run at once: one for each processor, but see MOST_TESTERS, as each has a database and models of its own.
+TESTERS ?= logical
+MOST_TESTERS := 4
 STAGES := tokenizer clip vae unet encoder
 # The methods that `make benchmark` repeats, in both orders; set it to the four best of the table.
 REPEATED ?= cns-local,cns,cns+,textual-inversion
@@ -48,9 +51,10 @@ demo: $(VENV)/installed ## Three concepts one after another over REST, pictures,
 demo-library: $(VENV)/installed ## The same straight on the library, without the service; writes demo-out/
 	$(BIN)/python -m storybook.demo --out demo-out
 
-test: $(VENV)/installed ## Run every test
+# Beside each other they take turns better with one thread each; many only wait for a process.
+test: $(VENV)/installed ## Run every test, as many at once as there are processors (TESTERS=1: one after another)
 	@$(BIN)/python -m tests.bring_chromium
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --maxprocesses $(MOST_TESTERS) --dist worksteal
 
 lint: $(VENV)/installed ## Check style, formatting and types
 	$(BIN)/ruff check .
