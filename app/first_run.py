@@ -21,7 +21,8 @@ def first_run_link(database_url: str, address: str) -> str | None:
 
 def main() -> None:
     with servers_of_command() as (config, servers):
-        link = first_run_link(servers.database_url, config.public_url or "http://localhost:8000")
+        address = config.public_url or servers.address or "http://localhost:8000"
+        link = first_run_link(servers.database_url, address)
     sys.stdout.write(f"{NOBODY_YET}\n  {link}\n" if link else "There are users already; log in.\n")
 
 

@@ -39,11 +39,14 @@ class FolderInUse(Exception):
 
 @dataclass(frozen=True)
 class Servers:
-    """Where they can be reached. private: those that we started."""
+    """Where they can be reached. private: those that we started. address: where the pages over this database are, where
+    somebody runs whom we joined.
+    """
 
     database_url: str
     redis_url: str
     private: tuple[Postgres | Valkey, ...] = ()
+    address: str = ""
 
 
 @contextmanager
@@ -57,7 +60,8 @@ def private_servers(folder: Path, durable: bool = True) -> Iterator[Servers]:
 def servers_for(config: Settings, folder: Path, *, durable: bool = True, join: bool = False) -> Iterator[Servers]:
     """Those that the settings name, and private ones in the place of what they do not name.
 
-    join: where somebody runs over `folder` already, take theirs instead of raising FolderInUse.
+    join: where somebody runs over `folder` already, theirs stand in the place of private ones, instead of raising
+    FolderInUse.
     """
     named = config.model_fields_set
     if {"database_url", "redis_url"} <= named:
@@ -73,7 +77,7 @@ def servers_for(config: Settings, folder: Path, *, durable: bool = True, join: b
         except FolderInUse as error:
             if not join or not {"DATABASE_URL", "REDIS_URL"} <= error.note.keys():
                 raise
-            yield Servers(error.note["DATABASE_URL"], error.note["REDIS_URL"])
+            yield _joined(config, error.note)
             return
         started: list[Postgres | Valkey] = []
 
@@ -88,6 +92,15 @@ def servers_for(config: Settings, folder: Path, *, durable: bool = True, join: b
         servers = Servers(database_url, redis_url, tuple(started))
         note(folder, DATABASE_URL=servers.database_url, REDIS_URL=servers.redis_url)
         yield servers
+
+
+def _joined(config: Settings, noted: dict[str, str]) -> Servers:
+    """What the settings name stays what is meant, or a command would do its work on another database than it was told."""
+    named = config.model_fields_set
+    database_url = config.database_url if "database_url" in named else noted["DATABASE_URL"]
+    redis_url = config.redis_url if "redis_url" in named else noted["REDIS_URL"]
+    address = noted.get("ADDRESS", "") if database_url == noted["DATABASE_URL"] else ""
+    return Servers(database_url, redis_url, address=address)
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 from sqlalchemy.exc import ProgrammingError
 
-from app import first_run, new_password
+from app import first_run, migrate, new_password
 from app.accounts import service
 from app.commands import servers_of_command
 from app.config import settings
@@ -36,6 +37,7 @@ def running(servers: Servers) -> Iterator[None]:
     folder.mkdir()
     with sole_use(folder):
         note(folder, DATABASE_URL=servers.database_url, REDIS_URL=servers.redis_url)
+        note(folder, ADDRESS="http://127.0.0.1:8001")
         yield
 
 
@@ -58,7 +60,37 @@ def test_a_forgotten_password_is_replaced_where_make_up_keeps_the_database_to_it
 @pytest.mark.usefixtures("running", "sessions")
 def test_the_first_link_is_made_again_there(capsys: pytest.CaptureFixture[str]) -> None:
     first_run.main()
-    assert "http://localhost:8000/first-run?token=" in capsys.readouterr().out
+    assert "http://127.0.0.1:8001/first-run?token=" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("named", [("DATABASE_URL",), ("REDIS_URL",), ("DATABASE_URL", "REDIS_URL")])
+def test_a_server_that_is_named_is_the_one_that_is_meant_also_while_make_up_runs_here(
+    named: tuple[str, ...], servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
+    other = {"DATABASE_URL": "postgresql+psycopg://p@elsewhere/palimpsest", "REDIS_URL": "redis://elsewhere:6379/0"}
+    for name in named:
+        monkeypatch.setenv(name, other[name])
+    with servers_of_command() as (_, found):
+        meant = {**private, **{name: other[name] for name in named}}
+        assert {"DATABASE_URL": found.database_url, "REDIS_URL": found.redis_url} == meant
+        assert found.address == ("" if "DATABASE_URL" in named else "http://127.0.0.1:8001")
+
+
+@pytest.mark.usefixtures("running")
+def test_the_database_that_is_named_is_migrated_and_not_the_private_one(
+    tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant = Postgres(tmp_path / "postgres", durable=False)
+    try:
+        meant.start()
+        monkeypatch.setenv("DATABASE_URL", meant.url)
+        monkeypatch.setattr(sys, "argv", ["migrate"])
+        migrate.main()
+        assert _tables(meant.url) == _tables(servers.database_url)
+    finally:
+        meant.close()
 
 
 def test_a_setting_that_cannot_be_used_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +128,14 @@ def test_a_database_without_tables_is_a_sentence(tmp_path: Path, monkeypatch: py
 def test_any_other_fault_of_a_statement_is_told_whole() -> None:
     with pytest.raises(ProgrammingError, match="column"), servers_of_command() as (_, servers):
         _ask_for_what_is_not_there(servers.database_url)
+
+
+def _tables(database_url: str) -> set[str]:
+    engine = make_engine(database_url)
+    try:
+        return set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
 
 
 def _ask_for_what_is_not_there(database_url: str) -> None:
