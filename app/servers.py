@@ -95,7 +95,7 @@ def servers_for(config: Settings, folder: Path, *, durable: bool = True, join: b
 
 
 def _joined(config: Settings, noted: dict[str, str]) -> Servers:
-    """What the settings name stays what is meant, or a command would do its work on another database than it was told."""
+    """What the settings name is what is meant, or a command would do its work on another database than it was told."""
     named = config.model_fields_set
     database_url = config.database_url if "database_url" in named else noted["DATABASE_URL"]
     redis_url = config.redis_url if "redis_url" in named else noted["REDIS_URL"]
