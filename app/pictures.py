@@ -22,6 +22,7 @@ pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF")
 LONGEST_SIDE_PX = 2048  # more than any base model looks at
+LONGEST_SENT_PX = 30_000  # a line of millions of pixels shows nothing, and its pieces would be as many
 SMALL_SIDE_PX = 64
 LONGEST_NAME = 120
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -134,6 +135,8 @@ def _refuse_by_its_head(opened: Image.Image, name: str, limits: Settings) -> Non
     """By what the file says of itself, before it is decoded."""
     if opened.width * opened.height > limits.max_pixels:
         raise _too_many_pixels(name, limits)
+    if max(opened.size) > LONGEST_SENT_PX:
+        raise TooLarge(f"{name} has a side of more than {LONGEST_SENT_PX} pixels. Send a smaller one.", "pictures")
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format not in ("MPO", "HEIF"):  # phones put a second view into these, not a film
         raise Invalid(f"{name} is animated ({frames} frames). Send a still picture.", "pictures")
@@ -158,10 +161,11 @@ def _reduced(opened: Image.Image) -> Image.Image:
     factor = max(1, max(opened.size) // LONGEST_SIDE_PX)
     side = factor * max(1, LONGEST_SIDE_PX // factor)
     clean = Image.new("RGB", (-(-opened.width // factor), -(-opened.height // factor)))
+    colours = _Colours(opened.info.get("icc_profile"))
     for top in range(0, opened.height, side):
         for left in range(0, opened.width, side):
             right, bottom = min(left + side, opened.width), min(top + side, opened.height)
-            piece = _to_rgb(opened.crop((left, top, right, bottom)))
+            piece = _to_rgb(opened.crop((left, top, right, bottom)), colours)
             clean.paste(piece if factor == 1 else piece.reduce(factor), (left // factor, top // factor))
     if max(clean.size) > LONGEST_SIDE_PX:
         clean.thumbnail((LONGEST_SIDE_PX, LONGEST_SIDE_PX), Image.Resampling.LANCZOS)
@@ -174,29 +178,44 @@ def _turned(picture: Image.Image, orientation: object) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _to_rgb(picture: Image.Image, colours: "_Colours") -> Image.Image:
     """RGB, on white where it is transparent."""
-    profile = picture.info.get("icc_profile")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         ground = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(ground, picture).convert("RGB")
     elif picture.mode.startswith("I;16") or picture.mode == "I":
         picture = picture.convert("I").point([level // 256 for level in range(65536)], "L")  # 16 bits to 8
-    if profile and picture.mode in ("RGB", "L", "CMYK"):
-        picture = _to_srgb(picture, profile)
-    return picture.convert("RGB")
+    return colours.to_srgb(picture).convert("RGB")
 
 
-def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    """The same colours without their profile, as nobody reads one later. Phones write wider ones than sRGB."""
+class _Colours:
+    """The way from the colours of a picture's own profile to sRGB, as nobody reads a profile later: phones write wider
+    ones. It is worked out once for all pieces, as that takes longer than a small piece.
+    """
+
+    def __init__(self, profile: bytes | None):
+        self._profile = profile
+        self._ways: dict[str, ImageCms.ImageCmsTransform | None] = {}  # by mode, and all pieces have the same
+
+    def to_srgb(self, piece: Image.Image) -> Image.Image:
+        """RGB without the profile; the piece as it is where there is no way."""
+        if not self._profile or piece.mode not in ("RGB", "L", "CMYK"):
+            return piece
+        if piece.mode not in self._ways:
+            self._ways[piece.mode] = _way_to_srgb(self._profile, piece.mode)
+        way = self._ways[piece.mode]
+        return piece if way is None else way.apply(piece)
+
+
+def _way_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     try:
         own = ImageCms.ImageCmsProfile(BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(own):
-            return picture  # converting would move values by a rounding error
-        return ImageCms.profileToProfile(picture, own, _SRGB, outputMode="RGB") or picture
+            return None  # converting would move values by a rounding error
+        return ImageCms.buildTransform(own, _SRGB, mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture  # a damaged profile, or one for another kind of picture, is as good as none
+        return None  # a damaged profile, or one for another kind of picture, is as good as none
 
 
 def warn_about(pictures: list[CheckedPicture]) -> list[str]:

@@ -8,12 +8,12 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageCms, ImageColor, ImageOps
 
 from app.config import Settings
 from app.errors import AppError, Invalid, TooLarge
 from app.jpeg import has_more_scans
-from app.pictures import MOST_SCANS, check_picture, warn_about
+from app.pictures import LONGEST_SENT_PX, MOST_SCANS, check_picture, warn_about
 from tests.app.person import png
 
 LIMITS = Settings(max_file_bytes=2_000_000, max_pixels=4_000_000)
@@ -171,6 +171,41 @@ def test_a_picture_is_turned_as_its_camera_was_held(orientation: int) -> None:
         wanted = ImageOps.exif_transpose(opened)
     with Image.open(BytesIO(check_picture(data, "x.png", LIMITS).png)) as clean:
         assert (clean.size, clean.tobytes()) == (wanted.size, wanted.tobytes())
+
+
+def profile_of_a_camera() -> bytes:
+    """One that is named as no other is, and whose greens are its reds."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {bytes(data[at : at + 4]): at + 4 for at in range(132, 132 + 12 * data[131], 12)}
+    red, green = tags[b"rXYZ"], tags[b"gXYZ"]
+    data[red : red + 8], data[green : green + 8] = data[green : green + 8], data[red : red + 8]
+    return bytes(data).replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+
+
+def test_the_colours_of_a_profile_are_worked_out_once_for_a_picture_of_many_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    class Counted(ImageCms.ImageCmsTransform):
+        def __init__(self, *given: object, **named: object):
+            made.append(given)
+            super().__init__(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ImageCms, "ImageCmsTransform", Counted)
+    file = BytesIO()
+    Image.new("RGB", (LONGEST_SENT_PX, 8), (255, 0, 0)).save(file, "PNG", icc_profile=profile_of_a_camera())
+    with Image.open(BytesIO(check_picture(file.getvalue(), "line.png", LIMITS).png)) as clean:
+        red, green, blue = clean.getpixel((clean.width - 1, 0))  # type: ignore[misc]
+    assert len(made) == 1
+    assert (red, blue) < (100, 100)
+    assert green > 200
+
+
+def test_a_side_of_millions_of_pixels_is_refused_before_it_is_decoded() -> None:
+    for size in ((LONGEST_SENT_PX + 1, 1), (1, 2_500_000)):
+        with pytest.raises(TooLarge, match=r"line\.png has a side of more than 30000 pixels\. Send a smaller one\."):
+            check_picture(png(size=size)[:60], "line.png", LIMITS)  # of its pixels nothing is there
 
 
 MEASURE = """
