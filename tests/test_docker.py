@@ -180,6 +180,72 @@ def test_the_database_and_the_broker_may_be_elsewhere() -> None:
             assert compose()["services"][name]["environment"][variable].startswith(f"${{{variable}:-"), name
 
 
+def environments(*names: str) -> dict[str, dict[str, str]]:
+    """What each of our services is given by these files together, and so has in the place of what .env says."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        for service, said in compose(name)["services"].items():
+            if service in found or "env_file" in said:
+                found.setdefault(service, {}).update(said.get("environment", {}))
+    return found
+
+
+COMPOSITIONS = [
+    ("docker-compose.yml",),
+    ("docker-compose.yml", "docker-compose.cpu.yml"),
+    ("docker-compose.yml", "docker-compose.s3.yml"),
+]
+
+
+@pytest.mark.parametrize("names", COMPOSITIONS, ids="+".join)
+def test_what_env_says_counts_but_for_what_must_be_as_it_is_in_the_containers(names: tuple[str, ...]) -> None:
+    for service, variables in environments(*names).items():
+        for variable, value in variables.items():
+            if value.startswith("${"):
+                assert re.match(rf"\$\{{{variable}:[-?]", value), f"{service}: {variable}"
+            else:  # a place in the container, or what the second file is for
+                assert value.startswith(("/run/secrets/", "/var/lib/palimpsest/")) or (variable, value) == (
+                    "DEVICE",
+                    "cpu",
+                ), f"{service}: {variable}"
+
+
+@pytest.mark.parametrize("names", COMPOSITIONS, ids="+".join)
+def test_the_path_of_a_secret_on_the_host_is_nobodys_in_a_container(names: tuple[str, ...]) -> None:
+    secrets = {name: secret["file"] for one in names for name, secret in compose(one).get("secrets", {}).items()}
+    for name, file in secrets.items():
+        (variable,) = re.findall(r"^\$\{(\w+):-", file)
+        for service, variables in environments(*names).items():
+            assert variables.get(variable) == f"/run/secrets/{name}", service
+
+
+def restoring() -> list[str]:
+    """The commands of the README that bring a backup back, in order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (after,) = re.findall(r"To restore, .*?```\n(.*?)```", text, re.DOTALL)
+    return [line.strip() for line in after.strip().splitlines()]
+
+
+def test_a_backup_comes_back_before_anything_else_starts_and_its_files_belong_to_who_uses_them() -> None:
+    services, text = compose()["services"], (ROOT / "README.md").read_text(encoding="utf-8")
+    database, made, files = services["postgres"]["environment"], restoring(), "tar -C /var/lib/palimpsest/blobs"
+    assert made[0] == "docker compose up --detach --wait postgres"
+    assert f"exec -T postgres pg_restore -U {database['POSTGRES_USER']} -d {database['POSTGRES_DB']} " in made[1]
+    assert made[-2] == f"docker compose run --rm --no-deps -T web {files} -x < blobs.tar"
+    assert made[-1] == "docker compose up --build --detach"
+    assert "palimpsest.dump" in made[1]
+    # As nobody but the user of both images: root in a container without capabilities may not even write there.
+    assert {dict(stages()[stage])["USER"] for stage in ("web", "worker")} == {"10001:10001"}
+    assert "user" not in services["web"]
+    assert any(f"chown -R {dict(stages()['web'])['USER']} /var/lib/palimpsest" in run for _, run in stages()["base"])
+    assert services["web"]["volumes"] == ["files:/var/lib/palimpsest"]
+    backup = text.partition("To restore, ")[0]
+    assert (
+        f"pg_dump -U {database['POSTGRES_USER']} --format=custom {database['POSTGRES_DB']} > palimpsest.dump" in backup
+    )
+    assert f"docker compose exec -T web {files} -c . > blobs.tar" in backup
+
+
 def test_a_bucket_is_for_all_who_keep_files_and_its_key_comes_from_a_file() -> None:
     from app.config import Settings
 
