@@ -106,9 +106,9 @@ class Bucket:
         with _spoken("delete"):
             obstore.delete(self._store, name)
 
-    def all(self) -> Iterator[StoredFile]:
+    def all(self, under: str = "") -> Iterator[StoredFile]:
         with _spoken("list"):
-            for several in obstore.list(self._store, chunk_size=LISTED_AT_ONCE):
+            for several in obstore.list(self._store, under or None, chunk_size=LISTED_AT_ONCE):
                 for found in several:
                     yield StoredFile(found["path"], found["last_modified"].timestamp(), found["size"])
 

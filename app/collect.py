@@ -1,5 +1,7 @@
 """Throw away what nobody refers to any more: `python -m app.collect`. Safe while everything runs.
 
+Nothing is thrown away of files that belong to another database (`installation.py`).
+
 A blob goes when no row names it and it is older than an hour: one that is just being stored has its row soon. Whoever
 stores a blob takes its row first and then its file (`blobs.keep`); here too the row is held while the file goes. So
 neither can happen between the two halves of the other.
@@ -27,8 +29,9 @@ from app.concepts.service import drop_old_uploads
 from app.config import Settings, WrongSettings, settings
 from app.db import Sessions, make_engine, make_sessions
 from app.idempotency import IdempotencyKey
+from app.installation import NotOurs, adopt, claim
 from app.jobs.service import drop_old_progress
-from app.storage import BlobStore
+from app.storage import UNFINISHED, BlobStore
 from app.stores import open_store
 from app.tables import Base
 from app.thumbnails import SIZES_PX, thumbnail_name
@@ -59,10 +62,14 @@ def references() -> list[ColumnElement[bool]]:
 
 
 def collect(sessions: Sessions, store: BlobStore, young: timedelta = YOUNG) -> Collected:
-    """Remove expired rows, then blobs that no row refers to, then files that have no row at all."""
+    """Remove expired rows, then blobs that no row refers to, then files that have no row at all. NotOurs after the rows
+    when the files are not this database's.
+    """
     with sessions() as session:
         _drop_expired(session)
         session.commit()
+    claim(sessions, store)
+    with sessions() as session:
         unused = list(session.scalars(select(Blob.sha256).where(*_unused(young))))
     sizes = [_remove_with_row(sessions, store, digest, young) for digest in unused]
     with sessions() as session:
@@ -128,7 +135,7 @@ def _remove_files(store: BlobStore, digest: str) -> int:
 def _sweep_floor(store: BlobStore, stored: Collection[str], young: timedelta) -> None:
     """Files of writers that were killed, and thumbnails whose picture has gone. stored: digests that were there."""
     for file in store.blobs.all():
-        if file.name.endswith(".part") and _is_old(file.stored_at, young):
+        if file.name.endswith(UNFINISHED) and _is_old(file.stored_at, young):
             store.blobs.remove(file.name)
     for file in store.thumbnails.all():
         digest, _, kind = file.name.rpartition("/")[2].partition(".")
@@ -148,30 +155,43 @@ def _is_old(stored_at: float, young: timedelta) -> bool:
 def keep_collecting(
     config: Settings, stop: threading.Event, every_s: float, say: Callable[[str, str], Any], at_once: bool = False
 ) -> None:
-    """Collect every `every_s` seconds until `stop` is set; says so when there was something."""
+    """Collect every `every_s` seconds until `stop` is set; says so when there was something. Whose the files are is
+    looked at in any case at once, and said where they are another's.
+    """
     engine = make_engine(config.database_url)
     sessions, store = make_sessions(engine), open_store(config)
-    wait_s = 0.0 if at_once else every_s
-    while not stop.wait(wait_s):
-        wait_s = every_s
+    turn: Callable[[Sessions, BlobStore], Collected | None] = collect if at_once else claim
+    while True:
         try:
-            done = collect(sessions, store)
-            if done.blobs:
+            done = turn(sessions, store)
+            if done is not None and done.blobs:
                 say("collect", str(done))
+        except NotOurs as error:
+            say("collect", str(error))
         except (SQLAlchemyError, OSError) as error:
             say("collect", f"Nothing was collected this time: {str(error).splitlines()[0]}")
+        if stop.wait(every_s):
+            break
+        turn = collect
     engine.dispose()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Remove stored files that nothing refers to, and what has expired.")
-    parser.add_argument("--every-hours", type=float, help="go on doing so")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--every-hours", type=float, help="go on doing so")
+    how.add_argument("--adopt", action="store_true", help="say that the stored files are this database's; removes none")
     options = parser.parse_args()
     if not options.every_hours:
         with servers_of_command() as (config, servers):
             engine = make_engine(servers.database_url)
-            _write(str(collect(make_sessions(engine), open_store(config))))
-            engine.dispose()
+            sessions, store = make_sessions(engine), open_store(config)
+            try:
+                _write(_adopt(sessions, store) if options.adopt else str(collect(sessions, store)))
+            except NotOurs as error:
+                sys.exit(str(error))
+            finally:
+                engine.dispose()
         return
     try:
         config = settings()
@@ -181,6 +201,11 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     keep_collecting(config, stop, options.every_hours * 3600, lambda _, line: _write(line), at_once=True)
+
+
+def _adopt(sessions: Sessions, store: BlobStore) -> str:
+    stored, known = adopt(sessions, store)
+    return f"The stored files are this database's now. It knows {known} of {stored}; collecting removes the others."
 
 
 def _write(line: str) -> None:

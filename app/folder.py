@@ -60,9 +60,9 @@ class Folder:
         with _spoken():
             self.path(name).unlink(missing_ok=True)
 
-    def all(self) -> Iterator[StoredFile]:
+    def all(self, under: str = "") -> Iterator[StoredFile]:
         with _spoken():
-            for path in self.folder.rglob("*"):
+            for path in self.path(under).rglob("*"):
                 if path.is_file() and (found := self.stat(path.relative_to(self.folder).as_posix())):
                     yield found  # unless it was collected by another process meanwhile
 

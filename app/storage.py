@@ -8,6 +8,7 @@ from typing import Protocol
 
 from app.errors import NotFound
 
+UNFINISHED = ".part"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,8 +44,8 @@ class Files(Protocol):
     def remove(self, name: str) -> None:
         """No error when it is not there."""
 
-    def all(self) -> Iterator[StoredFile]:
-        """Every file, unfinished ones too, whose names end in .part."""
+    def all(self, under: str = "") -> Iterator[StoredFile]:
+        """Every file, unfinished ones too, whose names end in .part. under: only those below that folder."""
 
     def check_writable(self) -> None:
         """Raise StorageAway unless a file can be written and removed here."""

@@ -8,6 +8,7 @@ from app.forgettings.models import Forgetting
 from app.generations.models import Generation, Image
 from app.histories.models import BaseModelRow, HeadMove, History, Version
 from app.idempotency import IdempotencyKey
+from app.installation import Installation
 from app.jobs.models import Job, JobEvent, JobSample, WorkerRow
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "History",
     "IdempotencyKey",
     "Image",
+    "Installation",
     "Job",
     "JobEvent",
     "JobSample",

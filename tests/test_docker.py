@@ -226,6 +226,19 @@ def restoring() -> list[str]:
     return [line.strip() for line in after.strip().splitlines()]
 
 
+def test_a_backup_is_made_while_nothing_removes_files() -> None:
+    """The web process is the only one left that reaches them: what the dump names is there when they are copied."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"- \*Compose:\* .*?```\n(.*?)```", text.partition("To restore, ")[0], re.DOTALL)
+    stop, dump, files, start = (line.split() for line in recipe.strip().splitlines())
+    assert ("pg_dump" in dump, "tar" in files) == (True, True)
+    reach = {
+        name for name, one in compose()["services"].items() if "files:/var/lib/palimpsest" in one.get("volumes", [])
+    }
+    assert (stop[:3], start[:3]) == (["docker", "compose", "stop"], ["docker", "compose", "start"])
+    assert set(stop[3:]) == set(start[3:]) == reach - {"web"}
+
+
 def test_a_backup_comes_back_before_anything_else_starts_and_its_files_belong_to_who_uses_them() -> None:
     services, text = compose()["services"], (ROOT / "README.md").read_text(encoding="utf-8")
     database, made, files = services["postgres"]["environment"], restoring(), "tar -C /var/lib/palimpsest/blobs"

@@ -55,8 +55,8 @@ class OldBucket(Bucket):
         found = super().stat(name)
         return found and self._as_told(found)
 
-    def all(self) -> Iterator[StoredFile]:
-        return map(self._as_told, super().all())
+    def all(self, under: str = "") -> Iterator[StoredFile]:
+        return map(self._as_told, super().all(under))
 
     def write(self, name: str, data: bytes) -> None:
         super().write(name, data)
