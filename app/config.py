@@ -5,6 +5,7 @@ Each may also be given as NAME_FILE: the path of a file that holds the value, as
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import make_url
 
 from app.bucket_address import read_bucket_url
+from app.server_addresses import read_broker_url, read_database_url
 
 MEGABYTE = 1_000_000
 
@@ -26,7 +28,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
 
     database_url: str = Field(
-        "postgresql+psycopg:///palimpsest", description="Where PostgreSQL is, as SQLAlchemy writes it.", repr=False
+        "postgresql+psycopg:///palimpsest",
+        description="Where PostgreSQL is: `postgresql://name@host:5432/database`, or as SQLAlchemy writes it.",
+        repr=False,
     )
     database_password: str = Field(
         "", description="Its password, where the address has none; meant to come from a file.", repr=False
@@ -142,10 +146,22 @@ class Settings(BaseSettings):
     def _put_password_into_address(cls, given: dict[str, Any]) -> dict[str, Any]:
         """So that nobody needs to know that there are two of them."""
         if (password := given.get("database_password")) and given.get("database_url"):
-            address = make_url(given["database_url"])
-            if address.password is None:
-                given = {**given, "database_url": address.set(password=password).render_as_string(hide_password=False)}
+            with suppress(ValueError):  # an address that is none is told of when it is read as one
+                address = make_url(read_database_url(given["database_url"]))
+                if address.password is None:
+                    whole = address.set(password=password).render_as_string(hide_password=False)
+                    given = {**given, "database_url": whole}
         return given
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, url: str) -> str:
+        return read_database_url(url)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_broker(cls, url: str) -> str:
+        return read_broker_url(url)
 
     @field_validator("login_rate", "api_rate", "start_rate")
     @classmethod

@@ -37,9 +37,36 @@ def test_a_password_in_the_address_is_left_as_it_is() -> None:
     assert found.database_url == "postgresql+psycopg://p:a@db/palimpsest"
 
 
+@pytest.mark.parametrize("written", ["postgres", "postgresql", "postgresql+psycopg"])
+@pytest.mark.parametrize("password", ["", "a"])
+def test_a_database_may_be_written_as_hosts_hand_it_out(written: str, password: str) -> None:
+    found = read_settings({"DATABASE_URL": f"{written}://p@db:5432/x?sslmode=require", "DATABASE_PASSWORD": password})
+    read = make_url(found.database_url)
+    assert (read.drivername, read.host, read.port, read.database) == ("postgresql+psycopg", "db", 5432, "x")
+    assert (read.username, read.password or "", read.query) == ("p", password, {"sslmode": "require"})
+
+
+@pytest.mark.parametrize("url", ["redis://:a@r:6379/0", "rediss://r", "unix:///run/broker.sock?db=1"])
+def test_a_broker_is_left_as_it_is_written(url: str) -> None:
+    assert read_settings({"REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["db:5432/x", "mysql://p:SECRET@db/x", "postgres://p:SECRET@db:no/x", "postgresql+no://db/x"]
+)
+@pytest.mark.parametrize("password", ["", "SECRET"])
+def test_an_address_that_is_no_databases_is_a_sentence_without_its_password(url: str, password: str) -> None:
+    with pytest.raises(WrongSettings, match="DATABASE_URL: a database is written postgresql://") as caught:
+        read_settings({"DATABASE_URL": url, "DATABASE_PASSWORD": password})
+    assert "SECRET" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
+        ("REDIS_URL", "localhost:6379", "REDIS_URL: a broker is written redis://"),
+        ("REDIS_URL", "redis://localhost:no", "REDIS_URL: a broker is written redis://"),
+        ("REDIS_URL", "unix://", "REDIS_URL: a broker is written redis://"),
         ("LOGIN_RATE", "often", "LOGIN_RATE: 'often' is no rate"),
         ("LEARNING_SHARE", "1", "LEARNING_SHARE: Input should be less than 1"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: "),
