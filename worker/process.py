@@ -16,7 +16,7 @@ from torch import Tensor
 import app.tables  # noqa: F401 - a row can be written only where the tables that it refers to are known
 from app.config import Settings
 from app.db import Send, Sessions, make_engine, make_sessions
-from app.jobs.models import LANE
+from app.jobs.models import LANE, JobKind
 from app.queue import own_queue_of, queue_of
 from app.stores import open_store
 from cns.base_model import BaseModel
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 MOST_MADE_BYTES = 500_000_000  # pictures of examinations: the next one needs many of them again
 LEARNING_HANDS = 4  # one hand in so many may hold a learning
+ONES_SHARE = 0.75  # of the hands, for generations of one person: with learnings beside them a hand of 16 is left over
 
 
 class Worker:
@@ -45,6 +46,7 @@ class Worker:
 
     made: pictures of examinations, touched on the engine's thread alone. learning_slots: how many learnings may be in
     hand at a time; they share one device, so more at a time finish little sooner, and generations need free hands.
+    most_of_one: how many jobs of a kind one person may have in hand, so that whoever comes next finds a hand free.
     """
 
     def __init__(self, settings: Settings, equipment: Equipment, send: Send):
@@ -72,6 +74,8 @@ class Worker:
         self.made: Recent[str, Tensor] = Recent(MOST_MADE_BYTES, lambda picture: picture.nbytes)
         self.most_learnings = max(1, settings.worker_threads // LEARNING_HANDS)
         self.learning_slots = threading.BoundedSemaphore(self.most_learnings)
+        generations = max(1, int(ONES_SHARE * settings.worker_threads))
+        self.most_of_one = dict.fromkeys(LANE, max(1, self.most_learnings - 1)) | {JobKind.GENERATE: generations}
         self.captioning = threading.Lock()  # held by the thread that writes captions for teaching pages
         self.learning_pace = Pace()  # of one row of one optimiser step
         self.learning_peak_bytes: int | None = None  # of the GPU's memory, in the last optimiser step

@@ -83,20 +83,26 @@ class Sweep:
                 self._worker.bell.drop_queue(own_queue_of(gone))
         self.ring(older_than)
 
-    def ring(self, older_than: timedelta = timedelta(0), kinds: Collection[JobKind] = tuple(JobKind)) -> None:
+    def ring(
+        self,
+        older_than: timedelta = timedelta(0),
+        kinds: Collection[JobKind] = tuple(JobKind),
+        most: int | None = None,
+    ) -> None:
         """Send messages for jobs that could be claimed now, the oldest first, for every free hand of this worker.
 
         More would pile up in the queue: whoever comes free later is served by the messages that are there, or by the
-        sweep after.
+        sweep after. Nor is there one for whoever has as many in hand here as one may: it would be taken for nothing.
+        most: no more messages than that.
         """
         worker = self._worker
         with worker.sessions() as session:
-            waiting = ready(session, older_than, bases_to_serve(worker, session))
+            bases, bounds = bases_to_serve(worker, session), worker.most_of_one
+            waiting = ready(session, older_than, bases, kinds, worker=worker.id, most_of_one=bounds)
         hands = worker.settings.worker_threads - len(worker.hands.held())
+        hands = hands if most is None else min(hands, most)
         learnings = worker.free_learning_slots
         for job_id, task in waiting:
-            if task not in {TASK_OF[kind] for kind in kinds}:
-                continue
             if task in {TASK_OF[kind] for kind in LANE}:
                 if learnings <= 0:
                     continue

@@ -4,10 +4,11 @@ A message says that a job waits. Which one is done is decided when a hand is fre
 job done, but people take turns, however many of the messages in the queue are those of one of them.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection
 from uuid import UUID
 
-from app.jobs.claims import kept_from, whose_turn
+from app.jobs.claims import kept_from, may_take, whose_turn
 from app.jobs.models import LANE, JobKind
 from app.queue import CAPTION, FORGET, GENERATE, LEARN
 from worker import current
@@ -20,10 +21,15 @@ from worker.process import Worker
 from worker.reports import bases_to_serve
 from worker.transactions import AWAY
 
+log = logging.getLogger(__name__)
+
 
 @celery.task(name=GENERATE)
 def generate_pictures(job_id: str) -> None:
-    do_next(current.worker(), JobKind.GENERATE, UUID(job_id), generate)
+    """The message for another of its owner's may have come while they had as many in hand as one may, and be gone."""
+    worker = current.worker()
+    if do_next(worker, JobKind.GENERATE, UUID(job_id), generate):
+        ring_for_more(worker, [JobKind.GENERATE], most=1)
 
 
 @celery.task(name=LEARN)
@@ -53,29 +59,42 @@ def do_in_lane(kind: JobKind, job_id: str, do: Callable[[Worker, UUID], bool]) -
         worked = do_next(worker, kind, UUID(job_id), do)
     finally:
         worker.learning_slots.release()
-    if worked and not worker.hands.stopping.is_set():
-        worker.sweep.ring(kinds=LANE)  # the next one of this history may begin now
+    if worked:  # the next one of this history, or of this owner, may begin now
+        ring_for_more(worker, LANE)
+
+
+def ring_for_more(worker: Worker, kinds: Collection[JobKind], most: int | None = None) -> None:
+    """For what waited for a job that has ended; whatever goes wrong, the sweep rings too."""
+    if worker.hands.stopping.is_set():
+        return
+    try:
+        worker.sweep.ring(kinds=kinds, most=most)
+    except AWAY as error:
+        log.warning("The database is away, so the sweep rings: %s", str(error).splitlines()[0])
 
 
 def do_next(worker: Worker, kind: JobKind, job_id: UUID, do: Callable[[Worker, UUID], bool]) -> bool:
     """Do the job whose turn it is; returns whether there was one. job_id: the one that the message is about."""
     has_waited = False
-    for _ in range(worker.settings.worker_threads):  # other hands may take the same one in the same moment
-        kept_s = None
-        try:
+    try:
+        for _ in range(worker.settings.worker_threads):  # other hands may take the same one in the same moment
+            kept_s = None
             with worker.sessions() as session:
                 bases = bases_to_serve(worker, session)
-                chosen = whose_turn(session, kind, bases, worker.id)
+                chosen = whose_turn(session, kind, bases, worker.id, worker.most_of_one)
                 if chosen is None and not has_waited:
                     kept_s = kept_from(session, kind, bases, worker.id)
-        except AWAY:
-            break  # the attempt says so
-        if kept_s is not None:  # its message may have come to us, so we stand by in case its own worker does not come
-            worker.hands.stopping.wait(kept_s)
-            has_waited = True
-            continue
-        if chosen is None or worker.hands.stopping.is_set():
-            return False
-        if do(worker, chosen):
-            return True
-    return do(worker, job_id)
+            if kept_s is not None:  # its message may have come to us, so we stand by in case its own worker does not
+                worker.hands.stopping.wait(kept_s)
+                has_waited = True
+                continue
+            if chosen is None or worker.hands.stopping.is_set():
+                return False
+            if do(worker, chosen):
+                return True
+        with worker.sessions() as session:
+            is_theirs_to_have = may_take(session, job_id, worker.id, worker.most_of_one)
+    except AWAY as error:
+        log.error("Job %s is left to the sweep, as the database is away: %s", job_id, str(error).splitlines()[0])
+        return False
+    return is_theirs_to_have and do(worker, job_id)

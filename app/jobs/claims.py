@@ -4,7 +4,7 @@ Every write but the claim carries the attempt that the claim gave. A worker that
 more: its attempt no longer matches, and `LostClaim` tells it to drop what it holds.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -233,16 +233,25 @@ def take_back_expired(session: Session) -> None:
 
 
 def ready(
-    session: Session, older_than: timedelta = timedelta(0), bases: Collection[str] | None = None
+    session: Session,
+    older_than: timedelta = timedelta(0),
+    bases: Collection[str] | None = None,
+    kinds: Collection[JobKind] = tuple(JobKind),
+    *,
+    worker: str = "",
+    most_of_one: Mapping[JobKind, int] | None = None,
 ) -> list[tuple[UUID, str]]:
     """Queued jobs that could be claimed now and were asked for at least `older_than` ago, with their task's name.
 
-    bases: those of histories on these base models alone; None for all.
+    bases: those of histories on these base models alone; None for all. kinds: those of these kinds alone. worker,
+    most_of_one: those that this worker may take, as `whose_turn` has it.
     """
     asked = select(Job.id, Job.kind).where(
         Job.state == JobState.QUEUED.value,
+        Job.kind.in_([kind.value for kind in kinds]),
         Job.created_at <= func.now() - older_than,
         ~_waits_for_another(),
+        *_has_room(worker, most_of_one or {}),
     )
     if bases is not None:
         asked = asked.join(History, Job.history_id == History.id).where(History.base_id.in_(bases))
@@ -250,12 +259,41 @@ def ready(
     return [(job_id, TASK_OF[kind]) for job_id, kind in rows]
 
 
-def whose_turn(session: Session, kind: JobKind, bases: Collection[str], worker: str) -> UUID | None:
+def may_take(session: Session, job_id: UUID, worker: str, most_of_one: Mapping[JobKind, int]) -> bool:
+    """Whether the job's owner has fewer in hand at this worker than one may have there, as `whose_turn` has it."""
+    return session.scalar(select(Job.id).where(Job.id == job_id, *_has_room(worker, most_of_one))) is not None
+
+
+def _has_room(worker: str, most_of_one: Mapping[JobKind, int]) -> list[Any]:
+    """That the owner of a job has fewer of its kind in hand at this worker than one may. What makes versions counts as
+    one kind.
+    """
+    other, conditions = aliased(Job), []
+    for kinds in ((JobKind.GENERATE,), LANE):
+        if kinds[0] in most_of_one:
+            names = [kind.value for kind in kinds]
+            here = and_(other.state == JobState.RUNNING.value, other.worker == worker, other.kind.in_(names))
+            full = select(other.owner_id).where(here).group_by(other.owner_id)
+            full = full.having(func.count() >= most_of_one[kinds[0]])
+            conditions.append(or_(Job.kind.not_in(names), Job.owner_id.not_in(full)))
+    return conditions
+
+
+def whose_turn(
+    session: Session,
+    kind: JobKind,
+    bases: Collection[str],
+    worker: str,
+    most_of_one: Mapping[JobKind, int] | None = None,
+) -> UUID | None:
     """The job of that kind to be claimed next: of whoever has the fewest in hand now, then of whoever waits longest.
 
     So that one who asked for two hundred does not make everybody else wait for all of them. Of one owner's it is the
     one with the nearest deadline, else the one asked for first: a deadline takes nobody else's turn. What is kept for
     another worker than this one is left to it, for as long as KEPT_FOR.
+
+    most_of_one: how many of a kind one owner may have in hand at this worker; no bound where it names none. Turns are
+    taken when a hand comes free, and with all hands on one's long jobs none does.
     """
     in_hand = (
         select(Job.owner_id, func.count().label("jobs"))
@@ -273,6 +311,7 @@ def whose_turn(session: Session, kind: JobKind, bases: Collection[str], worker: 
             History.base_id.in_(bases),
             ~_waits_for_another(),
             ~_is_kept_from(worker),
+            *_has_room(worker, most_of_one or {}),
         )
         .order_by(
             func.coalesce(in_hand.c.jobs, 0),
