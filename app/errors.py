@@ -99,3 +99,11 @@ class Unavailable(AppError):
 
     status = 503
     kind = "unavailable"
+
+
+class Busy(Unavailable):
+    """More is asked by all together than can be done. retry_after_s: when to come again."""
+
+    def __init__(self, message: str, retry_after_s: int):
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

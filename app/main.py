@@ -15,6 +15,7 @@ from app.concepts import again_api as again
 from app.concepts import api as concepts
 from app.config import Settings, settings
 from app.db import Send, make_engine, make_reading_engine, make_sessions
+from app.decoding import Decoding
 from app.forgettings import api as forgettings
 from app.generations import api as generations
 from app.generations import images_api as images
@@ -47,6 +48,7 @@ def make_state(config: Settings, send: Send | None = None) -> State:
         redis=redis.Redis.from_url(config.redis_url, socket_timeout=2, socket_connect_timeout=1),
         send=send or make_sender(config.redis_url),
         limiter=make_limiter(config.redis_url),
+        decoding=Decoding(),
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
-from app.errors import AppError, TooMany, Unauthorized
+from app.errors import AppError, Busy, TooMany, Unauthorized
 from app.logs import log
 from app.storage import StorageAway
 
@@ -164,7 +164,7 @@ def refuse(request: Request, error: AppError) -> Response:
         return to_the_door(request)
     errors = [{"field": field, "message": message} for field, message in error.errors]
     headers = {}
-    if isinstance(error, TooMany):
+    if isinstance(error, TooMany | Busy):
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"

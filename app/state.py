@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from app.config import Settings
 from app.db import Send, Sessions, UnitOfWork
+from app.decoding import Decoding
 from app.jobs.channel import wake
 from app.logs import log
 from app.storage import BlobStore
@@ -16,7 +17,7 @@ from app.storage import BlobStore
 @dataclass(frozen=True)
 class State:
     """sessions: to write with. readers: to read with, over the connections of `reading`. send: rings the worker.
-    limiter: counts requests in Redis.
+    limiter: counts requests in Redis. decoding: lets those that bring pictures in, one after another.
     """
 
     settings: Settings
@@ -27,6 +28,7 @@ class State:
     redis: redis.Redis
     send: Send
     limiter: MovingWindowRateLimiter
+    decoding: Decoding
 
     def unit_of_work(self) -> UnitOfWork:
         """One transaction. A lost message is logged and no more: the sweep rings again."""

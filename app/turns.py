@@ -8,12 +8,13 @@ taken out of what a route asks FastAPI for, and handed in here.
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.params import Depends
 from starlette.concurrency import run_in_threadpool
 
+from app.accounts.caller import Caller
 from app.deps import app_state, let_in, logged_in, reading, sent_csrf_token, state_of, unit_of_work
 from app.files import if_none_match
 
@@ -21,12 +22,28 @@ AT_HAND = (app_state, unit_of_work, if_none_match)
 """They wait for nothing, so they are asked before the turn through a thread begins."""
 HANDED_IN = (logged_in, reading, *AT_HAND)
 Endpoint = Callable[..., Any]
+Decorated = TypeVar("Decorated", bound=Endpoint)
+
+
+def decodes_pictures(
+    when: Callable[[Mapping[str, Any]], bool] = lambda _values: True,
+) -> Callable[[Decorated], Decorated]:
+    """A route that waits for its turn before it has a thread (`decoding.py`). when: whether a request does, by what the
+    route is called with.
+    """
+
+    def mark(endpoint: Decorated) -> Decorated:
+        endpoint.decodes_pictures = when  # type: ignore[attr-defined]  # read below
+        return endpoint
+
+    return mark
 
 
 def in_one_turn(endpoint: Endpoint) -> tuple[Callable[..., Awaitable[Any]], bool]:
     """The function as a route of FastAPI, and whether it wants to know its caller."""
     asked = inspect.signature(endpoint)
     wanted = _wanted(asked)
+    decodes = getattr(endpoint, "decodes_pictures", lambda _values: False)
     own_request = next((one.name for one in asked.parameters.values() if one.annotation is Request), None)
 
     @wraps(endpoint)
@@ -35,6 +52,8 @@ def in_one_turn(endpoint: Endpoint) -> tuple[Callable[..., Awaitable[Any]], bool
         for one in AT_HAND:
             if one in wanted:
                 values[wanted[one]] = await one(request)
+        if decodes(values):
+            return await _take_in_order(endpoint, wanted, request, values)
         csrf_token = await sent_csrf_token(request) if logged_in in wanted else ""
         return await run_in_threadpool(_take, endpoint, wanted, request, csrf_token, values)
 
@@ -62,6 +81,18 @@ def _without(
     if needs_request:
         left.append(inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request))
     return asked.replace(parameters=left)
+
+
+async def _take_in_order(
+    endpoint: Endpoint, wanted: Mapping[Callable[..., Any], str], request: Request, values: dict[str, Any]
+) -> Any:
+    """When it is the caller's turn, who is therefore looked up before."""
+    caller = next((one for one in values.values() if isinstance(one, Caller)), None)  # whoever starts work is known
+    if caller is None:
+        caller = values[wanted[logged_in]] = await logged_in(request)
+    rest = {one: name for one, name in wanted.items() if one is not logged_in}
+    async with state_of(request).decoding.place(caller.id):
+        return await run_in_threadpool(_take, endpoint, rest, request, "", values)
 
 
 def _take(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.concepts import service
 from app.concepts.models import Concept
+from app.config import Settings
 from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow, give_back
 from app.errors import AppError, Invalid, SeveralRefused, TooLarge
 from app.files import IfNoneMatch, blob_response, thumbnail_response
@@ -23,7 +24,7 @@ from app.learning_settings import LearningChanges
 from app.pictures import CheckedPicture, check_picture, warn_about
 from app.problems import described
 from app.routing import rest_router
-from app.state import State
+from app.turns import decodes_pictures
 
 router = rest_router("concepts")
 
@@ -53,6 +54,7 @@ STARTED_EXAMPLE: dict[str, Any] = {
     | {"state": "queued", "stage": "", "step": 0, "seconds_left": None, "place": 0, "attempt": 0, "started_at": None},
     "warnings": ["Two pictures are few: with 3 to 10, the concept is told from its background better."],
 }
+CROWDED = {503: ("unavailable", "More pictures were sent than the server can look at. Try again in 10 seconds.")}
 
 
 class LearningStarted(BaseModel):
@@ -90,12 +92,16 @@ class Concepts(BaseModel):
     items: list[ConceptShown]
 
 
-def read_uploads(files: list[UploadFile], state: State) -> list[CheckedPicture]:
-    """Check every file; raises what is wrong with all of those that cannot be used. No more is read than may be."""
-    limits = state.settings
+def sent_files(files: list[UploadFile], limits: Settings) -> list[UploadFile]:
+    """Without empty fields of a form. TooLarge when there are too many."""
     files = [file for file in files if file.filename or file.size]
     if len(files) > limits.max_files:
         raise TooLarge(f"{len(files)} pictures are too many: at most {limits.max_files} are taken.", "pictures")
+    return files
+
+
+def read_uploads(files: list[UploadFile], limits: Settings) -> list[CheckedPicture]:
+    """Check every file; raises what is wrong with all of those that cannot be used. No more is read than may be."""
     checked: list[CheckedPicture] = []
     refused: list[AppError] = []
     for file in files:
@@ -140,8 +146,9 @@ def read_captions(text: str) -> list[str]:
     "/histories/{history_id}/concepts",
     status_code=202,
     summary="Teach a concept",
-    responses=described(403, 409, 413),
+    responses=described(403, 409, 413) | described(503, examples=CROWDED),
 )
+@decodes_pictures()
 def teach(
     history_id: UUID,
     caller: StartingUser,
@@ -157,10 +164,13 @@ def teach(
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> LearningStarted:
     """Teach a concept from its pictures. Learnings of one history run one after another, in the order they came."""
-    histories.get_history(session, caller.id, history_id)  # before any picture is decoded
+    # Before any picture is decoded, which takes longer than all else.
+    histories.get_history(session, caller.id, history_id)
     give_back(session)
-    checked = read_uploads(pictures, state)
     said, changes = read_captions(captions), read_settings(settings)
+    files = sent_files(pictures, state.settings)
+    service.check_lesson(name, class_noun, len(files), said, state.settings)
+    checked = read_uploads(files, state.settings)
     once = make_once(
         caller.id,
         idempotency_key,

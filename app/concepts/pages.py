@@ -17,6 +17,7 @@ from app.concepts.models import Upload
 from app.concepts.remarks import remarks_on, remarks_on_all
 from app.concepts.sample_concepts import EMBEDDED, read_sample, sample_concept, sample_concepts
 from app.concepts.settings_form import FIELDS, read_settings_form
+from app.config import Settings
 from app.db import UnitOfWork
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start, give_back
 from app.errors import AppError, Invalid, TooLarge
@@ -30,6 +31,7 @@ from app.pictures import check_picture, shown_name
 from app.routing import page_router
 from app.state import State
 from app.templating import render
+from app.turns import decodes_pictures
 from app.wording import around_words
 
 router = page_router()
@@ -52,6 +54,7 @@ def show_teach(
 
 
 @router.post("/histories/{history_id}/teach")
+@decodes_pictures(lambda values: bool(values["form"].files))
 def teach(
     request: Request,
     history_id: UUID,
@@ -117,8 +120,10 @@ def _keep_files(
 ) -> list[str]:
     """Keep what can be used; returns a sentence for each file that cannot."""
     refused = []
-    for file in files:
+    for place, file in enumerate(files):
         try:
+            if place >= state.settings.max_files:  # before it is looked at, as those that are refused take time too
+                raise _too_many(file, state.settings)
             _keep(uow, state, caller, session, file)
         except AppError as error:
             refused.append(error.message)
@@ -128,12 +133,15 @@ def _keep_files(
 def _keep(uow: UnitOfWork, state: State, caller: Caller, session: Session, file: UploadFile) -> Upload:
     limits = state.settings
     if len(waiting_uploads(session, caller.id)) >= limits.max_files:
-        raise TooLarge(
-            f"{shown_name(file.filename or '')}: {limits.max_files} pictures are the most that one concept takes."
-        )
+        raise _too_many(file, limits)
     give_back(session)
     data = file.file.read(limits.max_file_bytes + 1)
     return service.keep_upload(uow, state.store, caller.id, check_picture(data, file.filename or "", limits))
+
+
+def _too_many(file: UploadFile, limits: Settings) -> TooLarge:
+    name = shown_name(file.filename or "")
+    return TooLarge(f"{name}: {limits.max_files} pictures are the most that one concept takes.")
 
 
 def waiting_uploads(session: Session, owner_id: UUID) -> Sequence[Upload]:
@@ -198,6 +206,7 @@ def _id(text: str) -> UUID:
 
 
 @router.post("/uploads")
+@decodes_pictures()
 def upload(
     request: Request, caller: CurrentUser, session: Reading, uow: Uow, state: AppState, form: TypedForm
 ) -> Response:
@@ -246,6 +255,7 @@ def show_sample(name: str, caller: CurrentUser) -> Response:
 
 
 @router.post("/histories/{history_id}/samples/{name}")
+@decodes_pictures()
 def take_sample(
     history_id: UUID, name: str, caller: CurrentUser, session: Reading, uow: Uow, state: AppState
 ) -> RedirectResponse:

@@ -52,11 +52,7 @@ def start_learning(
     pictures or upload_ids: new ones, or those that were uploaded before and wait. captions: none, or one for each
     picture; an empty one is left to the captioner.
     """
-    name = name.strip().removeprefix("<").removesuffix(">")
-    class_noun = one_line(class_noun, "class_noun", LONGEST_NOUN, "A class noun")
-    _check_words(name, class_noun)
-    _check_count(len(pictures) + len(upload_ids), len(captions), limits)
-    said = [one_line(caption, "captions", LONGEST_CAPTION, "A caption") or None for caption in captions]
+    name, class_noun, said = check_lesson(name, class_noun, len(pictures) + len(upload_ids), captions, limits)
     with uow:
         session = uow.session
         history = get_history(session, owner_id, history_id, lock=True)
@@ -77,6 +73,19 @@ def start_learning(
         if upload_ids:
             session.execute(delete(Upload).where(Upload.id.in_(upload_ids), Upload.owner_id == owner_id))
         return session.get_one(Job, commit_once(uow, once, job.id), populate_existing=True)
+
+
+def check_lesson(
+    name: str, class_noun: str, count: int, captions: Sequence[str], limits: Settings
+) -> tuple[str, str, list[str | None]]:
+    """Name, class noun and captions as they are kept. Invalid for what cannot be taught with any pictures, of which
+    there are `count`.
+    """
+    name = name.strip().removeprefix("<").removesuffix(">")
+    class_noun = one_line(class_noun, "class_noun", LONGEST_NOUN, "A class noun")
+    _check_words(name, class_noun)
+    _check_count(count, len(captions), limits)
+    return name, class_noun, [one_line(said, "captions", LONGEST_CAPTION, "A caption") or None for said in captions]
 
 
 def queue_learning(

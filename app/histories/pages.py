@@ -20,6 +20,7 @@ from app.routing import page_router
 from app.shelf import shelf_of
 from app.state import State
 from app.templating import address_of_site, render
+from app.turns import decodes_pictures
 
 router = page_router()
 
@@ -102,6 +103,7 @@ def _shelf(
 
 
 @router.post("/histories")
+@decodes_pictures(lambda values: bool(values["form"].text("sample")))
 def create(
     request: Request, caller: CurrentUser, session: Reading, uow: Uow, state: AppState, form: TypedForm
 ) -> Response:
