@@ -1,5 +1,6 @@
 """The rows of one optimiser step: drawn from the seed, put before the shared UNet, alone or beside other learnings'."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from cns.base_model import BaseModel
 from cns.frozen_layers import thrifty_gradients
 from cns.kv import LayerKV, handed_attention, join_rows, predict
 from cns.losses import diffusion_target, draw_times, min_snr_weights, noisy_latents
-from cns.pictures import to_latent_pixels
+from cns.pictures import cut_square, to_latent_pixels
 from cns.pieces import encode_squares
 from cns.settings import LearningSettings
 
@@ -22,13 +23,15 @@ class EncodedPictures:
     """Pictures with captions as the UNet learns them, each encoded once.
 
     latents: (pictures, channels, height, width) float32, clean. captions: each distinct one once. caption_of:
-    (pictures,) int64 on the CPU, the caption of each. side_px: of the pictures that were encoded.
+    (pictures,) int64 on the CPU, the caption of each. side_px: of the pictures that were encoded. sha256: of these, as
+    bytes: the last bits of latents differ with the processor and the number of threads.
     """
 
     latents: Tensor
     captions: tuple[str, ...]
     caption_of: Tensor
     side_px: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,15 @@ def encode_pictures(
     captions: one for each picture. resolution_px: side of the pictures; None for the base's own.
     """
     side = resolution_px or base.native_px
-    pixels = torch.cat([to_latent_pixels(picture, side) for picture in pictures])
+    squares = [cut_square(picture, side) for picture in pictures]
+    pixels = torch.cat([to_latent_pixels(square, side) for square in squares])
     distinct = tuple(dict.fromkeys(captions))
     caption_of = [distinct.index(caption) for caption in captions]
     if flip:
         pixels, caption_of = torch.cat([pixels, pixels.flip(-1)]), caption_of * 2
     latents = torch.cat([encode_squares(base, part) for part in pixels.split(8)]).float()
-    return EncodedPictures(latents, distinct, torch.tensor(caption_of), side)
+    sha256 = hashlib.sha256(b"".join(square.tobytes() for square in squares)).hexdigest()
+    return EncodedPictures(latents, distinct, torch.tensor(caption_of), side, sha256)
 
 
 def draw_rows(

@@ -42,13 +42,16 @@ def flatten(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(ground, layered).convert("RGB")
 
 
-def to_latent_pixels(picture: Image.Image, side: int) -> Tensor:
-    """The largest centred square of a picture at `side` pixels: (1, 3, side, side) float32 in -1..1."""
+def cut_square(picture: Image.Image, side: int) -> Image.Image:
+    """The largest centred square of a picture at `side` pixels, as RGB."""
     rgb = flatten(picture)
     square = min(rgb.size)
     left, top = (rgb.width - square) // 2, (rgb.height - square) // 2
     cropped = rgb.crop((left, top, left + square, top + square))
-    if square != side:
-        cropped = cropped.resize((side, side), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(cropped)).permute(2, 0, 1).float()
+    return cropped if square == side else cropped.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def to_latent_pixels(picture: Image.Image, side: int) -> Tensor:
+    """The largest centred square of a picture at `side` pixels: (1, 3, side, side) float32 in -1..1."""
+    pixels = torch.from_numpy(np.array(cut_square(picture, side))).permute(2, 0, 1).float()
     return (pixels / 127.5 - 1).unsqueeze(0)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate
 from cns.kv import keys_and_values
 from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings, SelectionSettings
-from cns.learning_rows import repeat_rows
+from cns.learning_rows import EncodedPictures, repeat_rows
 from cns.losses import diffusion_loss
 from cns.selection import ConceptMasks
 from cns.settings import Reach
@@ -206,6 +207,30 @@ def test_a_checkpoint_of_another_learning_is_refused(sd1: BaseModel) -> None:
             LearningRun(sd1, compose(sd1), other, SETTINGS, calibration=GENERAL, resume=saved)
     with pytest.raises(LearningRefused, match="cannot be read"):
         LearningRun(sd1, compose(sd1), concept(), SETTINGS, calibration=GENERAL, resume=saved[:50])
+
+
+def test_a_learning_goes_on_where_latents_are_rounded_otherwise(
+    sd1: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another processor, or another number of threads."""
+    first = run(sd1, compose(sd1), concept())
+    first.step()
+    saved = first.checkpoint()
+    encode = learning_module.encode_pictures
+
+    def encode_elsewhere(*given: Any, **named: Any) -> EncodedPictures:
+        encoded = encode(*given, **named)
+        return replace(encoded, latents=encoded.latents + 1e-6)
+
+    monkeypatch.setattr(learning_module, "encode_pictures", encode_elsewhere)
+    resumed = LearningRun(sd1, compose(sd1), concept(), SETTINGS, calibration=GENERAL, resume=saved)
+    assert not torch.equal(resumed.pictures.latents, first.pictures.latents)
+    assert resumed.steps_done == 1
+    others = concept(seed=1).pictures
+    for pictures in ((*concept().pictures[:2], others[2]), concept().pictures[::-1]):
+        with pytest.raises(LearningRefused, match="another learning"):
+            other = replace(concept(), pictures=pictures)
+            LearningRun(sd1, compose(sd1), other, SETTINGS, calibration=GENERAL, resume=saved)
 
 
 def test_a_second_concept_is_learned_on_top_of_the_first(sd1: BaseModel) -> None:

@@ -39,7 +39,7 @@ def _pictures(base: BaseModel) -> EncodedPictures:
     generator = torch.Generator().manual_seed(7)
     side = base.native_px // base.vae_scale
     latents = torch.randn(3, base.unet.config.in_channels, side, side, generator=generator)
-    return EncodedPictures(latents, CAPTIONS, torch.tensor([0, 1, 0]), base.native_px)
+    return EncodedPictures(latents, CAPTIONS, torch.tensor([0, 1, 0]), base.native_px, sha256="")
 
 
 def _pull(base: BaseModel, *deltas: Delta, captions: Sequence[str] = CAPTIONS) -> float:
