@@ -89,6 +89,16 @@ def remove_unused(sessions: Sessions, store: BlobStore, digest: str) -> None:
         _remove_without_row(sessions, store, digest, timedelta(0))
 
 
+def remove_all_unused(sessions: Sessions, store: BlobStore) -> None:
+    """Remove every known blob that no row names any more, however young. Whoever stores one of them at this moment has
+    its row, and is waited for; it stays then, or is stored again.
+    """
+    with sessions() as session:
+        unused = session.scalars(select(Blob.sha256).where(*_unused(timedelta(0)))).all()
+    for digest in unused:
+        remove_unused(sessions, store, digest)
+
+
 def _drop_expired(session: Session) -> None:
     """Sessions that are over, uploads that nobody used, keys that nobody will send again, ticks of jobs long ended."""
     session.execute(delete(LoginSession).where(LoginSession.expires_at < func.now()))

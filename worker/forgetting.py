@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from app.collect import remove_all_unused
 from app.forgettings.erasing import Doomed, NotErased, erase_files, prove
 from app.forgettings.models import Forgetting, Mode
 from app.forgettings.service import forgetting_of
@@ -153,13 +154,18 @@ def _lessons(worker: "Worker", asked: Asked, plan: ForgettingPlan) -> tuple[Forg
 
 
 def _erase(worker: "Worker", hold: Hold) -> None:
-    """Remove what was doomed, look that it is gone, and end the job with the proof."""
+    """Remove what was doomed, look that it is gone, and end the job with the proof.
+
+    What was deleted, dropped or cancelled shortly before may show the concept too, and no row says any more of what it
+    was. The collector would leave it for an hour; here it goes before anything is proved.
+    """
     progress = Progress(worker.sessions, worker.bell, hold)
     progress.begin("erasing", 1)
     noted = transact(worker.sessions, lambda session: forgetting_of(session, hold.job_id))
     doomed, versions = [Doomed(**one) for one in noted.doomed], list(noted.proof["versions"])
     worker.engine.turn(lambda: _forget_in_memory(worker, doomed)).result()
     erase_files(worker.sessions, worker.store, doomed)
+    remove_all_unused(worker.sessions, worker.store)
     try:  # before the job's row is locked, as all that is stored is looked through, and leases have to be renewed
         proof = transact(worker.sessions, lambda session: prove(session, worker.store, doomed, versions))
     except NotErased as error:

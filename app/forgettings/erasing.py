@@ -3,7 +3,8 @@
 What knows a concept are the versions that learned it and all made on top of them, in every branch: their deltas with
 the concept's token, the examinations in their rows, the samples and checkpoints of their learnings, and every picture
 made at one of them, since its file names all concepts of its version. And the pictures that it was taught with. It goes
-by the name within its history: what was learned again, to be better, is the same concept in another row.
+by the name within its history: what was learned again, to be better, is the same concept in another row. Of files that
+no row names any more nobody can tell what they show, so with these all of them go.
 """
 
 import re

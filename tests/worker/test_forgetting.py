@@ -12,12 +12,14 @@ from sqlalchemy.orm import Session
 
 from app.blobs import Blob, keep
 from app.concepts.models import Concept, ConceptPicture
-from app.db import Sessions
+from app.db import Sessions, UnitOfWork
 from app.forgettings.models import Forgetting, Mode, Shared
 from app.forgettings.service import forgetting_of
 from app.generations.models import Generation, Image
+from app.generations.service import delete_images
 from app.histories.models import HeadMove, History, Version
 from app.jobs.models import Job, JobKind, JobSample, JobState
+from app.jobs.service import cancel
 from app.thumbnails import thumbnail
 from cns.delta import Delta
 from cns.learning import LearningRun
@@ -480,6 +482,33 @@ def test_pictures_of_a_try_that_never_was_learned_go_too(worker: Worker, world: 
     digests = [hashlib.sha256(png_of(picture)).hexdigest() for picture in random_pictures(2, seed=99)]
     forget(worker, ask(world, history, "rex", erase=True))
     assert not any(world.store.has(digest) for digest in digests)
+
+
+def test_what_was_deleted_or_cancelled_shortly_before_is_gone_when_there_is_a_proof(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch, learned: Learned
+) -> None:
+    """No row names it any more, and the collector leaves it alone for an hour."""
+    history, uow = learned("momo"), UnitOfWork(world.sessions, lambda *_args, **_kwargs: None)
+    drawn, kept = (world.generation(history, "a <rex> dog", version=2), world.generation(history, "a mug", version=0))
+    generate(worker, drawn)
+    generate(worker, kept)
+    learning = world.learning(history, "tom", steps=STEPS)
+    at_step(monkeypatch, 2, worker.hands.stop)
+    learn(worker, learning)
+    monkeypatch.undo()
+    worker.hands.stopping.clear()
+    with world.sessions() as session:
+        picture = session.scalars(select(Image).join(Generation).where(Generation.job_id == drawn)).one()
+    left = [picture.blob_sha256, world.job(learning).checkpoint_sha256 or ""]
+    thumbnail(world.store, picture.blob_sha256, 96)
+    delete_images(uow, world.user("ada"), [picture.id])
+    cancel(uow, world.user("ada"), learning)
+    assert all(world.store.has(digest) for digest in left)
+    job = ask(world, history, "rex", erase=True)
+    forget(worker, job)
+    assert (world.job(job).state, "removed" in forgetting(world, job).proof) == (JobState.DONE, True)
+    assert not any(digest in path for digest in left for path in stored(world))
+    assert len(world.pngs(kept)) == 1
 
 
 def test_what_was_learned_again_under_its_name_goes_too(worker: Worker, world: World, learned: Learned) -> None:
