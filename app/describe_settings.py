@@ -1,5 +1,6 @@
 """Write docs/configuration.md from the Settings class: `python -m app.describe_settings`."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def _range(field: FieldInfo) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description="Write docs/configuration.md.").parse_args()
     FILE.write_text(describe(), encoding="utf-8")
     sys.stdout.write(f"Wrote {FILE.name}, {len(Settings.model_fields)} settings.\n")
 

@@ -1,5 +1,6 @@
 """The one-time link that makes the first administrator: `python -m app.first_run` prints a new one."""
 
+import argparse
 import sys
 
 from app.accounts.service import make_setup_link
@@ -20,6 +21,8 @@ def first_run_link(database_url: str, address: str) -> str | None:
 
 
 def main() -> None:
+    does = "Print a new link that makes the administrator, while nobody has an account. An older one ends."
+    argparse.ArgumentParser(description=does).parse_args()
     with servers_of_command() as (config, servers):
         address = config.public_url or servers.address or "http://localhost:8000"
         link = first_run_link(servers.database_url, address)

@@ -1,5 +1,6 @@
 """Bring the database to the newest shape: `python -m app.migrate`. Several processes may try at once; one does it."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def migrate(database_url: str) -> None:
 
 def main() -> None:
     """The database of the settings; without one, the private one under var/."""
+    argparse.ArgumentParser(description="Bring the database to the newest shape.").parse_args()
     with servers_of_command() as (_, servers):
         migrate(servers.database_url)
     sys.stdout.write("The database has its newest shape.\n")

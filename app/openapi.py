@@ -1,5 +1,6 @@
 """Write docs/openapi.json, the description of the REST interface: `python -m app.openapi`."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ def as_text(description: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description="Write docs/openapi.json.").parse_args()
     FILE.write_text(as_text(describe()), encoding="utf-8")
     sys.stdout.write(f"Wrote {FILE}.\n")
 

@@ -1,5 +1,6 @@
 """Whether a worker of this machine reported lately: `python -m app.worker_alive`, the health check of its image."""
 
+import argparse
 import socket
 import sys
 from datetime import timedelta
@@ -7,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import exists, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.config import settings
+from app.config import WrongSettings, settings
 from app.db import Sessions, make_engine, make_sessions
 from app.jobs.models import WorkerRow
 
@@ -22,7 +23,11 @@ def worker_is_alive(sessions: Sessions, host: str) -> bool:
 
 
 def main() -> None:
-    engine = make_engine(settings().database_url)
+    argparse.ArgumentParser(description="Ask whether a worker of this machine reported lately.").parse_args()
+    try:
+        engine = make_engine(settings().database_url)
+    except WrongSettings as error:
+        sys.exit(str(error))
     try:
         alive = worker_is_alive(make_sessions(engine), socket.gethostname())
     except SQLAlchemyError:

@@ -1,5 +1,6 @@
 """Draw the pictures of the sample concepts: `python -m storybook.make_samples` writes storybook/samples/<name>/."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -23,5 +24,10 @@ def write_samples(folder: Path) -> None:
         (home / "concept.json").write_text(json.dumps({"name": name, "noun": individual.noun}) + "\n")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    argparse.ArgumentParser(description="Draw the pictures of the sample concepts anew.").parse_args()
     write_samples(SAMPLES_FOLDER)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """`python -m worker`: the worker with the settings of the environment."""
 
+import argparse
 import os
 import sys
 
@@ -15,6 +16,7 @@ from app.config import WrongSettings, settings
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m worker", description="A worker, until Ctrl-C.").parse_args()
     try:
         chosen = settings()
     except WrongSettings as error:

@@ -5,6 +5,7 @@ started with a single GPU in CUDA_VISIBLE_DEVICES and finds it as its only one. 
 by a scheduler, the GPUs that it names are taken; without a GPU there is one worker, on the device of the settings.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def run(
 
 
 def main() -> None:
+    argparse.ArgumentParser(description="One worker for each GPU of this machine, until Ctrl-C.").parse_args()
     told = Told()
     told.listen()
     try:

@@ -1,5 +1,7 @@
 """Commands at the prompt reach the servers of `make up`, and say in a sentence what keeps them from their work."""
 
+import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,14 +10,16 @@ import pytest
 from sqlalchemy import inspect
 from sqlalchemy.exc import ProgrammingError
 
-from app import first_run, migrate, new_password
+from app import describe_settings, first_run, migrate, new_password, openapi
 from app.accounts import service
 from app.commands import servers_of_command
 from app.config import settings
 from app.db import Sessions, UnitOfWork, make_engine
 from app.private_postgres import Postgres
 from app.servers import Servers, note, sole_use
+from storybook import SAMPLES_FOLDER
 
+MADE = (describe_settings.FILE, openapi.FILE)
 OPENS = "a long enough one"
 
 
@@ -58,7 +62,10 @@ def test_a_forgotten_password_is_replaced_where_make_up_keeps_the_database_to_it
 
 
 @pytest.mark.usefixtures("running", "sessions")
-def test_the_first_link_is_made_again_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_link_is_made_again_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["first_run"])
     first_run.main()
     assert "http://127.0.0.1:8001/first-run?token=" in capsys.readouterr().out
 
@@ -91,6 +98,31 @@ def test_the_database_that_is_named_is_migrated_and_not_the_private_one(
         assert _tables(meant.url) == _tables(servers.database_url)
     finally:
         meant.close()
+
+
+COMMANDS = (
+    *("app.collect", "app.describe_settings", "app.first_run", "app.migrate", "app.new_password", "app.openapi"),
+    *("app.serve", "app.up", "app.worker_alive", "storybook.make_samples", "worker.__main__", "worker.each_device"),
+)
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_who_asks_for_help_or_mistypes_an_option_has_nothing_done_to_anything(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No folder, no server, no file: settings that cannot be used would end whatever goes on from there."""
+    monkeypatch.setenv("LEASE_S", "0")
+    for name in ("TRANSFORMERS_VERBOSITY", "TOKENIZERS_PARALLELISM", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # so that what the worker sets there is undone
+    command = importlib.import_module(module).main
+    made = [path.stat().st_mtime_ns for path in (*MADE, *SAMPLES_FOLDER.rglob("*"))]
+    for option, status in (("--help", 0), ("--hepl", 2)):
+        monkeypatch.setattr(sys, "argv", [module, option])
+        with pytest.raises(SystemExit) as ended:
+            command()
+        assert (ended.value.code, "usage: " in "".join(capsys.readouterr())) == (status, True)
+    assert list(tmp_path.iterdir()) == []
+    assert [path.stat().st_mtime_ns for path in (*MADE, *SAMPLES_FOLDER.rglob("*"))] == made
 
 
 def test_a_setting_that_cannot_be_used_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
