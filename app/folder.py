@@ -1,11 +1,13 @@
 """Files in a local folder that all processes share.
 
-A file is written under a temporary name, synced, then renamed: a reader, or a power cut, finds all of it or none.
+A file is written under a temporary name, synced, then renamed: a reader, or a power cut, finds all of it or none. What
+people keep is nobody else's to look at: other users of the machine cannot enter the folder, whatever the umask says.
 """
 
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,11 +18,12 @@ from app.storage import StorageAway, StoredFile
 class Folder:
     """`Files` in a folder, which is made when it is needed.
 
-    durable: whether a file is on the disk when `write` returns; not needed for what can be made again.
+    durable: whether a file is on the disk when `write` returns; not needed for what can be made again. besides: a
+    folder in it that has files of another kind, which are not listed.
     """
 
-    def __init__(self, folder: Path, durable: bool = True):
-        self.folder, self.durable = folder, durable
+    def __init__(self, folder: Path, durable: bool = True, besides: str = ""):
+        self.folder, self.durable, self.besides = folder, durable, besides
 
     def write(self, name: str, data: bytes) -> None:
         path = self.path(name)
@@ -30,6 +33,7 @@ class Folder:
 
     def _write(self, path: Path, data: bytes) -> None:
         if not path.parent.exists():
+            self._make()
             path.parent.mkdir(parents=True, exist_ok=True)
             self._sync(self.folder)  # or a power cut takes the new folder along, with the file in it
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
@@ -43,6 +47,20 @@ class Folder:
         finally:
             temporary.unlink(missing_ok=True)
         self._sync(path.parent)
+
+    def _make(self) -> None:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+
+    def close_to_others(self) -> None:
+        """A folder that was made in another way, where it is ours. A group that may write to it may go on: somebody had
+        a reason.
+        """
+        with suppress(OSError):  # it is not there yet, or cannot be reached
+            found = self.folder.stat()
+            may_enter = 0o007 if found.st_mode & stat.S_IWGRP else 0o077
+            if found.st_uid == os.geteuid() and found.st_mode & may_enter:
+                self.folder.chmod(stat.S_IMODE(found.st_mode) & ~may_enter)
 
     def read(self, name: str) -> bytes:
         with _spoken(may_be_missing=True):
@@ -62,13 +80,16 @@ class Folder:
 
     def all(self, under: str = "") -> Iterator[StoredFile]:
         with _spoken():
-            for path in self.path(under).rglob("*"):
-                if path.is_file() and (found := self.stat(path.relative_to(self.folder).as_posix())):
-                    yield found  # unless it was collected by another process meanwhile
+            for place, folders, names in os.walk(self.path(under), onerror=_raise_unless_missing):
+                if self.besides in folders and Path(place) == self.folder:
+                    folders.remove(self.besides)
+                for name in names:
+                    if found := self.stat((Path(place) / name).relative_to(self.folder).as_posix()):
+                        yield found  # unless it was collected by another process meanwhile
 
     def check_writable(self) -> None:
         with _spoken():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make()
             probe = self.folder / f".probe.{secrets.token_hex(8)}"
             probe.write_bytes(b"")
             probe.unlink()
@@ -96,6 +117,12 @@ def _made_young(path: Path) -> bool:
         os.utime(path)
         return True
     return False
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    """A folder that cannot be looked into may have what is looked for; one that is not there has nothing."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @contextmanager

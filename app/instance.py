@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,8 @@ def running(
         raise NotStarted(str(error)) from None
     with ExitStack() as stack:
         say(US, f"Starting over the data in {folder}.")
+        with suppress(OSError):  # whoever needs it, and cannot have it, says so
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # before others of ours make it for everybody to see
         try:
             servers = stack.enter_context(servers_for(config, folder, durable=durable))
             migrate(servers.database_url)

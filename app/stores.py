@@ -9,13 +9,16 @@ from app.storage import BlobStore
 
 
 def open_store(settings: Settings) -> BlobStore:
-    """Nothing is asked of it yet, so that a service starts while its storage still does."""
+    """Nothing has to be there yet, so that a service starts while its storage still does."""
     return bucket_store(settings) if settings.blob_url else folder_store(settings.blob_folder)
 
 
 def folder_store(folder: Path) -> BlobStore:
     """Blobs in `folder`, thumbnails beside it."""
-    return BlobStore(Folder(folder), Folder(folder.parent / "thumbnails", durable=False))
+    blobs, thumbnails = Folder(folder), Folder(folder.parent / "thumbnails", durable=False)
+    for files in (blobs, thumbnails):
+        files.close_to_others()
+    return BlobStore(blobs, thumbnails)
 
 
 def bucket_store(settings: Settings) -> BlobStore:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from app.folder import Folder
 from app.storage import BlobStore, blob_name
 from app.stores import folder_store
+from app.thumbnails import thumbnail
+from tests.app.person import png
 
 
 def test_the_same_bytes_are_one_file_that_is_young_again(store: BlobStore) -> None:
@@ -52,6 +56,39 @@ def test_what_can_be_made_again_does_not_wait_for_the_disk(tmp_path: Path, monke
     small = Folder(tmp_path / "small", durable=False)
     small.write("96/ab/one.webp", b"small")
     assert small.read("96/ab/one.webp") == b"small"
+
+
+@pytest.fixture
+def generous() -> Iterator[None]:
+    """What is made may be looked at by everybody, but for who says otherwise."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.usefixtures("generous")
+def test_other_users_of_the_machine_are_kept_out(tmp_path: Path) -> None:
+    store = folder_store(tmp_path / "var" / "blobs")
+    thumbnail(store, store.put(png()), 96)
+    assert [mode(files.folder) for files in (store.blobs, store.thumbnails)] == [0o700, 0o700]
+    Folder(tmp_path / "looked at").check_writable()
+    assert mode(tmp_path / "looked at") == 0o700
+
+
+@pytest.mark.usefixtures("generous")
+def test_other_users_are_kept_out_from_now_on_where_they_were_let_in_before(tmp_path: Path) -> None:
+    for name, before, after in (("ours", 0o755, 0o700), ("a group's", 0o2775, 0o2770), ("closed", 0o700, 0o700)):
+        folder = tmp_path / name / "blobs"
+        for one in (folder, folder.with_name("thumbnails")):
+            one.mkdir(parents=True)
+            one.chmod(before)
+        store = folder_store(folder)
+        assert [mode(files.folder) for files in (store.blobs, store.thumbnails)] == [after, after], name
+        assert store.get(store.put(b"still to be had")) == b"still to be had"
 
 
 def test_it_says_when_nothing_can_be_written(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.instance import NotStarted, listen
+from app.instance import NotStarted, listen, running
 from app.private_postgres import Postgres
 from app.processes import works_in
 from app.servers import ServerNotStarted, private_servers
@@ -40,6 +40,8 @@ def test_it_starts_stops_and_has_everything_when_it_starts_again(house: House) -
     house.wait_for(r"Ready: (\S+)")
     assert "absolutely not recommended" not in house.said
     assert not house.folder.stat().st_mode & 0o066  # others may pass through at most, for the database of root
+    wait_until((house.folder / "blobs").exists, "its files have a place")
+    assert not (house.folder / "blobs").stat().st_mode & 0o077
     assert "Traceback" not in house.said
 
     again = subprocess.run(
@@ -155,6 +157,23 @@ def test_a_folder_that_cannot_be_written_is_refused_with_a_sentence(tmp_path: Pa
         private_servers(tmp_path / "var" / "inside"),
     ):
         pass
+
+
+def test_the_folder_is_ones_own_also_where_the_servers_are_named(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        named = {
+            "DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/nothing",
+            "REDIS_URL": "redis://127.0.0.1:1/0",
+        }
+        with (
+            pytest.raises(NotStarted, match="The database cannot be reached"),
+            running(tmp_path / "var", lambda *_: None, environment=named),
+        ):
+            pass
+    finally:
+        os.umask(before)
+    assert not (tmp_path / "var").stat().st_mode & 0o077
 
 
 def test_an_address_of_another_machine_is_refused_with_a_sentence() -> None:
