@@ -6,9 +6,14 @@ import json
 import re
 import subprocess
 import tomllib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from cns import own_settings
+from storybook import MODEL_FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -59,6 +64,31 @@ def test_what_the_readme_imports_from_the_library_exists() -> None:
     assert [
         f"{module}.{name}" for module, name in ours if not hasattr(importlib.import_module(str(module)), name)
     ] == []
+
+
+def test_the_learning_of_the_readme_is_done_with_what_the_base_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the command line and the service do it; of its steps, two."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (program,) = [block for block in blocks if "LearningRun" in block]
+    (tmp_path / "storybook").symlink_to(ROOT / "storybook")
+    usual = own_settings.load_usual_settings(MODEL_FOLDER)
+    few = replace(usual, own=replace(usual.own, steps=2, batch=2))
+    asked = []
+
+    def load_few(folder: str) -> own_settings.UsualSettings:
+        asked.append(folder)
+        return few
+
+    monkeypatch.setattr(own_settings, "load_usual_settings", load_few)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(program, "README.md", "exec"), names)  # noqa: S102 - it is ours
+    assert (asked, names["run"].settings, names["run"].steps_done) == (["storybook/model"], few.own, 2)
+    brought = own_settings.load_generation_settings(MODEL_FOLDER)
+    assert {name: getattr(names["request"], name) for name in vars(brought)} == vars(brought)
+    assert (tmp_path / "zigi.png").stat().st_size
 
 
 def test_the_calls_of_the_readme_are_those_of_the_interface() -> None:
