@@ -107,7 +107,9 @@ $(PEERS)/installed: $(VENV)/installed
 	$(PEERS)/bin/python -m pip install --quiet --no-deps peft accelerate -c constraints.txt
 	touch $@
 
+# What peers do is first held to be what we say it is: these tests are skipped where there is no peft.
 performance: $(PEERS)/installed ## Speed, memory and size beside diffusers and peft (DEVICE=cpu|cuda); stopped, it goes on. Writes docs/performance.md
+	$(PEERS)/bin/python -m pytest -q tests/benchmarks/test_serving.py tests/benchmarks/test_low_rank.py tests/benchmarks/test_learning_step.py
 	$(PEERS)/bin/python -m benchmarks.performance all --device $(DEVICE)
 	$(PEERS)/bin/python -m benchmarks.performance page
 

@@ -127,7 +127,7 @@ def tune(options: argparse.Namespace) -> None:
     kept = read_results(options.tuned) if options.tuned.is_file() else {}
     same = kept.get("setup") == rounded(laboratory.setup(stream, budget))
     entries: dict[str, Any] = {
-        name: describe_trials(one["title"], list(one["best"]["options"]), score_again(one["trials"]))
+        name: describe_trials(one["title"], one["grid"], score_again(one["trials"]))
         for name, one in (kept["methods"].items() if same else ())
     }
     before = {method.name: entries[method.name]["trials"] if method.name in entries else [] for method in methods}
@@ -136,7 +136,7 @@ def tune(options: argparse.Namespace) -> None:
         tried = [trial["options"] for trial in before[method.name]]
         plan[method.name] = draw_trials(method, options.trials, options.seed, tried)[len(tried) :]
     for method, trials in _try(laboratory, methods, plan, stream, budget, options):
-        entries[method.name] = describe_trials(method.title, list(method.options), [*before[method.name], *trials])
+        entries[method.name] = describe_trials(method.title, method.search_space, [*before[method.name], *trials])
         best = entries[method.name]["best"]
         _write_trials(options.tuned, laboratory, stream, budget, {"methods": entries})
         sys.stdout.write(f"{method.name}: {best['score']:.3f} with {json.dumps(best['options'])}\n")

@@ -161,6 +161,8 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
         ("right after", f"{judge}_right_after", 1.0, 3),
         ("at the end", f"{judge}_final", 1.0, 3),
         ("the same, CLIP", "clip_final", 1.0, 3),
+        ("things at the end", f"{judge}_final_things", 1.0, 3),
+        ("things, CLIP", "clip_final_things", 1.0, 3),
         ("forgotten", f"{judge}_forgetting", 1.0, 3),
         ("forgotten, CLIP", "clip_forgetting", 1.0, 3),
         ("forgotten of the way", f"{judge}_forgetting_way", 1.0, 3),
@@ -179,10 +181,10 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
             f"As the paper prints it: 100 x CLIP-I, and CLIPScore for the text.{repeated}\n",
             _table(rows, COLUMNS_LIKE_THE_PAPER),
             f"Image alignment is the share of the way from the class noun's pictures on the untouched base (0) to real "
-            f"held-out ones (1), seen by {_JUDGES[judge]}; *forgotten* is the share of the similarity right after "
-            "learning that is lost at the end, *of the way* the same of that share. *Two together*: pictures in which "
-            "each part is nearest to its own "
-            "concept and half of the way to it; *two, how near* is the mean of that way.\n",
+            f"held-out ones (1), seen by {_JUDGES[judge]}; *things* leaves out styles and places; "
+            "*forgotten* is the share of the similarity right after learning that is lost at the end, *of the way* "
+            "the same of that share. *Two together*: pictures in which each part is nearest to its own concept and "
+            "half of the way to it; *two, how near* is the mean of that way.\n",
             _table(rows, columns),
             "What a concept costs:\n",
             _table(rows, COLUMNS_COST),

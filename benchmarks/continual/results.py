@@ -28,7 +28,7 @@ def build_results(
 
     methods: all that there are, so that the page can say which of them were not run. cells: at least one.
     """
-    rows = summarise(cells)
+    rows = summarise(cells, {one.name for one in stream.concepts if one.a_thing})
     main = stream.name if any(cell["stream"] == stream.name for cell in cells) else cells[0]["stream"]
     measured = {row.method for row in rows if row.stream == main}
     return {

@@ -1,6 +1,7 @@
 """The streams of the storybook: individuals, a style and a place that its captions have no words for.
 
-None of them is used to choose settings: those are tuned on the validation stream, whose individuals are others.
+None of them is used to tune settings: that is done on the validation stream, whose individuals are others. Parts of
+the method have been looked at on them; the benchmark's page says which.
 """
 
 from collections.abc import Sequence

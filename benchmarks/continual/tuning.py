@@ -84,9 +84,17 @@ def score_again(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**trial, "score": score_trial(trial["figures"])} for trial in trials]
 
 
-def describe_trials(title: str, options: Sequence[str], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a search has found: the trials, the best of them, and what each of the `options` does. For JSON."""
-    return {"title": title, "best": best_trial(trials), "sensitivity": sensitivity(trials, options), "trials": trials}
+def describe_trials(
+    title: str, grid: Mapping[str, Sequence[float]], trials: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What a search has found: the trials, the best of them, and what each option of the `grid` does. For JSON."""
+    return {
+        "title": title,
+        "grid": {name: list(values) for name, values in grid.items()},
+        "best": best_trial(trials),
+        "sensitivity": sensitivity(trials, list(grid)),
+        "trials": trials,
+    }
 
 
 def best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -86,16 +86,16 @@ def learn(
     bench: Bench, before: Sequence[Learned], who: Individual | TwoTones, settings: LearningSettings, pictures: int
 ) -> Learned:
     """Learn `who` on top of `before` and examine what it did. What was learned before is read from the folder."""
-    place = bench.folder / learning_key(bench, before, who, settings, pictures)
     taught = tuple(
         renders(who, pictures, PICTURE_SEED) if isinstance(who, Individual) else who.pictures(pictures, PICTURE_SEED)
     )
+    captions = write_captions(Lesson(who.name, who.noun, taught), bench.captioner)
+    place = bench.folder / learning_key(bench, before, who, settings, captions)
     kept = _read(bench, place)
     if kept is not None:
         return Learned(who, taught, *kept)
     started = time.monotonic()
     version = compose(bench.base, [one.delta for one in before])
-    captions = write_captions(Lesson(who.name, who.noun, taught), bench.captioner)
     concept = Concept(who.name, who.noun, taught, captions)
     delta = learn_whole(bench.base, version, concept, settings, bench.calibration)
     examination = examine(
@@ -117,14 +117,19 @@ def learn(
 
 
 def learning_key(
-    bench: Bench, before: Sequence[Learned], who: Individual | TwoTones, settings: LearningSettings, pictures: int
+    bench: Bench,
+    before: Sequence[Learned],
+    who: Individual | TwoTones,
+    settings: LearningSettings,
+    captions: Sequence[str],
 ) -> str:
-    """40 hex digits over all that decides what is learned and measured."""
+    """captions: of its pictures, one each. 40 hex digits over all that decides what is learned and measured."""
     facts = {
         "base": bench.base.id,
         "judges": [bench.judge.id, bench.likeness.id],
         "before": [one.delta.digest for one in before],
-        "who": [who.name, who.noun, pictures, PICTURE_SEED],
+        "who": [asdict(who), captions, PICTURE_SEED],
+        "prompts": [bench.calibration, bench.generic],
         "settings": settings.to_json(),
         "examination": asdict(bench.examination),
     }

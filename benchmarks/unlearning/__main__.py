@@ -63,7 +63,7 @@ def main() -> None:
     for reach in ("token", "everywhere"):
         settings = replace(usual[reach], steps=options.steps or usual[reach].steps)
         experiment = Experiment(base, options.base, captioner, settings, individuals, options.forget)
-        memory = Memory(options.work / f"{experiment.key}-{options.seeds}-{options.generic}")
+        memory = Memory(options.work / f"{experiment.key}-{measure.key(options.base)}")
         reaches[reach] = measure_all(experiment, measure, memory)
     results: dict[str, Any] = {
         "machine": describe_machine(torch.device("cpu")),

@@ -1,12 +1,12 @@
 """The lines of versions that are compared: the whole one, and one for each way of forgetting a concept of it."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
+from benchmarks.kept import digest_of
 from benchmarks.learning import learn_whole, renders
 from benchmarks.unlearning.memory import Memory
 from cns.base_model import BaseModel
@@ -41,8 +41,26 @@ class Experiment:
     @property
     def key(self) -> str:
         """Of all that decides the deltas: what is in memory under another key is of another experiment."""
-        facts = [self.base.id, [who.name for who in self.individuals], self.forgotten, self.settings.to_json()]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        facts = {
+            "base": self.base.id,
+            "individuals": [asdict(who) for who in self.individuals],
+            "captions": [concept.captions for concept in self.concepts],
+            "forgotten": self.forgotten,
+            "settings": self.settings.to_json(),
+            "calibration": load_calibration_prompts(self.base_folder),
+        }
+        return digest_of(facts)[:16]
+
+    @cached_property
+    def concepts(self) -> tuple[Concept, ...]:
+        """What is learned, in order."""
+        return tuple(self._concept(who) for who in self.individuals)
+
+    def _concept(self, who: Individual) -> Concept:
+        pictures = tuple(renders(who, LEARNED_FROM, seed=300))
+        return Concept(
+            who.name, who.noun, pictures, write_captions(Lesson(who.name, who.noun, pictures), self.captioner)
+        )
 
     def find(self, name: str) -> Individual:
         return next(who for who in self.individuals if who.name == name)
@@ -78,12 +96,9 @@ def overlap_with_later(experiment: Experiment, whole: Sequence[Delta]) -> Mappin
 
 def _learn_all(experiment: Experiment, memory: Memory, say: Say) -> tuple[Delta, ...]:
     deltas: list[Delta] = []
-    for who in experiment.individuals:
-        pictures = tuple(renders(who, LEARNED_FROM, seed=300))
-        captions = write_captions(Lesson(who.name, who.noun, pictures), experiment.captioner)
-        concept = Concept(who.name, who.noun, pictures, captions)
-        say(f"learning {who.name}")
-        deltas.append(memory.delta(f"whole-{who.name}", lambda: _learn(experiment, deltas, concept)))  # noqa: B023
+    for concept in experiment.concepts:
+        say(f"learning {concept.name}")
+        deltas.append(memory.delta(f"whole-{concept.name}", lambda: _learn(experiment, deltas, concept)))  # noqa: B023
     return tuple(deltas)
 
 

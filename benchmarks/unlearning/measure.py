@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.kept import digest_of
 from benchmarks.learning import renders
 from benchmarks.unlearning.lines import Experiment, Line
 from cns.compose import Version, compose
@@ -33,6 +35,16 @@ class Measure:
     generic: int = 16
     steps: int = 20
     guidance: float = 4.0
+
+    def key(self, base_folder: Path) -> str:
+        """Of all that decides the figures of a line: those in memory under another key are of another measure."""
+        facts = {
+            "judges": [self.likeness.id, self.clip.id],
+            "pictures": [self.seeds, self.generic, self.steps, self.guidance],
+            "places": PLACES,
+            "prompts": load_generic_prompts(base_folder)[: self.generic],
+        }
+        return digest_of(facts)[:16]
 
     def references(self, experiment: Experiment) -> dict[str, Tensor]:
         """Name -> (COMPARED_WITH, width) features of real renders."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.continual.storybook_streams import STYLES as STYLES_OF_STREAMS
-from benchmarks.diagnosis.bench import Bench
+from benchmarks.diagnosis.bench import Bench, learning_key
 from benchmarks.diagnosis.fitting import Sample, fit_limits, fit_thresholds
 from benchmarks.diagnosis.histogram import draw_histogram
 from benchmarks.diagnosis.measures import Measures, judge
@@ -17,6 +17,7 @@ from benchmarks.diagnosis.plan import ALL, RECIPES, make_stages, plan_cases
 from benchmarks.diagnosis.report import confuse, count_cures, make_bars, make_results
 from benchmarks.diagnosis.running import Record, Remedied, answer_case, case_question, name_case, run_case
 from benchmarks.kept import Kept
+from benchmarks.two_tones import TwoTones
 from cns.base_model import BaseModel
 from cns.captions import TemplateCaptioner
 from cns.diagnosis import Thresholds
@@ -260,3 +261,16 @@ def test_every_case_has_a_file_and_a_question_of_its_own(bench: Bench) -> None:
     cases = plan_cases(2 * len(RECIPES))
     assert len({name_case(case) for case in cases}) == len(cases)
     assert len({case_question(bench, case) for case in cases}) == len(cases)
+
+
+def test_what_was_learned_or_measured_otherwise_is_not_read_again(bench: Bench) -> None:
+    """Whatever changes a case's question changes where its learnings are looked for."""
+    who, settings, captions = TwoTones("noir", "navy", "cream"), USUAL.own, ("a drawing of a cat",)
+    keys = [
+        learning_key(bench, (), who, settings, captions),
+        learning_key(replace(bench, generic=("a red robot",)), (), who, settings, captions),
+        learning_key(replace(bench, calibration=("a red house",)), (), who, settings, captions),
+        learning_key(bench, (), replace(who, dark="black"), settings, captions),
+        learning_key(bench, (), who, settings, ("a drawing of a dog",)),
+    ]
+    assert len(set(keys)) == len(keys)

@@ -73,6 +73,28 @@ def test_costs_are_of_a_concept() -> None:
     assert measure_cell(growing)["fuse_bytes"] == 30
 
 
+def test_a_pause_of_the_machine_does_not_make_a_method_slow() -> None:
+    paused = cell("cns+", kept=1.0)
+    paused["stages"] = [{**paused["stages"][0], "cost": {**paused["stages"][0]["cost"], "seconds": 1000.0}}] + [
+        paused["stages"][1]
+    ] * 2
+    assert measure_cell(paused)["seconds"] == 3.0
+
+
+def test_what_is_learned_of_things_is_told_apart_from_styles_and_places() -> None:
+    """The encoder of individuals hardly sees a style: a lead that is all in a style is none in things."""
+    ours, other = cell("cns+", kept=0.5), cell("custom", kept=1.0)
+    ours["stages"][1]["concepts"]["b"] = seen(1.2, 0.9)
+    assert measure_cell(ours)["individuals_final"] == pytest.approx(0.8)
+    assert measure_cell(ours, {"a"})["individuals_final_things"] == pytest.approx(0.4)
+    assert "individuals_final_things" not in measure_cell(ours, {"a", "b"})
+    bars = {bar.name: bar for bar in check_bars(summarise([ours, other], {"a"}), "cns+", "one")}
+    assert bars["image alignment at the end, better than every other's, individuals"].holds
+    of_things = bars["the same of things, without styles and places, individuals"]
+    assert (of_things.holds, of_things.against) == (False, "custom")
+    assert of_things.value == pytest.approx(-0.4)
+
+
 def test_a_joint_method_forgets_nothing_because_nothing_came_before() -> None:
     whole = cell("joint", kept=1.0, kind="joint")
     whole["stages"] = [{**whole["stages"][1], "learned": ["a", "b"]}]

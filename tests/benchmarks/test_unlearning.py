@@ -62,12 +62,12 @@ def test_what_is_left_is_a_share_of_the_way_from_the_class_noun(figures: dict[st
 
 def test_each_way_is_held_against_each_bar(figures: dict[str, Any]) -> None:
     bars = bars_of(figures, "everywhere")
-    assert len(bars) == 4 * 4
+    assert len(bars) == 4 * 4 - 1  # the line that never knew it is not held against itself
     failed = {bar["name"].partition(":")[0] for bar in bars if not bar["holds"]}
     assert failed == {"everywhere, kept", "everywhere, blended", "everywhere, rebased"}
     kept = [bar["holds"] for bar in bars if bar["name"].startswith("everywhere, kept")]
     assert kept == [True, False, True, True]
-    assert [bar["holds"] for bar in bars if bar["name"].startswith("everywhere, exact")] == [True] * 4
+    assert [bar["holds"] for bar in bars if bar["name"].startswith("everywhere, exact")] == [True] * 3
 
 
 def test_the_best_fast_way_is_the_one_that_costs_the_others_least(figures: dict[str, Any]) -> None:
@@ -120,3 +120,19 @@ def test_where_nothing_is_shared_there_is_one_fast_way(sd1: BaseModel, judged_fo
     assert [line.way for line in lines] == ["before", "kept", "exact"]
     fast, exact = lines[1].deltas[-1], lines[2].deltas[-1]
     assert all(torch.equal(values, exact.values[layer]) for layer, values in fast.values.items())
+
+
+def test_lines_and_figures_of_another_experiment_are_not_taken_for_this_one(
+    sd1: BaseModel, judged_folder: Path
+) -> None:
+    individuals = tuple(find_individual(name) for name in ("coral", "jade", "misty"))
+    experiment = Experiment(sd1, judged_folder, TemplateCaptioner(), QUICK, individuals, "jade")
+    repainted = (replace(individuals[0], look=individuals[1].look), *individuals[1:])
+    others = [
+        replace(experiment, individuals=repainted),
+        replace(experiment, captioner=TemplateCaptioner("a picture of a {noun}")),
+    ]
+    assert len({one.key for one in (experiment, *others)}) == 3
+    clip = load_judge(judged_folder / "clip")
+    measure = Measure(clip, clip, seeds=1, generic=1, steps=1)
+    assert measure.key(judged_folder) != replace(measure, steps=2).key(judged_folder)
