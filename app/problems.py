@@ -34,6 +34,8 @@ TITLES = {
     500: "Our mistake",
     503: "Not available",
 }
+LONGEST_WAY_BACK = 500
+"""Characters of an address on this site that the login takes, to lead on to."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _KINDS = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 _SENTENCES = {
@@ -145,15 +147,21 @@ def _is_part(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
+def _login_and_back(path: str, query: str) -> str:
+    """The address of the login that leads on to this page; without its query where that would be too long for it."""
+    page = f"{path}?{query}" if query else path
+    to = next(one for one in (page, path, "/") if len(one) <= LONGEST_WAY_BACK)
+    return f"/login?{urlencode({'next': to})}"
+
+
 def to_the_door(request: Request) -> Response:
     """A person whose session is over logs in and comes back to the page they were on."""
-    if _is_part(request):  # then the whole page has to go there
-        page = urlsplit(request.headers.get("hx-current-url", "")).path or "/"
-        to_login = {"HX-Redirect": f"/login?{urlencode({'next': page})}"}
+    if _is_part(request):  # then the whole page has to go there; what was typed into it, it keeps by itself
+        page = urlsplit(request.headers.get("hx-current-url", ""))
+        to_login = {"HX-Redirect": _login_and_back(page.path or "/", page.query)}
         return answer(request, 401, Unauthorized.kind, "You are logged out. Log in again.", headers=to_login)
     if request.method == "GET":
-        page = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?{urlencode({'next': page})}", 303)
+        return RedirectResponse(_login_and_back(request.url.path, request.url.query), 303)
     sentence = "You are logged out, so nothing was done. Log in, go back to the form, and send it once more."
     return answer(request, 401, Unauthorized.kind, sentence)
 

@@ -25,6 +25,7 @@ from app.deps import (
 from app.errors import NotFound, Unauthorized
 from app.forms import AnswerableError, TypedForm, errors_of
 from app.limiting import spend
+from app.problems import LONGEST_WAY_BACK
 from app.routing import page_router
 from app.security import digest_of, new_token
 from app.state import State
@@ -110,7 +111,7 @@ def show_login(
     state: AppState,
     session: Reading,
     caller: MaybeCaller,
-    next: Annotated[str, Query(max_length=500)] = "/",  # noqa: A002
+    next: Annotated[str, Query(max_length=LONGEST_WAY_BACK)] = "/",  # noqa: A002
 ) -> Response:
     if caller is not None:
         return RedirectResponse(_safe(next), 303)

@@ -12,7 +12,7 @@ from app.calls import Call, json_call
 from app.config import Settings
 from app.db import UnitOfWork
 from app.deps import AppState, Caller, CurrentUser, Reading, Uow, check_may_start, state_of
-from app.errors import AppError
+from app.errors import AppError, NotFound
 from app.forms import AnswerableError, Typed, TypedForm, errors_of, new_once
 from app.generations import reading, service, studio
 from app.generations.models import Generation
@@ -44,11 +44,16 @@ def show_studio(
         desk = studio.desk_of(session, history)
         return render(request, "studio/more.html", caller, desk=desk, asked=asked, more=more, **_calls(request))
     values: dict[str, object] = {"prompt": prompt, "version": version}
+    errors: dict[str, str] = {}
     if image is not None:
-        found, made, number = reading.get_image_asked(session, caller.id, image)
-        own = number if made.history_id == history.id else None
-        values = studio.values_of(made, version=own if version is None else version, seed=found.seed)
-    return _studio(request, caller, session, history, values, before=before)
+        try:
+            found, made, number = reading.get_image_asked(session, caller.id, image)
+        except NotFound:  # the page that is open may have just deleted it
+            errors = {"": "That picture is gone, so its settings could not be filled in."}
+        else:
+            own = number if made.history_id == history.id else None
+            values = studio.values_of(made, version=own if version is None else version, seed=found.seed)
+    return _studio(request, caller, session, history, values, errors, before=before)
 
 
 @router.post("/histories/{history_id}/generations")

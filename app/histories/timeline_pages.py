@@ -171,6 +171,7 @@ def _compare(
         coming=open_generations(session, history, *compared),
         suggestion=suggestion,
         seed=FIXED_SEED,
+        once=new_once(),
         calls=[
             json_call(f"Draw this at version {number}", site, "POST", path, {**asked, "version": number})
             for number in (left, right)

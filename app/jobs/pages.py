@@ -14,7 +14,7 @@ from app.accounts.models import User
 from app.calls import Call, json_call, learning_call
 from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
 from app.forgettings.service import forgetting_of
-from app.forms import TypedForm
+from app.forms import Typed, TypedForm
 from app.generations.reading import generation_of
 from app.jobs import service
 from app.jobs.models import OPEN, JobKind, WorkerRow
@@ -85,11 +85,15 @@ def _digest_of(listed: Sequence[Listed], workers: Sequence[WorkerRow]) -> str:
 
 @router.get("/jobs/{job_id}")
 def show_job(request: Request, job_id: UUID, caller: CurrentUser, session: Reading) -> Response:
-    """A learning as it is now; pictures are shown in their studio, and forgettings on pages of their own."""
+    """A learning as it is now; pictures are shown in their studio, as a fragment their card alone, and forgettings on
+    pages of their own.
+    """
     job = service.get_job(session, caller.id, job_id)
     if job.kind == JobKind.GENERATE:
         made = generation_of(session, job.id)
-        return RedirectResponse(f"/histories/{job.history_id}#generation-{made.id}", 303)
+        if is_fragment(request):
+            return RedirectResponse(f"/generations/{made.id}/card", 303)
+        return RedirectResponse(f"/histories/{job.history_id}?before={job.sequence + 1}#generation-{made.id}", 303)
     if job.kind == JobKind.FORGET:
         return RedirectResponse(f"/forgettings/{forgetting_of(session, job.id).id}", 303)
     shown = learning_of(session, job)
@@ -116,12 +120,20 @@ def _call_of(site: str, shown: Learning) -> Call:
 
 
 @router.post("/jobs/{job_id}/cancel")
-def cancel(job_id: UUID, caller: CurrentUser, uow: Uow, form: TypedForm) -> RedirectResponse:
+def cancel(request: Request, job_id: UUID, caller: CurrentUser, uow: Uow, form: TypedForm) -> RedirectResponse:
     service.cancel(uow, caller.id, job_id)
-    return RedirectResponse(form.back(f"/jobs/{job_id}"), 303)
+    return _back(request, job_id, form)
 
 
 @router.post("/jobs/{job_id}/retry")
-def retry(job_id: UUID, caller: StartingUser, uow: Uow, state: AppState, form: TypedForm) -> RedirectResponse:
+def retry(
+    request: Request, job_id: UUID, caller: StartingUser, uow: Uow, state: AppState, form: TypedForm
+) -> RedirectResponse:
     service.retry(uow, state.settings, caller.id, job_id)
-    return RedirectResponse(form.back(f"/jobs/{job_id}"), 303)
+    return _back(request, job_id, form)
+
+
+def _back(request: Request, job_id: UUID, form: Typed) -> RedirectResponse:
+    """To the page that the form stood on; as a fragment, to the job as it is now."""
+    its_own = f"/jobs/{job_id}"
+    return RedirectResponse(its_own if is_fragment(request) else form.back(its_own), 303)

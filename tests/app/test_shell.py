@@ -224,6 +224,16 @@ def test_whoever_is_logged_out_is_led_to_the_door_and_back(client: TestClient) -
     html = {"Accept": "text/html"}
     to_login = client.get("/gallery?concept=a&b", headers=html, follow_redirects=False)
     assert to_login.headers["location"] == "/login?next=%2Fgallery%3Fconcept%3Da%26b"
-    part = client.get("/jobs", headers={"HX-Request": "true", "HX-Current-URL": "http://testserver/jobs?x=1"})
-    assert (part.status_code, part.headers["hx-redirect"]) == (401, "/login?next=%2Fjobs")
+    part = client.get("/jobs", headers={"HX-Request": "true", "HX-Current-URL": "http://testserver/jobs?x=1#there"})
+    assert (part.status_code, part.headers["hx-redirect"]) == (401, "/login?next=%2Fjobs%3Fx%3D1")
     assert client.get("/api/v1/me", headers=html).headers["content-type"] == "application/problem+json"
+
+
+def test_an_address_that_is_too_long_for_the_login_is_led_back_to_without_its_query(client: TestClient) -> None:
+    for length, to in ((400, "/login?next=%2Fgallery%3Fconcept%3Daaa"), (600, "/login?next=%2Fgallery")):
+        address = f"/gallery?concept={'a' * length}"
+        whole = client.get(address, headers={"Accept": "text/html"}, follow_redirects=False)
+        part = client.get("/jobs", headers={"HX-Request": "true", "HX-Current-URL": f"http://testserver{address}"})
+        assert whole.headers["location"] == part.headers["hx-redirect"]
+        assert whole.headers["location"].startswith(to)
+        assert client.get(whole.headers["location"], headers={"Accept": "text/html"}).status_code == 200

@@ -89,6 +89,7 @@ document.addEventListener("job:progress", (event) => {
 });
 
 document.addEventListener("job:state", (event) => {
+  if (event.detail.state === "queued") document.title = title;
   const mark = article().querySelector("[data-state-mark]");
   if (!mark || event.detail.state !== "running") return;
   mark.className = "mark running";

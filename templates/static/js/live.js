@@ -32,11 +32,15 @@ function listen(jobs) {
   for (const kind of ["state", "progress", "preview", "captions", "sample"]) {
     source.addEventListener(kind, (event) => {
       const data = JSON.parse(event.data);
+      const hasEnded = kind === "state" && ends[data.state];
+      // The server tells no more of it in this stream, so one that is tried again needs another.
+      if (hasEnded && stream === source) followed = followed.filter((job) => job !== data.job_id);
       const element = elementOf(data.job_id);
       if (!element) return;
       if (event.lastEventId) element.dataset.after = event.lastEventId.split(".")[jobs.indexOf(data.job_id)];
       element.dispatchEvent(new CustomEvent(`job:${kind}`, { bubbles: true, detail: data }));
-      if (kind === "state" && ends[data.state]) ended(element, data);
+      if (hasEnded) ended(element, data);
+      if (kind === "state" && data.state === "queued") waitAgain(element);
     });
   }
   // A browser tries again by itself when a line breaks, but never after an answer that is an error, such as the one of a
@@ -54,25 +58,60 @@ function listen(jobs) {
 
 async function ended(element, { state, held_back: heldBack = [] }) {
   element.removeAttribute("data-job");
-  if (!openJobs().length) stream?.close(); // the server is about to end it, and a browser would ask again
+  follow(); // with nothing left, the stream closes: the server is about to end it, and a browser would ask again
   if (element.dataset.said) announce(`${element.dataset.said} ${ends[state]}${heldBack.length ? ", but its version was held back" : ""}.`);
-  if (await refresh(element)) document.getElementById(element.id)?.classList.add("arrived");
-  if (document.contains(element)) element.dispatchEvent(new CustomEvent("job:ended", { bubbles: true }));
+  if (element.dataset.refresh) await showWhatCameOfIt(element);
+  else element.dispatchEvent(new CustomEvent("job:ended", { bubbles: true }));
   // Whoever waits behind it has come forward.
-  for (const other of document.querySelectorAll("[data-job][data-refresh]")) {
-    if (other.querySelector(".queued")) await refresh(other);
+  for (const { id } of document.querySelectorAll("[data-job][data-refresh]")) {
+    const other = document.getElementById(id);
+    if (other?.querySelector(".queued")) await refresh(other);
   }
   follow();
 }
 
-// Put what the server says now in its place. Whoever had the focus in it keeps a place to go on from.
-async function refresh(element) {
-  if (!element.dataset.refresh || !document.contains(element)) return false;
-  const hadFocus = element.contains(document.activeElement);
-  await htmx.ajax("GET", element.dataset.refresh, { target: element, swap: "outerHTML" });
-  if (hadFocus && document.activeElement === document.body) document.getElementById(element.id)?.focus();
-  return true;
+// An end is told once. So it is asked for until it stands there, or is known to be gone.
+async function showWhatCameOfIt(element) {
+  let pause = FIRST_WAIT_S;
+  while (element.dataset.refresh && document.contains(element)) {
+    await refresh(element);
+    if (!document.contains(element)) document.getElementById(element.id)?.classList.add("arrived");
+    else if (element.dataset.refresh) await new Promise((resolve) => setTimeout(resolve, pause * 1000));
+    pause = Math.min(2 * pause, LONGEST_WAIT_S);
+  }
 }
+
+// Its worker stopped or was lost, and another one will go on with it.
+async function waitAgain(element) {
+  const standing = element.querySelector("[data-standing]");
+  if (standing) standing.textContent = "Waiting for a worker.";
+  await refresh(element);
+}
+
+// Put what the server says now in its place. As its own `source`: of requests of one source that come while one is under
+// way, htmx sends the last alone, and without a source they are all the page's.
+async function refresh(element) {
+  if (!element.dataset.refresh || !document.contains(element)) return;
+  const asked = { source: element, target: element, swap: "outerHTML" };
+  await htmx.ajax("GET", element.dataset.refresh, asked).catch(() => {}); // a line that broke has been told of
+}
+
+document.addEventListener("picture:deleted", ({ target }) => target.closest("[data-refresh]") && refresh(target.closest("[data-refresh]")));
+
+document.body.addEventListener("htmx:responseError", ({ target, detail }) => {
+  const isGone = detail.xhr.status < 500 && target.matches("[data-refresh]");
+  if (isGone) target.removeAttribute("data-refresh");
+});
+
+// Whoever had the focus in what is replaced keeps a place to go on from.
+let leftIn = "";
+document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (detail.target.contains(document.activeElement)) leftIn = detail.target.id;
+});
+document.body.addEventListener("htmx:afterSwap", () => {
+  if (leftIn && document.activeElement === document.body) document.getElementById(leftIn)?.focus();
+  leftIn = "";
+});
 
 document.addEventListener("job:progress", (event) => {
   const { step, steps_total: total, seconds_left: left } = event.detail;

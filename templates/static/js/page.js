@@ -1,25 +1,29 @@
 // What every page does: menus that close, forms that are sent once, questions, notices, the light, things to copy.
 
 import { ask } from "./ask.js";
+import { bringBackTyped, keepTyped } from "./typed.js";
 import { relative } from "./words.js";
 
 const notices = document.getElementById("notices");
 const said = document.getElementById("said");
+const NOTICED_S = 8;
 
 // While a dialog is open, all that is outside of it can be neither seen, heard nor pressed.
 const bringWhereItIsNoticed = () => (document.querySelector("dialog[open]") ?? document.body).append(notices, said);
 document.addEventListener("close", bringWhereItIsNoticed, true);
 
-export function notify(sentence, seconds = 8) {
+// With a link it stays until it is followed or closed.
+export function notify(sentence, link = null) {
   bringWhereItIsNoticed();
   const notice = document.createElement("div");
   notice.className = "notice";
   notice.append(Object.assign(document.createElement("span"), { textContent: sentence }));
+  if (link) notice.append(link);
   const close = Object.assign(document.createElement("button"), { type: "button", className: "as-link", textContent: "Close" });
   close.addEventListener("click", () => notice.remove());
   notice.append(close);
   notices.append(notice);
-  setTimeout(() => notice.remove(), seconds * 1000);
+  if (!link) setTimeout(() => notice.remove(), NOTICED_S * 1000);
 }
 
 // Pages glide to a place, but for those who asked for less of that.
@@ -83,6 +87,23 @@ document.addEventListener("submit", async (event) => {
 });
 window.addEventListener("pageshow", () => document.querySelectorAll("form button:disabled:not([data-stays-disabled])").forEach((button) => (button.disabled = false)));
 
+// One that sends itself by htmx asks as well.
+document.body.addEventListener("htmx:confirm", async (event) => {
+  const form = event.target;
+  if (!form.dataset.ask) return;
+  event.preventDefault();
+  if (await ask(form.dataset.ask, form.dataset.yes, form.dataset.no)) event.detail.issueRequest(true);
+});
+
+// A link that shall open elsewhere is followed by the browser, whatever htmx would do at a plain click.
+document.addEventListener(
+  "click",
+  (event) => {
+    if ((event.ctrlKey || event.metaKey || event.shiftKey) && event.target.closest("a[hx-get]")) event.stopPropagation();
+  },
+  true,
+);
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -105,13 +126,19 @@ document.addEventListener("click", async (event) => {
 
 // An error that comes as a part of the page is the form with its sentence, and takes its place; any other is told.
 document.body.addEventListener("htmx:beforeSwap", (event) => {
-  const { xhr } = event.detail;
+  const { xhr, elt } = event.detail;
+  // A list that is asked for again and again would take away the form that is asking something.
+  if (elt.matches('[hx-trigger^="every"]') && document.querySelector("dialog[open]")) event.detail.shouldSwap = false;
   if (xhr.status < 400 || !xhr.getResponseHeader("content-type")?.startsWith("text/html")) return;
   event.detail.shouldSwap = true;
   event.detail.isError = false;
 });
 document.body.addEventListener("htmx:responseError", (event) => notify(sentenceOf(event.detail.xhr.responseText)));
 document.body.addEventListener("htmx:sendError", () => notify(sentenceOf("")));
+
+// Whoever is logged out meanwhile is sent to the door, and finds what they had typed when they are back.
+document.body.addEventListener("htmx:beforeOnLoad", ({ detail }) => detail.xhr.status === 401 && keepTyped());
+if (bringBackTyped()) notify("You are logged in again. What you had typed is still here.");
 
 // "3 minutes ago" stays true on a page that is left open.
 setInterval(() => {

@@ -1,6 +1,7 @@
 // The timeline: which version is open, a page that is loaded again when something was learned, pictures to slide over.
 
-import { gently } from "./page.js";
+import { gently, notify } from "./page.js";
+import { isInUse } from "./typed.js";
 
 // A tree that is longer than the window opens where the shown version stands.
 const tree = document.querySelector(".tree");
@@ -45,7 +46,10 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("job:ended", (event) => {
-  if (event.target.dataset.then === "reload") location.reload();
+  if (event.target.dataset.then !== "reload") return;
+  if (!isInUse()) return location.reload();
+  const again = Object.assign(document.createElement("a"), { href: withoutHash(location.href), textContent: "Show it" });
+  notify("There is something new. Shown, it takes the place of what you are doing here.", again);
 });
 
 for (const pair of document.querySelectorAll("[data-pair]")) {

@@ -10,7 +10,8 @@ const placeOf = (links, link) => links.findIndex((one) => one.href === link.href
 
 async function show(link) {
   at = link;
-  await htmx.ajax("GET", link.getAttribute("href"), { target: place, swap: "innerHTML" });
+  // As its own `source`: the page's requests may be under way, and htmx would send only the last that waits for them.
+  await htmx.ajax("GET", link.getAttribute("href"), { source: place, target: place, swap: "innerHTML" }).catch(() => {});
   if (!place.hasChildNodes()) return; // it could not be had, which has been told
   // Whoever deletes it stays on the page they look at.
   for (const back of place.querySelectorAll('[name="back"]')) back.value = location.pathname + location.search;
@@ -48,6 +49,13 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "ArrowLeft") move(-1);
   if (event.key === "ArrowRight") move(1);
 });
+// Deleted: whatever shows it takes it away, and nothing else of the page changes.
+place.addEventListener("htmx:afterRequest", (event) => {
+  if (!event.target.matches("[data-delete-picture]") || !event.detail.successful) return;
+  viewer.close();
+  all()[placeOf(all(), at)]?.dispatchEvent(new CustomEvent("picture:deleted", { bubbles: true }));
+});
+
 viewer.addEventListener("close", () => {
   place.replaceChildren();
   at?.focus();
