@@ -30,7 +30,7 @@ from app.jobs.models import Job
 from app.pictures import check_picture, shown_name
 from app.routing import page_router
 from app.state import State
-from app.templating import render
+from app.templating import is_fragment, render
 from app.turns import decodes_pictures
 from app.wording import around_words
 
@@ -231,9 +231,14 @@ def show_captions(history_id: UUID, caller: CurrentUser, uow: Uow) -> JSONRespon
 
 
 @router.post("/uploads/{upload_id}/drop", status_code=204)
-def drop(upload_id: UUID, caller: CurrentUser, uow: Uow) -> None:
-    """Take a waiting picture away."""
+def drop(request: Request, upload_id: UUID, caller: CurrentUser, session: Reading, uow: Uow) -> Response:
+    """Take a waiting picture away. As a fragment: what is worth knowing about the others now."""
+    give_back(session)
     service.drop_upload(uow, caller.id, upload_id)
+    if not is_fragment(request):
+        return Response(status_code=204)
+    left = waiting_uploads(session, caller.id)
+    return render(request, "teach/all_remarks.html", caller, uploads=left, remarks=remarks_on(session, caller.id, left))
 
 
 @router.get("/uploads/{upload_id}/thumbnail")
@@ -262,9 +267,10 @@ def take_sample(
     """Put the pictures of a sample concept into the form, in place of those that wait."""
     base = base_of(session, get_history(session, caller.id, history_id))
     sample = sample_concept(base.facts["name"], name)
-    for waiting in waiting_uploads(session, caller.id):
-        service.drop_upload(uow, caller.id, waiting.id)
+    before = [waiting.id for waiting in waiting_uploads(session, caller.id)]
     give_back(session)
     for picture in read_sample(sample, state.settings):
         service.keep_upload(uow, state.store, caller.id, picture)
+    for upload_id in before:  # not until the others are here: whoever has no room, or no storage, keeps what they had
+        service.drop_upload(uow, caller.id, upload_id)
     return RedirectResponse(f"/histories/{history_id}/teach?sample={sample.name}", 303)

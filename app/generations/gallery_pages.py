@@ -111,13 +111,15 @@ def _pixelated(histories: Sequence[History]) -> set[UUID]:
 
 @router.post("/gallery/delete")
 def delete_pictures(request: Request, caller: CurrentUser, uow: Uow, form: TypedForm) -> Response:
-    """Delete the ticked pictures, or the one of a page."""
+    """Delete the ticked pictures, or the one of a page or of the viewer."""
     ids = form.ids("id")
     if not ids:
         raise Invalid("No picture was chosen. Tick those that shall go, then press Delete.")
     if len(ids) > MOST_AT_ONCE:
         raise Invalid(f"At most {MOST_AT_ONCE} pictures can be deleted at once.")
     service.delete_images(uow, caller.id, ids)
+    if is_fragment(request):
+        return Response(status_code=204)  # the page that shows it takes it away by itself
     return RedirectResponse(form.back("/gallery"), 303)
 
 

@@ -19,6 +19,7 @@ from app.concepts.captions import RING_AGAIN
 from app.concepts.models import ConceptPicture, Upload, UploadCaption
 from app.config import Settings
 from app.db import Sessions
+from app.generations import studio
 from app.generations.models import Generation, Image
 from app.histories.models import History, Version
 from app.jobs.models import Job, JobEvent, JobState
@@ -161,6 +162,50 @@ def test_all_settings_of_a_picture_can_be_used_again_also_at_another_version(
     assert re.search(r'<option value="1"[^>]* selected', other.text)
 
 
+def test_the_studio_opens_without_the_settings_of_a_picture_that_was_deleted_meanwhile(
+    ask: Ask, tree: History, picture: Image
+) -> None:
+    ask("POST", "/gallery/delete", data={"id": str(picture.id)})
+    page = ask("GET", f"/histories/{tree.id}?from={picture.id}")
+    assert page.status_code == 200
+    assert "That picture is gone, so its settings could not be filled in." in words(page)
+    assert "</textarea>" in page.text
+    assert "a &lt;rex&gt; dog</textarea>" not in page.text
+
+
+def test_a_card_is_cancelled_and_tried_again_by_itself(ask: Ask, tree: History, sessions: Sessions) -> None:
+    ask("POST", f"/histories/{tree.id}/generations", data={"prompt": "a <rex> dog"})
+    with sessions() as session:
+        made = session.scalars(select(Generation)).one()
+    back = {"back": f"/histories/{tree.id}"}
+    for press, offered in (("cancel", "Try again"), ("retry", "Cancel")):
+        answer = ask("POST", f"/jobs/{made.job_id}/{press}", data=back, fragment=True)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{made.job_id}")
+        onward = ask("GET", answer.headers["location"], fragment=True)
+        card = ask("GET", onward.headers["location"], fragment=True)
+        assert card.text.lstrip().startswith(f'<article class="generation" id="generation-{made.id}"')
+        assert offered in words(card)
+    without_scripts = ask("POST", f"/jobs/{made.job_id}/cancel", data=back)
+    assert without_scripts.headers["location"] == back["back"]
+
+
+def test_links_to_pictures_lead_to_them_however_many_were_asked_for_since(
+    ask: Ask, tree: History, sessions: Sessions
+) -> None:
+    for number in range(studio.SHOWN_AT_ONCE + 2):
+        ask("POST", f"/histories/{tree.id}/generations", data={"prompt": f"a <rex> dog, number {number}"})
+    with sessions() as session:
+        first = session.scalars(select(Generation).where(Generation.prompt.endswith("number 0"))).one()
+    listed = re.search(rf'<a id="about-{first.job_id}" href="(.*?)"', ask("GET", "/jobs").text)
+    assert listed is not None
+    for address in (html.unescape(listed[1]), ask("GET", f"/jobs/{first.job_id}").headers["location"]):
+        where, _, card = address.partition("#")
+        page = ask("GET", where)
+        assert card == f"generation-{first.id}"
+        assert f'id="{card}"' in page.text
+        assert "To the latest pictures" in words(page)
+
+
 # --- gallery -------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +226,11 @@ def test_the_gallery_shows_filters_and_deletes(ask: Ask, picture: Image) -> None
     assert "No picture fits this choice" in ask("GET", "/gallery?concept=momo").text
     assert ask("POST", "/gallery/delete", data={"id": str(picture.id)}).status_code == 303
     assert "Nothing here yet" in ask("GET", "/gallery").text
+
+
+def test_a_picture_that_the_viewer_deletes_leads_nowhere(ask: Ask, picture: Image) -> None:
+    assert ask("POST", "/gallery/delete", data={"id": str(picture.id)}, fragment=True).status_code == 204
+    assert ask("GET", f"/images/{picture.id}").status_code == 404
 
 
 def test_the_gallery_does_not_stumble_over_what_somebody_typed_into_the_address(ask: Ask, picture: Image) -> None:
@@ -275,6 +325,18 @@ def test_a_file_that_is_dropped_answers_with_its_card_or_its_sentence(ask: Ask) 
     assert "page.png is a text with markup" in refused.text
     assert ask("POST", f"/uploads/{upload_id[1]}/drop").status_code == 204
     assert ask("GET", f"/uploads/{upload_id[1]}/thumbnail").status_code == 404
+
+
+def test_of_two_that_are_the_same_the_one_that_is_left_is_not_said_to_be_there_twice(ask: Ask) -> None:
+    one, other = (
+        re.findall(r'data-upload="([0-9a-f-]+)"', ask("POST", "/uploads", files={"pictures": file}).text)[0]
+        for file in (("a.png", png(), "image/png"), ("b.png", png(), "image/png"))
+    )
+    ask("POST", "/uploads", files={"pictures": ("c.png", png(), "image/png")})
+    left = ask("POST", f"/uploads/{one}/drop", fragment=True)
+    assert left.text.count("The same picture as b.png") == 1
+    assert "a.png" not in left.text
+    assert f'data-remarks="{other}"' in left.text
 
 
 def test_no_more_pictures_wait_than_a_concept_takes(ask: Ask) -> None:
@@ -477,7 +539,9 @@ def test_the_page_of_a_learning_shows_its_captions_as_soon_as_its_worker_has_tol
 def test_the_job_of_pictures_is_shown_in_its_studio(ask: Ask, ada: Person) -> None:
     made = ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": "a mug"}).json()
     where = ask("GET", f"/jobs/{made['job']['id']}").headers["location"]
-    assert where == f"/histories/{ada.history_id}#generation-{made['id']}"
+    assert where.startswith(f"/histories/{ada.history_id}?before=")
+    assert where.endswith(f"#generation-{made['id']}")
+    assert f'id="generation-{made["id"]}"' in ask("GET", where).text
 
 
 def test_the_list_of_jobs_is_sent_again_only_when_it_changed(ask: Ask, ada: Person) -> None:
@@ -591,6 +655,29 @@ def test_comparing_draws_at_both_versions_or_at_none(ask: Ask, tree: History, se
     assert page.count("a <rex> dog: Waiting") == 2
 
 
+@pytest.mark.parametrize(
+    ("page", "path", "about"),
+    [
+        ("timeline?version=2", "versions/2/draw", {}),
+        ("compare?left=1&right=2", "compare", {"left": "1", "right": "2", "prompt": "a <rex> dog"}),
+    ],
+)
+def test_a_double_click_without_scripts_draws_once(
+    ask: Ask, tree: History, sessions: Sessions, page: str, path: str, about: dict[str, str]
+) -> None:
+    home = f"/histories/{tree.id}"
+    form = re.search(
+        rf'method="post" action="{home}/{path}">(.*?)</form>', ask("GET", f"{home}/{page}").text, re.DOTALL
+    )
+    assert form is not None
+    once = re.search(r'name="once" value="(\w+)"', form[1])
+    for _ in range(2):
+        data = {**about, "once": once[1] if once else ""}
+        assert ask("POST", f"{home}/{path}", data=data).status_code == 303
+    with sessions() as session:
+        assert len(session.scalars(select(Generation)).all()) == 2  # of two concepts, or at two versions
+
+
 def test_pictures_of_two_versions_with_one_seed_are_laid_over_each_other(
     ask: Ask, ada: Person, tree: History, sessions: Sessions, store: BlobStore
 ) -> None:
@@ -657,6 +744,17 @@ def test_somebody_new_is_shown_how_to_begin(ask: Ask, ada: Person) -> None:
     assert "Begin a history" in words(welcome)
 
 
+def test_a_name_that_is_taken_already_costs_nothing_else_that_was_chosen(
+    ask: Ask, ada: Person, sessions: Sessions
+) -> None:
+    with sessions() as session:
+        make.base_model(session, "c" * 64)
+    for base in (make.BASE_ID, "c" * 64):
+        answer = ask("POST", "/histories", data={"name": "pets", "base_id": base})
+        assert answer.status_code == 409
+        assert re.findall(r'<option value="(\w+)" selected>', answer.text) == [base]
+
+
 def test_histories_show_their_latest_pictures(ask: Ask, picture: Image) -> None:
     assert f"/api/v1/images/{picture.id}/file" in ask("GET", "/histories").text
 
@@ -674,6 +772,29 @@ def test_samples_are_shown_before_they_are_chosen(ask: Ask, ada: Person, session
     assert shown.headers["content-type"] == "image/png"
     assert ask("GET", "/samples/..%2f..%2fmodel/picture").status_code == 404
     assert ask("GET", "/samples/nobody/picture").status_code == 404
+
+
+def test_a_sample_takes_the_place_of_what_waits_only_when_it_can_be_had(
+    config: Settings, sessions: Sessions, store: BlobStore
+) -> None:
+    def press(settings: Settings) -> tuple[int, set[str]]:
+        """The answer to a press on a sample, and the names of what waits then."""
+        with TestClient(create_app(settings, lambda *_args, **_kwargs: None)) as client:
+            answer = client.post(path, headers=headers, follow_redirects=False)
+        with sessions() as session:
+            return answer.status_code, set(session.scalars(select(Upload.file_name)))
+
+    with TestClient(create_app(config, lambda *_args, **_kwargs: None)) as client:
+        ada = make_person(client, sessions, "ada")
+    path, headers = f"/histories/{ada.history_id}/samples/zigi", {"Authorization": f"Bearer {ada.key}"}
+    with sessions() as session:
+        make.base_model(session).facts = {**make.FACTS, "name": "storybook"}
+        digest = blobs.keep(session, store, png(), "image/png")
+        mine = {"blob_sha256": digest, "file_name": "mine.png", "width_px": 80, "height_px": 72}
+        session.add(Upload(owner_id=ada.id, **mine))
+        session.commit()
+    assert press(config.model_copy(update={"max_pixels": 64 * 64 - 1})) == (413, {"mine.png"})
+    assert press(config) == (303, {f"{number}.png" for number in range(5)})
 
 
 def test_the_form_takes_no_more_than_the_settings_say(config: Settings, sessions: Sessions) -> None:

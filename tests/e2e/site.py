@@ -14,7 +14,7 @@ from uuid import UUID
 
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route
 
 from app.accounts.models import LoginSession, User
 from app.accounts.service import now
@@ -59,6 +59,18 @@ def served(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+@contextmanager
+def holding(page: Page, addresses: str) -> Iterator[None]:
+    """What the page asks of such addresses is on its way until the end of the block."""
+    held: list[Route] = []
+    is_over = False
+    page.route(addresses, lambda route: route.continue_() if is_over else held.append(route))
+    yield
+    is_over = True
+    for route in held:
+        route.continue_()
 
 
 @dataclass

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from app.concepts.models import UploadCaption
 from app.jobs.models import Job
-from tests.e2e.site import PATIENCE_MS, Site, Visitor
+from tests.e2e.site import PATIENCE_MS, Site, Visitor, holding
 from tests.worker.processes import wait_until
 
 SAMPLES = Path(__file__).resolve().parents[2] / "storybook" / "samples"
@@ -176,6 +176,53 @@ def test_what_is_refused_is_named_and_the_others_are_kept(ada: Visitor) -> None:
     name_it(page, "my cat", "cat")
     page.get_by_role("button", name="Start learning").last.click()
     assert page.url.endswith("/teach")  # the browser points at the name and sends nothing
+
+
+@pytest.mark.parametrize("keys", ["Enter", "Control+Enter"])
+def test_learning_does_not_start_while_pictures_are_on_their_way(ada: Visitor, keys: str) -> None:
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    drop(page, [sample("momo", 0)])
+    expect(page.locator("[data-upload]")).to_have_count(1)
+    with holding(page, "**/uploads"):
+        drop(page, [sample("momo", 1), sample("momo", 2)])
+        expect(page.locator(".upload.coming")).to_have_count(2)
+        page.get_by_label("Name", exact=True).fill("momo")
+        page.get_by_label("What is it?").fill("cat")
+        page.get_by_label("Name", exact=True).press(keys)
+        expect(page.locator(".notice")).to_contain_text("2 pictures are still on the way.")
+        ada.look("still on the way", full=False)
+    expect(page.locator("[data-upload]")).to_have_count(3)
+    page.get_by_text("How it is learned").click()
+    page.get_by_label("Steps", exact=True).fill(STEPS)
+    page.get_by_label("Name", exact=True).press(keys)
+    expect(page.locator(".taught li")).to_have_count(3)
+
+
+def test_a_picture_is_not_said_to_be_there_twice_when_the_other_was_taken_away(ada: Visitor) -> None:
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    drop(page, [sample("momo", 0), ("again.png", "image/png", sample("momo", 0)[2])])
+    expect(page.get_by_text("The same picture as momo-0.png")).to_be_visible()
+    page.get_by_role("button", name="Take away momo-0.png").click()
+    expect(page.locator("[data-upload]")).to_have_count(1)
+    expect(page.get_by_text("The same picture as momo-0.png")).to_have_count(0)
+
+
+def test_a_sample_asks_before_it_takes_the_place_of_ones_own_pictures(ada: Visitor) -> None:
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    cards = page.locator("[data-upload]")
+    page.locator("[data-sample]").filter(has_text="zigi").get_by_role("button").click()
+    expect(cards).to_have_count(5)
+    for number in range(4):
+        cards.nth(0).get_by_role("button").click()
+        expect(cards).to_have_count(4 - number)
+    page.locator("[data-sample]").filter(has_text="momo").get_by_role("button").click()
+    expect(page.get_by_text("Take your picture out of the form and put these in?")).to_be_visible()
+    page.get_by_role("button", name="Keep mine").click()
+    expect(cards).to_have_count(1)
+    page.locator("[data-sample]").filter(has_text="momo").get_by_role("button").click()
+    page.get_by_role("button", name="Put these in").click()
+    expect(cards).to_have_count(5)
+    expect(page.get_by_label("Name", exact=True)).to_have_value("momo")
 
 
 @pytest.fixture

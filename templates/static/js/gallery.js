@@ -45,4 +45,13 @@ wall?.addEventListener("keydown", (event) => {
   }
 });
 
+document.addEventListener("picture:deleted", (event) => {
+  const item = event.target.closest(".picture");
+  const neighbour = [item.nextElementSibling, item.previousElementSibling].find((one) => one?.matches(".picture"));
+  if (!neighbour) return location.reload(); // the page says what there is to do without any
+  neighbour.querySelector("a").focus();
+  item.remove();
+  count();
+});
+
 if (bar) count();

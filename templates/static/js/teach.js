@@ -137,6 +137,15 @@ document.addEventListener("paste", (event) => {
   add(files);
 });
 
+// Of two that are the same, the one that stays is the only one.
+function showRemarks(text) {
+  const said = Object.assign(document.createElement("template"), { innerHTML: text });
+  for (const remarks of said.content.querySelectorAll("[data-remarks]")) {
+    const before = list.querySelector(`[data-remarks="${remarks.dataset.remarks}"]`);
+    if (before && before.textContent !== remarks.textContent) before.replaceWith(remarks);
+  }
+}
+
 list.addEventListener("click", async (event) => {
   if (event.target.closest("[data-dismiss]")) {
     event.target.closest("li").remove();
@@ -146,7 +155,9 @@ list.addEventListener("click", async (event) => {
   if (!button) return;
   event.preventDefault();
   const card = button.closest("li");
-  const answer = await fetch(`/uploads/${button.dataset.drop}/drop`, { method: "POST", headers: { "X-CSRF-Token": csrfToken() } }).catch(() => null);
+  const headers = { "X-CSRF-Token": csrfToken(), "HX-Request": "true" };
+  const answer = await fetch(`/uploads/${button.dataset.drop}/drop`, { method: "POST", headers }).catch(() => null);
+  if (answer?.ok) showRemarks(await answer.text());
   if (answer?.ok || answer?.status === 404) {
     const neighbour = card.nextElementSibling ?? card.previousElementSibling;
     card.remove();
@@ -171,6 +182,7 @@ function tell() {
   onAll.querySelector("span").textContent = said;
   form.querySelector(".captions-hint").hidden = count === 0;
   form.querySelector("[type=submit].primary").disabled = coming > 0;
+  for (const sample of document.querySelectorAll("[data-sample]")) askBefore(sample, count + coming);
 
   form.querySelector("[data-shown-name]").textContent = name.value.replace(/^<|>$/g, "") || "rex";
   form.querySelector("[data-shown-noun]").textContent = noun.value || "dog";
@@ -186,6 +198,21 @@ function tell() {
   else if (pace) estimate.textContent = `${steps} steps take about ${duration(steps * pace)} here, and then it is examined. You can close this page meanwhile.`;
   else estimate.textContent = `${steps} steps. How long that takes here is known after the first one. You can close this page meanwhile.`;
 }
+
+// A sample takes the place of the pictures in the form, which are deleted.
+function askBefore(sample, count) {
+  if (count) sample.dataset.ask = `Take your ${count === 1 ? "picture" : `${count} pictures`} out of the form and put these in?`;
+  else delete sample.dataset.ask;
+  sample.dataset.yes = "Put these in";
+  sample.dataset.no = "Keep mine";
+}
+
+// Enter and Ctrl-Enter press no button that could be disabled meanwhile.
+form.addEventListener("submit", (event) => {
+  if (!coming) return;
+  event.preventDefault();
+  notify(`${coming === 1 ? "A picture is" : `${coming} pictures are`} still on the way. Start when all of them are here.`);
+});
 
 // --- captions that are offered ---------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ document.addEventListener("job:ended", (event) => {
   if (event.target.dataset.then !== "reload") return;
   if (!isInUse()) return location.reload();
   const again = Object.assign(document.createElement("a"), { href: withoutHash(location.href), textContent: "Show it" });
-  notify("There is something new. Shown, it takes the place of what you are doing here.", again);
+  notify("There is something new. To show it, the page is loaded again.", again);
 });
 
 for (const pair of document.querySelectorAll("[data-pair]")) {
