@@ -1,21 +1,22 @@
 """REST: jobs and their events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
 
-from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
+from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow, caller_by, give_back
 from app.errors import NotFound
 from app.files import IfNoneMatch, blob_response
 from app.idempotency import make_once
 from app.jobs import service
 from app.jobs.models import JobKind, JobState
 from app.jobs.schemas import JobShown, show_job, show_jobs
-from app.jobs.stream import follow
+from app.jobs.stream import follow, place_of
 from app.paging import Page, number_after, split_page
 from app.problems import described
 from app.routing import rest_router
@@ -171,8 +172,21 @@ def get_sample(
 
 
 def _own_job(job_id: UUID, caller: CurrentUser, session: Reading) -> UUID:
-    """Asked before the stream begins: once it has, no status can be answered any more."""
-    return service.get_job(session, caller.id, job_id).id
+    """Asked before the stream begins: once it has, no status can be answered any more. The session is open as long as
+    the stream, its connection is given back.
+    """
+    found = service.get_job(session, caller.id, job_id).id
+    give_back(session)
+    return found
+
+
+async def _following(request: Request, caller: CurrentUser) -> AsyncIterator[Callable[[Session], bool]]:
+    """Whether whoever opened a stream may still follow it, with their place among the streams of their user."""
+    with place_of(caller.id):
+        yield lambda session: caller_by(request, session) is not None
+
+
+MayFollow = Annotated[Callable[[Session], bool], Depends(_following)]
 
 
 @router.get(
@@ -183,6 +197,7 @@ def _own_job(job_id: UUID, caller: CurrentUser, session: Reading) -> UUID:
 )
 async def stream_events(
     job_id: Annotated[UUID, Depends(_own_job, scope="function")],
+    may_follow: MayFollow,
     state: AppState,
     after: Annotated[int, Query(ge=0, description="As `Last-Event-ID`, for who cannot send it.")] = 0,
     last_event_id: Annotated[
@@ -197,7 +212,7 @@ async def stream_events(
     """
     if last_event_id and last_event_id.isdecimal():  # a stream that was broken off knows better than its address
         after = int(last_event_id)
-    async for event in follow(state, {job_id: after}):
+    async for event in follow(state, {job_id: after}, may_follow):
         if event is None:
             yield ServerSentEvent(comment="still here")
         else:
@@ -210,7 +225,9 @@ def _own_jobs(
     session: Reading,
     job: Annotated[list[UUID], Query(min_length=1, max_length=MOST_FOLLOWED, description="Their ids.")],
 ) -> list[UUID]:
-    return [service.get_job(session, caller.id, job_id).id for job_id in dict.fromkeys(job)]
+    found = [service.get_job(session, caller.id, job_id).id for job_id in dict.fromkeys(job)]
+    give_back(session)
+    return found
 
 
 @router.get(
@@ -221,6 +238,7 @@ def _own_jobs(
 )
 async def stream_several(
     jobs: Annotated[list[UUID], Depends(_own_jobs, scope="function")],
+    may_follow: MayFollow,
     state: AppState,
     after: Annotated[str, Query(max_length=LONGEST_POSITION, description="As `Last-Event-ID`.")] = "",
     last_event_id: Annotated[
@@ -233,7 +251,7 @@ async def stream_several(
     order they were asked for: `41.57`.
     """
     told = dict(zip(jobs, _read_position(last_event_id or after, len(jobs)), strict=True))
-    async for event in follow(state, told):
+    async for event in follow(state, told, may_follow):
         if event is None:
             yield ServerSentEvent(comment="still here")
             continue

@@ -7,15 +7,18 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import redis.asyncio
 from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from app.errors import TooMany
 from app.jobs.channel import channel_of
 from app.jobs.models import JobEvent
 from app.jobs.service import events_after, open_among
@@ -23,7 +26,10 @@ from app.state import State
 
 ASK_EVERY_S = 2.0
 ALIVE_EVERY_S = 15.0
+LOOK_AGAIN_EVERY_S = 15.0
+MOST_OPEN = 20  # streams of one user in one web process: each takes a turn through a thread now and then
 _closing: set[asyncio.Task[None]] = set()  # a loop keeps its tasks weakly
+_open: Counter[UUID] = Counter()
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,40 @@ class Happened:
     id: int | None
 
 
-async def follow(state: State, told: Mapping[UUID, int]) -> AsyncGenerator[Happened | None, None]:
+@contextlib.contextmanager
+def place_of(user_id: UUID) -> Iterator[None]:
+    """One more stream of that user while the block runs. TooMany when they have as many as they may. In the loop's own
+    thread only.
+    """
+    if _open[user_id] >= MOST_OPEN:
+        raise TooMany(f"You have {MOST_OPEN} streams of events open. Close one, or follow several jobs in one.")
+    _open[user_id] += 1
+    try:
+        yield
+    finally:
+        _open[user_id] -= 1
+        if not _open[user_id]:
+            del _open[user_id]
+
+
+async def follow(
+    state: State, told: Mapping[UUID, int], may_follow: Callable[[Session], bool] = lambda _: True
+) -> AsyncGenerator[Happened | None, None]:
     """What happens to these jobs until all of them have ended; None now and then to say: still there.
 
     told: job -> its newest event that is known already. Each job goes on after its own: events of two jobs may be
-    committed in another order than they were numbered in.
+    committed in another order than they were numbered in. may_follow: asked again now and then; it ends when it says
+    no.
     """
     position = dict(told)
-    said_at = time.monotonic()
+    said_at = looked_at = time.monotonic()
     async with _Channels(state, list(position)) as channels:
         await channels.subscribe()
         while position:
+            if time.monotonic() - looked_at > LOOK_AGAIN_EVERY_S:
+                looked_at = time.monotonic()
+                if not await run_in_threadpool(_ask, state, may_follow):
+                    return
             events, still_open = await run_in_threadpool(_look, state, position)
             for event in events:
                 position[event.job_id], said_at = event.id, time.monotonic()
@@ -79,6 +108,11 @@ def _look(state: State, told: Mapping[UUID, int]) -> tuple[list[JobEvent], set[U
     with state.readers() as session:
         still_open = open_among(session, list(told))
         return list(events_after(session, told)), still_open
+
+
+def _ask(state: State, may_follow: Callable[[Session], bool]) -> bool:
+    with state.readers() as session:
+        return may_follow(session)
 
 
 class _Channels:

@@ -1,17 +1,29 @@
-"""Those who follow jobs may leave at any moment, and take nothing with them."""
+"""Those who follow jobs may leave at any moment, and take nothing with them. They are so many at a time, and no longer
+than they may.
+"""
 
 import asyncio
 import gc
+from collections.abc import Callable, Coroutine, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
+import pytest
 import redis
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
+from app.accounts import service
+from app.accounts.models import LoginSession
+from app.db import Sessions, UnitOfWork
+from app.deps import SESSION_COOKIE
+from app.jobs import stream
 from app.jobs.channel import channel_of
-from app.jobs.stream import follow
+from app.jobs.stream import MOST_OPEN, follow
+from app.security import digest_of
 from app.state import State
+from tests.app.person import Person
 
 
 def test_who_is_cancelled_again_while_leaving_leaves_no_connection_behind(client: TestClient, redis_url: str) -> None:
@@ -40,3 +52,135 @@ def test_who_is_cancelled_again_while_leaving_leaves_no_connection_behind(client
     finally:
         gc.enable()
     broker.close()
+
+
+class Opened:
+    """A stream that is open until it ends or is left. A test client would read all of it before it gives any."""
+
+    def __init__(self, app: Any, path: str, headers: dict[str, str]):
+        self._left = asyncio.Event()
+        self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+        self.said = b""
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "server": ("testserver", 80),
+            "client": ("testclient", 1),
+        }
+        self.ended = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> dict[str, Any]:
+        for message in self._asked:
+            return message
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self._status.set_result(message["status"])
+        else:
+            self.said += message.get("body", b"")
+
+    async def status(self) -> int:
+        async with asyncio.timeout(30):
+            return await self._status
+
+    async def leave(self) -> None:
+        self._left.set()
+        async with asyncio.timeout(30):
+            await self.ended
+
+
+def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
+    """The browser's tests may have one on this thread."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(work)).result()
+
+
+def test_who_opens_streams_without_end_is_told_to_close_one_and_holds_no_connection_by_the_others(
+    client: TestClient, ada: Person, bob: Person
+) -> None:
+    app = cast(Any, client.app)
+    path = f"/api/v1/jobs/{ada.teach('rex').json()['job']['id']}/events"
+    others = f"/api/v1/jobs/{bob.teach('momo').json()['job']['id']}/events"
+
+    async def open_many() -> None:
+        streams = [Opened(app, path, key_of(ada)) for _ in range(MOST_OPEN)]
+        assert {await each.status() for each in streams} == {200}
+        one_more = Opened(app, path, key_of(ada))
+        assert await one_more.status() == 429
+        await one_more.leave()
+        assert b"You have 20 streams of events open. Close one" in one_more.said
+        async with asyncio.timeout(30):
+            while app.state.palimpsest.reading.pool.checkedout():
+                await asyncio.sleep(0.01)
+        others_own = Opened(app, others, key_of(bob))
+        assert await others_own.status() == 200
+        await streams.pop().leave()
+        in_its_place = Opened(app, path, key_of(ada))
+        assert await in_its_place.status() == 200
+        for each in (*streams, others_own, in_its_place):
+            await each.leave()
+
+    in_a_loop_of_its_own(open_many())
+    assert not stream._open
+
+
+def key_of(person: Person) -> dict[str, str]:
+    return {"authorization": f"Bearer {person.key}"}
+
+
+def lock_out(uow: UnitOfWork, person: Person) -> None:
+    service.change_user(uow, uuid4(), person.id, disabled=True)
+
+
+def revoke_key(uow: UnitOfWork, person: Person) -> None:
+    with uow:
+        (key,) = service.list_api_keys(uow.session, person.id)
+    service.revoke_api_key(uow, person.id, key.id)
+
+
+def end_session(uow: UnitOfWork, person: Person) -> None:
+    with uow:
+        (login,) = service.list_sessions(uow.session, person.id)
+    service.revoke_session(uow, person.id, login.id)
+
+
+@pytest.mark.parametrize("put_out", [lock_out, revoke_key, end_session])
+def test_a_stream_ends_when_whoever_opened_it_is_put_out(
+    client: TestClient,
+    ada: Person,
+    sessions: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    put_out: Callable[[UnitOfWork, Person], None],
+) -> None:
+    monkeypatch.setattr(stream, "LOOK_AGAIN_EVERY_S", 0.0)
+    uow = UnitOfWork(sessions, lambda *_args, **_kwargs: None)
+    path = f"/api/v1/jobs/{ada.teach('rex').json()['job']['id']}/events"
+    with sessions() as session:
+        until = session.scalar(text("SELECT now() + interval '1 day'"))
+        session.add(LoginSession(user_id=ada.id, token_sha256=digest_of("a token"), csrf_token="", expires_at=until))
+        session.commit()
+    headers = {"cookie": f"{SESSION_COOKIE}=a token"} if put_out is end_session else key_of(ada)
+
+    async def watch() -> None:
+        watched = Opened(client.app, path, headers)
+        assert await watched.status() == 200
+        async with asyncio.timeout(30):
+            while b"queued" not in watched.said:
+                await asyncio.sleep(0.01)
+            assert not watched.ended.done()
+            await asyncio.to_thread(put_out, uow, ada)
+            await watched.ended
+        again = Opened(client.app, path, headers)
+        assert await again.status() == 401
+        await again.leave()
+
+    in_a_loop_of_its_own(watch())
