@@ -19,7 +19,7 @@ from cns.errors import CnsError
 from worker.checkpoints import forget_checkpoint
 from worker.device import is_out_of_memory
 from worker.engine import EngineStopped
-from worker.errors import CancelAsked, ClaimGone, TookTooLong, WorkerStops
+from worker.errors import CancelAsked, ClaimGone, OtherBase, TookTooLong, WorkerStops
 from worker.hands import Hold
 from worker.reports import bases_to_serve
 from worker.transactions import AWAY, transact
@@ -75,6 +75,9 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
             log.exception("The storage cannot be used.")
             reason = NO_STORAGE.format(error.strerror or type(error).__name__)
             _end(worker, hold, JobState.FAILED, reason, keeps_checkpoint=True)
+        except OtherBase as error:
+            log.info("Failed: %s", error)
+            _end(worker, hold, JobState.FAILED, str(error), keeps_checkpoint=True)  # of use when its worker is back
         except (CnsError, TookTooLong) as error:
             log.info("Failed: %s", error)
             _end(worker, hold, JobState.FAILED, str(error))
@@ -97,10 +100,10 @@ def _is_ours(worker: "Worker", job_id: UUID) -> bool:
 
 
 def check_base(worker: "Worker", history: History, base: BaseModelRow | None) -> None:
-    """Raise a sentence for a history that was made on another base than this worker's."""
+    """Raise OtherBase for a history that was made on another base than this worker's."""
     if history.base_id != worker.equipment.base.id:
         name = (base.facts.get("name") or base.source) if base is not None else history.base_id[:12]
-        raise CnsError(
+        raise OtherBase(
             f"This history was made on the base model {name}, and no worker has that one loaded; "
             f"this server runs {worker.equipment.name}."
         )

@@ -1,5 +1,7 @@
 """Why a job is not gone on with, though nothing is wrong with it."""
 
+from cns.errors import CnsError
+
 
 class Dropped(Exception):
     """The job is put down at its next step."""
@@ -23,3 +25,7 @@ class StepHangs(WorkerStops):
 
 class TookTooLong(Exception):
     """The job ran into its time limit; the message is for its user."""
+
+
+class OtherBase(CnsError):
+    """The job's history is on another base model than this worker has; the message is for its user."""

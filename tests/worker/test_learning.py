@@ -15,9 +15,11 @@ from sqlalchemy import func, select, update
 
 from app.blobs import Blob
 from app.concepts.models import ConceptPicture
-from app.histories.models import BaseModelRow, HeadMove
+from app.db import UnitOfWork
+from app.histories.models import BaseModelRow, HeadMove, History
 from app.jobs.claims import LostClaim, claim, take_back_expired
 from app.jobs.models import Job, JobKind, JobState
+from app.jobs.service import retry
 from app.queue import LEARN
 from cns.learning import LearningRun
 from tests.tiny_clip import random_pictures
@@ -419,6 +421,34 @@ def test_whatever_else_goes_wrong_fails_without_its_innards(
 def test_a_history_of_another_base_fails_with_a_sentence(worker: Worker, world: World) -> None:
     job = world.learning(world.history(base_id=another_base(world, timedelta(hours=1))))
     assert "no worker has that one loaded" in failure(worker, world, job)
+
+
+def test_a_learning_whose_base_nobody_has_for_a_while_goes_on_when_it_is_tried_again(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the one worker of its base is away for longer than a start takes, and another server's base is there."""
+    history, own, other = world.history(), world.base_id, another_base(world, timedelta(hours=1))
+
+    def move(base_id: str) -> None:
+        with world.sessions.begin() as session:
+            session.get_one(History, history).base_id = base_id
+
+    job = world.learning(history)
+    at_step(monkeypatch, 5, worker.hands.stop)
+    learn(worker, job)
+    worker.hands.stopping.clear()
+    checkpoint = world.job(job).checkpoint_sha256
+    move(other)
+    assert "no worker has that one loaded" in failure(worker, world, job)
+    assert world.job(job).checkpoint_sha256 == checkpoint
+    assert checkpoint is not None
+    move(own)
+    retry(UnitOfWork(world.sessions, lambda *_args, **_kwargs: None), worker.settings, world.user("ada"), job)
+    begun_at: list[int] = []
+    monkeypatch.undo()
+    at_step(monkeypatch, 0, lambda: begun_at.append(0))
+    learn(worker, job)
+    assert (world.job(job).state, begun_at) == (JobState.DONE, [])
 
 
 def test_a_job_on_a_base_whose_worker_was_there_a_moment_ago_waits_for_it(
