@@ -6,8 +6,10 @@ from types import TracebackType
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import DateTime, Engine, MetaData, Uuid, create_engine
+from sqlalchemy import DateTime, Engine, MetaData, Uuid, create_engine, event
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from app.pings import ping_rested
@@ -15,6 +17,16 @@ from app.pings import ping_rested
 Send = Callable[..., object]
 """Celery's `send_task`; tests hand in a recorder."""
 Sessions = sessionmaker[Session]
+CONNECTING: dict[str, int] = {
+    "connect_timeout": 5,
+    # A host that vanishes without a word is noticed after half a minute, and not after the quarter of an hour that a
+    # kernel waits by itself.
+    "tcp_user_timeout": 20_000,  # ms
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+READ_ONLY = "25006"  # PostgreSQL's name of it
 
 
 class Base(DeclarativeBase):
@@ -47,11 +59,26 @@ def make_engine(url: str, **options: Any) -> Engine:
         pool_size=10,
         max_overflow=20,
         hide_parameters=True,
-        connect_args={"connect_timeout": 5},
+        connect_args=CONNECTING,
         **options,
     )
     ping_rested(engine)
+    take_read_only_for_away(engine)
     return engine
+
+
+def take_read_only_for_away(engine: Engine) -> None:
+    """From now on, a server that lets nothing be written is none, as one is for a while whose place another takes: its
+    connections are dropped, and whoever waits for a database that is away waits for this one.
+    """
+
+    @event.listens_for(engine, "handle_error")
+    def refuse(context: ExceptionContext) -> None:
+        error = context.original_exception
+        if getattr(error, "sqlstate", None) == READ_ONLY:
+            context.is_disconnect = True
+            sent = context.statement, context.parameters
+            raise OperationalError(*sent, error, hide_parameters=True, connection_invalidated=True)
 
 
 def make_reading_engine(url: str) -> Engine:

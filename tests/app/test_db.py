@@ -1,14 +1,15 @@
 """One unit of work: what is written and what is sent belong together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
-from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, create_engine, func, select, text
+from sqlalchemy import Engine, PrimaryKeyConstraint, UniqueConstraint, create_engine, func, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.accounts.models import User
-from app.db import Base, Sessions, UnitOfWork, make_reading_engine
+from app.db import Base, Sessions, UnitOfWork, make_engine, make_reading_engine
 from app.pings import ping_rested
 from app.servers import Servers
 
@@ -141,4 +142,34 @@ def test_a_connection_that_broke_while_it_rested_is_replaced_before_anybody_noti
     with engine.connect() as one, engine.connect() as two:
         after = [connection.scalar(select(func.pg_backend_pid())) for connection in (one, two)]
     assert not set(after) & set(pids)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("make", [make_engine, make_reading_engine])
+def test_a_host_that_vanishes_without_a_word_is_not_waited_for_as_long_as_a_kernel_would(
+    make: Callable[[str], Engine], servers: Servers
+) -> None:
+    engine = make(servers.database_url)
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        chosen = driver.info.get_parameters()
+    engine.dispose()
+    assert int(chosen["tcp_user_timeout"]) == 20_000
+    seconds = {name: int(chosen[name]) for name in ("keepalives_idle", "keepalives_interval", "keepalives_count")}
+    assert seconds["keepalives_idle"] + seconds["keepalives_interval"] * seconds["keepalives_count"] <= 30
+    assert int(chosen["connect_timeout"]) == 5
+
+
+def test_a_server_that_lets_nothing_be_written_counts_as_away(servers: Servers) -> None:
+    """As one is for a while that another takes the place of."""
+    engine = make_engine(servers.database_url)
+    with engine.connect() as connection:
+        connection.execute(text("SET default_transaction_read_only = on"))
+        connection.commit()
+        with pytest.raises(OperationalError) as raised:
+            connection.execute(text("INSERT INTO users (name, password_hash) VALUES ('ada', :secret)"), {"secret": "s"})
+        assert raised.value.connection_invalidated
+        assert "parameters hidden" in str(raised.value)
+    with engine.begin() as connection:  # another connection, to whichever server is there now
+        assert connection.scalar(text("SHOW transaction_read_only")) == "off"
     engine.dispose()
