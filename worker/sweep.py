@@ -11,6 +11,8 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from sqlalchemy.orm import Session
+
 from app.jobs.claims import ready, take_back_expired
 from app.jobs.models import LANE, JobKind
 from app.queue import TASK_OF, own_queue_of
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from worker.process import Worker
 
 log = logging.getLogger(__name__)
+
+
+class StoodStill(Exception):
+    """The database answered only after so long that leases may have run out which nobody could renew."""
 
 
 class Sweep:
@@ -48,11 +54,12 @@ class Sweep:
         older_than = timedelta(0)
         due = time.time()
         while not self._stopped.is_set():
-            # By the clock on the wall, as the other one stands still while the machine sleeps. Within half a lease no
-            # lease runs out that was renewed in time.
-            if time.time() - due > self._worker.settings.lease_s / 2:
-                log.warning("This process was stopped for a while; leases that ran out meanwhile may yet be renewed.")
+            if self._is_late(due):
+                log.warning(
+                    "This process or the database stood still for a while; leases that ran out may yet be renewed."
+                )
                 self.be_patient()
+            due = time.time() + every_s  # from here on, as the database may stand still during a sweep as well
             try:
                 self.once(older_than)
                 older_than = timedelta(seconds=every_s)
@@ -61,12 +68,17 @@ class Sweep:
                 log.warning("The database is away; the sweep waits: %s", str(error).splitlines()[0])
             except Exception:
                 log.exception("A sweep failed.")
-            due = time.time() + every_s
             self._stopped.wait(every_s)
 
+    def _is_late(self, due: float) -> bool:
+        """By the clock on the wall, as the other one stands still while the machine sleeps. Within half a lease no
+        lease runs out that was renewed in time.
+        """
+        return time.time() - due > self._worker.settings.lease_s / 2
+
     def be_patient(self) -> None:
-        """Nobody could renew a lease or report a base, as the database was away or the machine slept. Whoever is alive
-        does so first.
+        """Nobody could renew a lease or report a base, as the database was away or stood still, or the machine slept.
+        Whoever is alive does so first.
         """
         self._patient_until = time.monotonic() + self._worker.settings.lease_s
 
@@ -76,12 +88,27 @@ class Sweep:
         return time.monotonic() < self._patient_until
 
     def once(self, older_than: timedelta = timedelta(0)) -> None:
+        begun = time.time()
         self._worker.hands.beat()  # first: after a pause of this process its own leases are those that ran out
         if not self.is_patient:
-            transact(self._worker.sessions, take_back_expired, patience_s=0)
+            self._take_back(begun)
             for gone in transact(self._worker.sessions, forget_silent_workers, patience_s=0):
                 self._worker.bell.drop_queue(own_queue_of(gone))
         self.ring(older_than)
+
+    def _take_back(self, begun: float) -> None:
+        """Nothing where the database stood still since then: what ran out meanwhile may be that of whoever is alive."""
+
+        def take_back(session: Session) -> None:
+            take_back_expired(session)
+            if self._is_late(begun):
+                raise StoodStill
+
+        try:
+            transact(self._worker.sessions, take_back, patience_s=0)
+        except StoodStill:
+            log.warning("The database stood still for a while; leases that ran out meanwhile may yet be renewed.")
+            self.be_patient()
 
     def ring(
         self,

@@ -56,7 +56,7 @@ def claim(session: Session, job_id: UUID, worker: str, lease: timedelta) -> Clai
             state=JobState.RUNNING.value,
             attempt=Job.attempt + 1,
             worker=worker,
-            lease_until=func.now() + lease,
+            lease_until=func.clock_timestamp() + lease,
             started_at=func.coalesce(Job.started_at, func.now()),
         )
         .returning(Job.attempt)
@@ -108,11 +108,15 @@ def _tell(session: Session, job_id: UUID, kind: str, **data: Any) -> None:
 
 
 def renew(session: Session, claim: Claim, lease: timedelta) -> bool:
-    """The heartbeat: move the lease on. Returns whether the user asked to cancel. LostClaim when it is ours no more."""
+    """The heartbeat: move the lease on. Returns whether the user asked to cancel. LostClaim when it is ours no more.
+
+    By the clock as it is, and not as it was when the transaction began: where the database stood still between the two,
+    the lease would be over as soon as it is written.
+    """
     asked = session.scalar(
         update(Job)
         .where(_held(claim))
-        .values(lease_until=func.now() + lease)
+        .values(lease_until=func.clock_timestamp() + lease)
         .returning(Job.cancel_requested)
         .execution_options(synchronize_session=False)
     )
