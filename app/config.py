@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Where Redis or Valkey is.", repr=False)
     blob_folder: Path = Field(
         Path("var/blobs"),
-        description="Folder of pictures, learned weights and checkpoints; all processes share it, and other users of "
-        "the machine are kept out.",
+        description="Folder of pictures, learned weights, checkpoints and, in `thumbnails` below it, thumbnails; all "
+        "processes share it, and other users of the machine are kept out.",
     )
     blob_url: str = Field(
         "",

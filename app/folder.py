@@ -19,11 +19,12 @@ class Folder:
     """`Files` in a folder, which is made when it is needed.
 
     durable: whether a file is on the disk when `write` returns; not needed for what can be made again. besides: a
-    folder in it that has files of another kind, which are not listed.
+    folder in it that has files of another kind, which are not listed. within: whether it is such a folder, which others
+    are kept out of by the one that it lies in.
     """
 
-    def __init__(self, folder: Path, durable: bool = True, besides: str = ""):
-        self.folder, self.durable, self.besides = folder, durable, besides
+    def __init__(self, folder: Path, durable: bool = True, besides: str = "", within: bool = False):
+        self.folder, self.durable, self.besides, self.within = folder, durable, besides, within
 
     def write(self, name: str, data: bytes) -> None:
         path = self.path(name)
@@ -50,7 +51,7 @@ class Folder:
 
     def _make(self) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o777 if self.within else 0o700, exist_ok=True)
 
     def close_to_others(self) -> None:
         """A folder that was made in another way, where it is ours. A group that may write to it may go on: somebody had

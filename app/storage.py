@@ -99,8 +99,9 @@ class BlobStore:
         self.blobs.remove(blob_name(digest))
 
     def check_writable(self) -> None:
-        """Raise StorageAway unless a file can be written and removed here."""
+        """Raise StorageAway unless files can be written and removed in both places."""
         self.blobs.check_writable()
+        self.thumbnails.check_writable()
 
 
 def blob_name(digest: str) -> str:

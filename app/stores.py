@@ -7,6 +7,8 @@ from app.config import Settings
 from app.folder import Folder
 from app.storage import BlobStore
 
+THUMBNAILS = "thumbnails"
+
 
 def open_store(settings: Settings) -> BlobStore:
     """Nothing has to be there yet, so that a service starts while its storage still does."""
@@ -14,11 +16,10 @@ def open_store(settings: Settings) -> BlobStore:
 
 
 def folder_store(folder: Path) -> BlobStore:
-    """Blobs in `folder`, thumbnails beside it."""
-    blobs, thumbnails = Folder(folder), Folder(folder.parent / "thumbnails", durable=False)
-    for files in (blobs, thumbnails):
-        files.close_to_others()
-    return BlobStore(blobs, thumbnails)
+    """Blobs in `folder`, and thumbnails in a folder within it, as that is what all processes share and may write to."""
+    blobs = Folder(folder, besides=THUMBNAILS)
+    blobs.close_to_others()
+    return BlobStore(blobs, Folder(folder / THUMBNAILS, durable=False, within=True))
 
 
 def bucket_store(settings: Settings) -> BlobStore:
@@ -34,4 +35,4 @@ def bucket_store(settings: Settings) -> BlobStore:
         secret_key=settings.blob_secret_key,
     )
     below = f"{prefix}/" if prefix else ""
-    return BlobStore(Bucket(access, f"{below}blobs"), Bucket(access, f"{below}thumbnails"))
+    return BlobStore(Bucket(access, f"{below}blobs"), Bucket(access, f"{below}{THUMBNAILS}"))

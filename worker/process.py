@@ -17,6 +17,7 @@ import app.tables  # noqa: F401 - a row can be written only where the tables tha
 from app.config import Settings
 from app.db import Send, Sessions, make_engine, make_sessions
 from app.jobs.models import LANE, JobKind
+from app.old_thumbnails import remove_old_thumbnails
 from app.queue import own_queue_of, queue_of
 from app.stores import open_store
 from cns.base_model import BaseModel
@@ -96,6 +97,7 @@ class Worker:
         return cls(settings, equipment, send)
 
     def start(self) -> None:
+        remove_old_thumbnails(self.settings)  # before anything is erased here, and proved to be
         report_base(self)
         report_worker(self)
         self.hands.on_beat = self._beat

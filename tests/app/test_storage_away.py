@@ -29,10 +29,9 @@ def rows(sessions: Sessions) -> list[Any]:
 
 
 def take_away(store: BlobStore) -> None:
-    """Something else lies where the folders were, as where a volume was not mounted."""
-    for files in (store.blobs, store.thumbnails):
-        shutil.rmtree(files.folder, ignore_errors=True)
-        files.folder.write_bytes(b"")
+    """Something else lies where the folder was, as where a volume was not mounted."""
+    shutil.rmtree(store.blobs.folder, ignore_errors=True)
+    store.blobs.folder.write_bytes(b"")
 
 
 def test_what_is_stored_cannot_be_had_while_the_storage_is_away(

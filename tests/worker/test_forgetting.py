@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.blobs import Blob, keep
 from app.concepts.models import Concept, ConceptPicture
+from app.config import Settings
 from app.db import Sessions, UnitOfWork
 from app.forgettings.models import Forgetting, Mode, Shared
 from app.forgettings.service import forgetting_of
@@ -20,7 +21,7 @@ from app.generations.service import delete_images
 from app.histories.models import HeadMove, History, Version
 from app.jobs.models import Job, JobKind, JobSample, JobState
 from app.jobs.service import cancel
-from app.thumbnails import thumbnail
+from app.thumbnails import thumbnail, thumbnail_name
 from cns.delta import Delta
 from cns.learning import LearningRun
 from cns.unlearning import Option
@@ -554,3 +555,15 @@ def test_an_erasure_whose_commit_was_not_answered_is_published_once(
     done = forgetting(world, job)
     assert (world.job(job).state, tree(world, history)) == (JobState.DONE, [(3, 0, "momo")])
     assert (done.versions, done.proof["versions"], len(done.proof["removed"]) > 2) == ([3], [1, 2], True)
+
+
+def test_thumbnails_that_an_earlier_release_kept_elsewhere_are_gone_before_a_worker_erases(
+    settings: Settings, equipment: Equipment, sessions: Sessions
+) -> None:
+    old = settings.blob_folder.parent / "thumbnails" / thumbnail_name("ab" * 32, 96)
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"small")
+    worker = Worker(settings, equipment, lambda *_, **__: None)
+    worker.start()
+    worker.close()
+    assert not old.parents[2].exists()
