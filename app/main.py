@@ -1,5 +1,6 @@
 """The web service: `uvicorn app.main:create_app --factory`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -49,6 +50,7 @@ def make_state(config: Settings, send: Send | None = None) -> State:
         send=send or make_sender(config.redis_url),
         limiter=make_limiter(config.redis_url),
         decoding=Decoding(),
+        sweeping=asyncio.Lock(),
     )
 
 

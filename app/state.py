@@ -1,5 +1,6 @@
 """What one web process works with: made once at its start, closed at its end."""
 
+import asyncio
 from dataclasses import dataclass
 
 import redis
@@ -17,7 +18,8 @@ from app.storage import BlobStore
 @dataclass(frozen=True)
 class State:
     """sessions: to write with. readers: to read with, over the connections of `reading`. send: rings the worker.
-    limiter: counts requests in Redis. decoding: lets those that bring pictures in, one after another.
+    limiter: counts requests in Redis. decoding: lets those that bring pictures in, one after another. sweeping: held
+    while files are removed.
     """
 
     settings: Settings
@@ -29,6 +31,7 @@ class State:
     send: Send
     limiter: MovingWindowRateLimiter
     decoding: Decoding
+    sweeping: asyncio.Lock
 
     def unit_of_work(self) -> UnitOfWork:
         """One transaction. A lost message is logged and no more: the sweep rings again."""

@@ -5,12 +5,13 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request
+from fastapi import BackgroundTasks, Request
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.datastructures import UploadFile
 
+from app.accounts.usage import check_room
 from app.concepts import service
 from app.concepts.captions import Offer, captions_for, offers, written_captions
 from app.concepts.models import Upload
@@ -30,6 +31,7 @@ from app.jobs.models import Job
 from app.pictures import check_picture, shown_name
 from app.routing import page_router
 from app.state import State
+from app.sweeping import sweep
 from app.templating import is_fragment, render
 from app.turns import decodes_pictures
 from app.wording import around_words
@@ -63,12 +65,13 @@ def teach(
     uow: Uow,
     state: AppState,
     form: TypedForm,
+    tasks: BackgroundTasks,
 ) -> Response:
     """Start, and follow it; or the form again. Files that came with the form are kept if they can be used."""
     get_history(session, caller.id, history_id)
     refused = _keep_files(uow, state, caller, session, form.files)
     if drop := form.text("drop"):
-        service.drop_upload(uow, caller.id, _id(drop))
+        tasks.add_task(sweep, state, [service.drop_upload(uow, caller.id, _id(drop))])
         return _teach(request, caller, session, state, history_id, form.values, refused=refused)
     uploads = waiting_uploads(session, caller.id)
     wanted = set(form.ids("upload"))
@@ -134,6 +137,7 @@ def _keep(uow: UnitOfWork, state: State, caller: Caller, session: Session, file:
     limits = state.settings
     if len(waiting_uploads(session, caller.id)) >= limits.max_files:
         raise _too_many(file, limits)
+    check_room(session, caller.id, limits.user_quota_bytes)
     give_back(session)
     data = file.file.read(limits.max_file_bytes + 1)
     return service.keep_upload(uow, state.store, caller.id, check_picture(data, file.filename or "", limits))
@@ -231,10 +235,18 @@ def show_captions(history_id: UUID, caller: CurrentUser, uow: Uow) -> JSONRespon
 
 
 @router.post("/uploads/{upload_id}/drop", status_code=204)
-def drop(request: Request, upload_id: UUID, caller: CurrentUser, session: Reading, uow: Uow) -> Response:
+def drop(
+    request: Request,
+    upload_id: UUID,
+    caller: CurrentUser,
+    session: Reading,
+    uow: Uow,
+    state: AppState,
+    tasks: BackgroundTasks,
+) -> Response:
     """Take a waiting picture away. As a fragment: what is worth knowing about the others now."""
     give_back(session)
-    service.drop_upload(uow, caller.id, upload_id)
+    tasks.add_task(sweep, state, [service.drop_upload(uow, caller.id, upload_id)])
     if not is_fragment(request):
         return Response(status_code=204)
     left = waiting_uploads(session, caller.id)
@@ -262,15 +274,22 @@ def show_sample(name: str, caller: CurrentUser) -> Response:
 @router.post("/histories/{history_id}/samples/{name}")
 @decodes_pictures()
 def take_sample(
-    history_id: UUID, name: str, caller: CurrentUser, session: Reading, uow: Uow, state: AppState
+    history_id: UUID,
+    name: str,
+    caller: CurrentUser,
+    session: Reading,
+    uow: Uow,
+    state: AppState,
+    tasks: BackgroundTasks,
 ) -> RedirectResponse:
     """Put the pictures of a sample concept into the form, in place of those that wait."""
     base = base_of(session, get_history(session, caller.id, history_id))
     sample = sample_concept(base.facts["name"], name)
+    check_room(session, caller.id, state.settings.user_quota_bytes)
     before = [waiting.id for waiting in waiting_uploads(session, caller.id)]
     give_back(session)
     for picture in read_sample(sample, state.settings):
         service.keep_upload(uow, state.store, caller.id, picture)
     for upload_id in before:  # not until the others are here: whoever has no room, or no storage, keeps what they had
-        service.drop_upload(uow, caller.id, upload_id)
+        tasks.add_task(sweep, state, [service.drop_upload(uow, caller.id, upload_id)])
     return RedirectResponse(f"/histories/{history_id}/teach?sample={sample.name}", 303)

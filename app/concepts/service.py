@@ -200,10 +200,13 @@ def get_upload(session: Session, owner_id: UUID, upload_id: UUID) -> Upload:
     return upload
 
 
-def drop_upload(uow: UnitOfWork, owner_id: UUID, upload_id: UUID) -> None:
+def drop_upload(uow: UnitOfWork, owner_id: UUID, upload_id: UUID) -> str:
+    """Returns the digest of its file, which may be needed no more."""
     with uow:
-        uow.session.delete(get_upload(uow.session, owner_id, upload_id))
+        upload = get_upload(uow.session, owner_id, upload_id)
+        uow.session.delete(upload)
         uow.commit()
+        return upload.blob_sha256
 
 
 def drop_old_uploads(session: Session) -> None:

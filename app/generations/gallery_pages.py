@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Query, Request
+from fastapi import BackgroundTasks, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from app.calls import json_call
-from app.deps import CurrentUser, Reading, Uow
+from app.deps import AppState, CurrentUser, Reading, Uow
 from app.errors import Invalid
 from app.forms import TypedForm
 from app.generations import reading, service, studio
@@ -20,6 +20,7 @@ from app.histories.service import get_history_with_base, list_histories
 from app.histories.versions import steps_in
 from app.paging import moment_key, open_cursor, read_moment_key, split_page
 from app.routing import page_router
+from app.sweeping import sweep
 from app.templating import address, address_of_site, is_fragment, render
 
 router = page_router()
@@ -110,14 +111,16 @@ def _pixelated(histories: Sequence[History]) -> set[UUID]:
 
 
 @router.post("/gallery/delete")
-def delete_pictures(request: Request, caller: CurrentUser, uow: Uow, form: TypedForm) -> Response:
+def delete_pictures(
+    request: Request, caller: CurrentUser, uow: Uow, state: AppState, form: TypedForm, tasks: BackgroundTasks
+) -> Response:
     """Delete the ticked pictures, or the one of a page or of the viewer."""
     ids = form.ids("id")
     if not ids:
         raise Invalid("No picture was chosen. Tick those that shall go, then press Delete.")
     if len(ids) > MOST_AT_ONCE:
         raise Invalid(f"At most {MOST_AT_ONCE} pictures can be deleted at once.")
-    service.delete_images(uow, caller.id, ids)
+    tasks.add_task(sweep, state, service.delete_images(uow, caller.id, ids))
     if is_fragment(request):
         return Response(status_code=204)  # the page that shows it takes it away by itself
     return RedirectResponse(form.back("/gallery"), 303)

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Response
+from fastapi import BackgroundTasks, Query, Response
 
 from app.deps import AppState, CurrentUser, Reading, Uow
 from app.errors import NotFound
@@ -13,6 +13,7 @@ from app.generations.recipe import read_recipe
 from app.generations.schemas import Gallery, GalleryImage, RecipeShown, show_in_gallery
 from app.paging import Page, moment_after, moment_key, split_page
 from app.routing import rest_router
+from app.sweeping import sweep
 
 router = rest_router("generations")
 
@@ -98,6 +99,6 @@ def download_zip(
 
 
 @router.delete("/images/{image_id}", status_code=204)
-def delete_image(image_id: UUID, caller: CurrentUser, uow: Uow) -> None:
+def delete_image(image_id: UUID, caller: CurrentUser, uow: Uow, state: AppState, tasks: BackgroundTasks) -> None:
     """Delete one picture. This cannot be undone; its recipe makes it again."""
-    service.delete_images(uow, caller.id, [image_id])
+    tasks.add_task(sweep, state, service.delete_images(uow, caller.id, [image_id]))

@@ -172,13 +172,16 @@ def _checked_sampler(facts: dict[str, Any], sampler: str | None) -> str:
 # --- changing ------------------------------------------------------------------------------------------------------
 
 
-def delete_images(uow: UnitOfWork, owner_id: UUID, image_ids: Sequence[UUID]) -> int:
-    """Delete pictures of the owner's; NotFound, and none is deleted, when one is not."""
+def delete_images(uow: UnitOfWork, owner_id: UUID, image_ids: Sequence[UUID]) -> list[str]:
+    """Delete pictures of the owner's; NotFound, and none is deleted, when one is not. Returns the digests of their
+    files, which may be needed no more.
+    """
     with uow:
-        for image_id in dict.fromkeys(image_ids):
-            uow.session.delete(get_image(uow.session, owner_id, image_id))
+        images = [get_image(uow.session, owner_id, image_id) for image_id in dict.fromkeys(image_ids)]
+        for image in images:
+            uow.session.delete(image)
         uow.commit()
-        return len(set(image_ids))
+        return [image.blob_sha256 for image in images]
 
 
 def zip_images(session: Session, store: BlobStore, owner_id: UUID, image_ids: Sequence[UUID]) -> IO[bytes]:

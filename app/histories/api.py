@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fastapi import Response
+from fastapi import BackgroundTasks, Response
 
 from app.deps import AppState, CurrentUser, Reading, Uow
 from app.errors import NotFound
@@ -28,6 +28,7 @@ from app.histories.schemas import (
 from app.paging import Page, moment_after, moment_key, number_after, split_page
 from app.problems import described
 from app.routing import rest_router
+from app.sweeping import sweep_all
 
 router = rest_router("histories")
 
@@ -69,9 +70,10 @@ def change_history(
 
 
 @router.delete("/histories/{history_id}", status_code=204)
-def delete_history(history_id: UUID, caller: CurrentUser, uow: Uow) -> None:
+def delete_history(history_id: UUID, caller: CurrentUser, uow: Uow, state: AppState, tasks: BackgroundTasks) -> None:
     """Delete it with its versions, concepts and pictures. This cannot be undone."""
     service.delete_history(uow, caller.id, history_id)
+    tasks.add_task(sweep_all, state)
 
 
 @router.get("/histories/{history_id}/versions")

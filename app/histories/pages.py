@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fastapi import Request
+from fastapi import BackgroundTasks, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,7 @@ from app.jobs.workers import list_workers
 from app.routing import page_router
 from app.shelf import shelf_of
 from app.state import State
+from app.sweeping import sweep_all
 from app.templating import address_of_site, render
 from app.turns import decodes_pictures
 
@@ -160,7 +161,14 @@ def rename(
 
 @router.post("/histories/{history_id}/delete")
 def delete(
-    request: Request, history_id: UUID, caller: CurrentUser, session: Reading, uow: Uow, form: TypedForm
+    request: Request,
+    history_id: UUID,
+    caller: CurrentUser,
+    session: Reading,
+    uow: Uow,
+    state: AppState,
+    form: TypedForm,
+    tasks: BackgroundTasks,
 ) -> Response:
     """Only when its name was typed: all that is in it goes, and nothing brings it back."""
     history = service.get_history(session, caller.id, history_id)
@@ -169,4 +177,5 @@ def delete(
         typed = {f"delete-{history_id}": form.text("name")}
         return _shelf(request, caller, session, typed, said, 422)
     service.delete_history(uow, caller.id, history_id)
+    tasks.add_task(sweep_all, state)
     return RedirectResponse("/histories", 303)
