@@ -1,6 +1,7 @@
 """The web service: `uvicorn app.main:create_app --factory`."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from app.jobs import api as jobs
 from app.limiting import make_limiter
 from app.logs import set_up_logs
 from app.middleware import Surroundings
+from app.old_thumbnails import remove_old_thumbnails
 from app.routing import lay_out
 from app.state import State
 from app.stores import open_store
@@ -62,6 +64,7 @@ def create_app(config: Settings | None = None, send: Send | None = None) -> Fast
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=remove_old_thumbnails, args=(config,), daemon=True).start()  # there may be many
         yield
         state.redis.close()
         state.sessions.kw["bind"].dispose()
