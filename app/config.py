@@ -200,6 +200,11 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.lease_s)
 
 
+def variables() -> set[str]:
+    """Every variable of an environment that says something to the service."""
+    return {variable for name in Settings.model_fields for variable in (name.upper(), f"{name.upper()}_FILE")}
+
+
 def with_secret_files(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment's values for our settings, where NAME_FILE stands for the content of a file."""
     found: dict[str, str] = {}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.config import Settings
+from app.config import variables
 from app.instance import Instance, running
 from storybook import MODEL_FOLDER
 
@@ -64,8 +64,7 @@ def environment_for(base: Path) -> dict[str, str]:
 
     On the CPU, where the library demo runs too, as the same bytes are expected of both.
     """
-    ours = {variable for name in Settings.model_fields for variable in (name.upper(), f"{name.upper()}_FILE")}
-    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    kept = {name: value for name, value in os.environ.items() if name not in variables()}
     embedded = base.resolve() == MODEL_FOLDER.resolve()
     return kept | {
         "BASE_MODEL": "storybook" if embedded else str(base.resolve()),

@@ -1,12 +1,19 @@
-"""Tiny base models, built once per session."""
+"""Tiny base models, built once per session; and before anything else, settings that whoever runs the tests has exported
+are taken away: they are of another service, which the tests would use and empty.
+"""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from app.config import variables
 from cns.base_model import BaseModel, load_base
 from tests import tiny, tiny_clip
+
+for name in variables() & os.environ.keys():
+    del os.environ[name]
 
 
 @pytest.fixture(scope="session")

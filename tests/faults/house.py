@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-from app.config import Settings
+from app.config import variables
 from app.processes import child_options
 from tests.worker.processes import ROOT, wait_until
 
@@ -31,8 +31,7 @@ class House:
 
     def start(self, until: str = r"Ready: (\S+)", **environment: str) -> "re.Match[str]":
         """Start, and wait until a line like `until` has come; returns it."""
-        ours = {variable for name in Settings.model_fields for variable in (name.upper(), f"{name.upper()}_FILE")}
-        kept = {name: value for name, value in os.environ.items() if name not in ours}
+        kept = {name: value for name, value in os.environ.items() if name not in variables()}
         mine = {"BASE_MODEL": str(self.base), "DEVICE": "cpu", "OMP_NUM_THREADS": "1", "A_MARK": self.mark}
         self.log.write_bytes(b"")
         with self.log.open("ab") as log:
