@@ -20,7 +20,7 @@ from cns.errors import CnsError
 from cns.kv import Predict, handed_attention, join_rows, predict
 from cns.prompts import Encode, EncodedPrompt, encode_prompt, encode_unwanted
 from cns.regions import Region, RegionalKV, check_regions
-from cns.samplers import MOST_STEPS, SAMPLERS, build_sampler
+from cns.samplers import MOST_STEPS, SAMPLERS, build_sampler, set_steps
 
 __all__ = [
     "SAMPLERS",
@@ -89,9 +89,7 @@ class GenerationRun:
         levels: int = self.scheduler.config.num_train_timesteps
         least = min(part.guided for part in (prompt, *parts))
         self.guided_from = levels * (1 - least) if guided else None
-        # Time steps stay on the CPU: samplers look their tables up by them, and each look at one that lies on a GPU
-        # waits for all that the GPU has to do before.
-        self.scheduler.set_timesteps(request.steps, device="cpu")
+        set_steps(self.scheduler, request.steps)
         shape = (1, base.unet.config.in_channels, height // base.vae_scale, width // base.vae_scale)
         self.regional: RegionalKV | None = None
         if parts:

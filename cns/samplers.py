@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
@@ -48,3 +49,20 @@ def build_sampler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
     if name not in SAMPLERS:
         raise UnknownSampler(f"There is no sampler {name!r}; there are {', '.join(SAMPLERS)}.")
     return SAMPLERS[name](scheduler_config)
+
+
+def set_steps(scheduler: Any, steps: int) -> None:
+    """Have a scheduler take exactly so many steps, 1 to MOST_STEPS, from the noisiest on.
+
+    "Trailing" spacing counts down by 1000 / steps, and for some numbers of steps, such as 61, rounding makes it one
+    step more than asked for, at time -1: outside the schedule, which samplers read there from its noisy end.
+    """
+    # Time steps stay on the CPU: samplers look their tables up by them, and each look at one that lies on a GPU waits
+    # for all that the GPU has to do before.
+    scheduler.set_timesteps(steps, device="cpu")
+    if len(scheduler.timesteps) <= steps:
+        return
+    scheduler.timesteps = scheduler.timesteps[:steps]
+    scheduler.num_inference_steps = steps
+    if hasattr(scheduler, "sigmas"):  # one for each step, and what is left at the end
+        scheduler.sigmas = torch.cat([scheduler.sigmas[:steps], scheduler.sigmas[-1:]])
