@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Integer, bindparam, delete, func, or_, select, update
+from sqlalchemy import Integer, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.concepts.models import Concept
@@ -12,6 +12,7 @@ from app.concepts.service import check_name_is_free, check_open_jobs
 from app.config import Settings
 from app.db import UnitOfWork
 from app.errors import Conflict, NotFound
+from app.forgettings.models import Forgetting
 from app.histories.models import History
 from app.histories.service import get_history
 from app.idempotency import Once, commit_once
@@ -78,9 +79,13 @@ def list_jobs(
 
 
 def cancel(uow: UnitOfWork, owner_id: UUID, job_id: UUID) -> Job:
-    """End a waiting job now, a running one at its next step. Conflict when it has ended."""
+    """End a waiting job now, a running one at its next step. Conflict when it has ended, or only erasing is left of it:
+    rows are gone then whose files are still there, and nobody else would remove them and prove it.
+    """
     with uow:
         job = get_job(uow.session, owner_id, job_id, lock=True)
+        if job.state in OPEN and _is_erasing(uow.session, job):
+            raise Conflict("The concept is forgotten already, and what knew it is being erased: that cannot be undone.")
         if job.state == JobState.QUEUED:
             job.state, job.cancel_requested = JobState.CANCELLED.value, True
             job.finished_at, job.checkpoint_sha256 = uow.session.scalar(select(func.now())), None
@@ -92,6 +97,11 @@ def cancel(uow: UnitOfWork, owner_id: UUID, job_id: UUID) -> Job:
         _tell(uow, job, cancel_requested=True)
         uow.commit()
         return job
+
+
+def _is_erasing(session: Session, job: Job) -> bool:
+    published = exists().where(Forgetting.job_id == job.id, Forgetting.published_at.is_not(None))
+    return job.kind == JobKind.FORGET and bool(session.scalar(select(published)))
 
 
 def _ring_for_the_next(uow: UnitOfWork, cancelled: Job) -> None:

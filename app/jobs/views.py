@@ -97,7 +97,9 @@ class Learning:
 
 @dataclass(frozen=True)
 class Listed:
-    """A job as the list shows it. about: the concept's token or the prompt; None where it is not the viewer's."""
+    """A job as the list shows it. about: the concept's token or the prompt; None where it is not the viewer's.
+    is_erasing: whether it can be cancelled no more, as its new line of versions is published.
+    """
 
     job: Job
     about: str | None
@@ -106,6 +108,7 @@ class Listed:
     left: float | None
     owner: str
     generation_id: UUID | None
+    is_erasing: bool = False
 
     def shows(self, everybody: bool, csrf_token: str) -> Hashable:
         """All that its row depends on."""
@@ -114,7 +117,7 @@ class Listed:
         shown = (job.id, about, relative(job.created_at), job.started_at, job.finished_at)
         if job.state == JobState.DONE:
             return shown
-        return shown, standing_of(job), self.place, self.left, csrf_token
+        return shown, standing_of(job), self.is_erasing, self.place, self.left, csrf_token
 
 
 def learning_of(session: Session, job: Job) -> Learning:
@@ -189,7 +192,14 @@ def points_of(losses: Sequence[Sequence[float]]) -> str:
 
 
 _ABOUT = (
-    select(Job.id, History.name, func.coalesce(Concept.name, Forgetting.name), Generation.prompt, Generation.id)
+    select(
+        Job.id,
+        History.name,
+        func.coalesce(Concept.name, Forgetting.name),
+        Generation.prompt,
+        Generation.id,
+        Forgetting.published_at.is_not(None),
+    )
     .join(History, History.id == Job.history_id)
     .outerjoin(Concept, Concept.id == Job.concept_id)
     .outerjoin(Forgetting, Forgetting.job_id == Job.id)
@@ -205,8 +215,9 @@ def list_view(session: Session, jobs: Sequence[Job], viewer_id: UUID, owners: Ma
     places, left = queue_places(session, jobs), estimates_of(session, jobs)
     listed = []
     for job in jobs:
-        _, history, name, prompt, generation_id = known.get(job.id, (None, None, None, None, None))
+        _, history, name, prompt, generation_id, is_erasing = known.get(job.id, (None, None, None, None, None, False))
         about = f"<{name}>" if name else prompt
         owner = owners.get(job.owner_id, "")
-        listed.append(Listed(job, about, history, places.get(job.id), left.get(job.id), owner, generation_id))
+        stands = places.get(job.id), left.get(job.id)
+        listed.append(Listed(job, about, history, *stands, owner, generation_id, is_erasing))
     return listed

@@ -117,6 +117,23 @@ def test_cancelling_rings_for_the_learning_that_waited(
     assert ada.ask("POST", f"/jobs/{job}/retry").json()["state"] == "queued"
 
 
+def test_an_erasure_that_is_published_cannot_be_cancelled_and_the_list_offers_no_button_for_it(
+    ada: Person,
+    ask: Ask,  # noqa: F811
+    tree: History,  # noqa: F811
+    sessions: Sessions,
+) -> None:
+    """Its files would stay where they are, and nobody would ever prove that they are gone."""
+    job = forget(ada, erase=True).json()["job"]["id"]
+    assert f"cancel-{job}" in ask("GET", "/jobs").text
+    with sessions.begin() as session:
+        session.execute(update(Forgetting).values(published_at=func.now()))
+    assert f"cancel-{job}" not in ask("GET", "/jobs").text
+    refused = ada.ask("POST", f"/jobs/{job}/cancel")
+    assert (refused.status_code, "cannot be undone" in refused.json()["detail"]) == (409, True)
+    assert ada.ask("GET", f"/jobs/{job}").json()["state"] == "queued"
+
+
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 

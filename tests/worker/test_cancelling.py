@@ -7,13 +7,19 @@ import pytest
 from sqlalchemy import select, update
 
 from app.blobs import Blob
+from app.db import UnitOfWork
+from app.errors import Conflict
 from app.jobs.models import Job, JobState
+from app.jobs.service import cancel, list_jobs
+from app.jobs.views import list_view
 from tests.worker.processes import wait_until
+from tests.worker.test_forgetting import Learned, ask, forgetting, learned, line  # noqa: F401 - two are fixtures
 from tests.worker.test_generating import a_base_that_never_ends
-from tests.worker.test_learning import at_step
+from tests.worker.test_learning import at_step, expire
 from tests.worker.world import QUICK, World
 from worker import generating
 from worker.checkpoints import MEDIA_TYPE
+from worker.forgetting import forget
 from worker.generating import generate
 from worker.learning import learn
 from worker.process import Worker
@@ -94,3 +100,33 @@ def test_a_worker_that_stops_ends_pictures_that_nobody_wants(worker: Worker, wor
         worker.stop()
         thread.join()
     assert world.job(job).state == JobState.CANCELLED
+
+
+def test_an_erasure_that_is_published_cannot_be_cancelled_while_it_waits_to_go_on(
+    worker: Worker,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    learned: Learned,  # noqa: F811
+) -> None:
+    """The rows are gone, and their files would stay without a proof."""
+    job = ask(world, learned("momo"), "rex", erase=True)
+    uow = UnitOfWork(world.sessions, lambda *_args, **_kwargs: None)
+
+    def may_be_cancelled() -> bool:
+        with world.sessions() as session:
+            listed = list_view(session, list_jobs(session, world.user("ada"), 1), world.user("ada"), {})
+        return not listed[0].is_erasing
+
+    assert may_be_cancelled()
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.forgetting.erase_files", lambda *_: expire(world, job))
+        forget(worker, job)
+    assert (world.job(job).state, forgetting(world, job).proof.keys()) == (JobState.QUEUED, {"versions"})
+    assert not may_be_cancelled()
+    with pytest.raises(Conflict, match="cannot be undone"):
+        cancel(uow, world.user("ada"), job)
+    forget(worker, job)
+    assert world.job(job).state == JobState.DONE
+    assert {"removed", "files_looked_at"} <= forgetting(world, job).proof.keys()
+    with pytest.raises(Conflict, match="done already"):
+        cancel(uow, world.user("ada"), job)
