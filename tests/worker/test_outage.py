@@ -3,10 +3,12 @@
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -77,8 +79,10 @@ def test_jobs_in_hand_outlive_a_database_that_is_away_for_longer_than_a_lease(
 
 
 @contextmanager
-def frozen(database: Postgres) -> Iterator[None]:
-    """It neither answers nor refuses: as on a disk that hangs, or a machine that is stopped for a snapshot."""
+def frozen(database: Postgres) -> Iterator[int]:
+    """It neither answers nor refuses: as on a disk that hangs, or a machine that is stopped for a snapshot. Yields the
+    number of its first process, which lets others in.
+    """
     assert database.process is not None
     stopped = [database.process.pid]
     os.kill(database.process.pid, signal.SIGSTOP)  # first, so that it has no new children
@@ -86,27 +90,51 @@ def frozen(database: Postgres) -> Iterator[None]:
         for child in Path(f"/proc/{database.process.pid}/task/{database.process.pid}/children").read_text().split():
             os.kill(int(child), signal.SIGSTOP)
             stopped.append(int(child))
-        yield
+        yield stopped[0]
     finally:
         for pid in reversed(stopped):
             os.kill(pid, signal.SIGCONT)
 
 
+def wait_for_share_of_lease(worker: Worker, share: float) -> None:
+    since = datetime.now(UTC)
+    wait_until(lambda: datetime.now(UTC) > since + share * worker.settings.lease, "so much of a lease has passed")
+
+
+def connections_of(world: World, name: str) -> list[int]:
+    """The numbers of the server's processes for them."""
+    with world.sessions() as session:
+        asked = text("SELECT pid FROM pg_stat_activity WHERE application_name = :name")
+        return list(session.scalars(asked, {"name": name}))
+
+
 def test_a_database_that_stands_still_for_longer_than_a_lease_takes_no_job_from_a_worker_that_is_alive(
     worker: Worker, world: World, database: Postgres, equipment: Equipment
 ) -> None:
-    """Whoever sweeps is waiting in the database like everybody else, and is answered as soon as the others are."""
+    """Whoever sweeps is waiting in the database like everybody else, and here is answered before everybody else."""
     job = world.learning(world.history(), steps=LONG)
-    second = Worker(worker.settings, equipment, lambda *_args, **_kwargs: None)
-    second.id = "second"
+    url = f"{worker.settings.database_url}&application_name=second"
+    second = Worker(worker.settings.model_copy(update={"database_url": url}), equipment, lambda *_args, **_kwargs: None)
+    ring, swept = second.sweep.ring, Counter[str]()
+
+    def count(*given: Any, **named: Any) -> None:
+        ring(*given, **named)
+        swept["times"] += 1
+
+    second.sweep.ring = count  # type: ignore[method-assign]
     second.start()
+    thread = threading.Thread(target=learn, args=(worker, job))
+    thread.start()
     try:
-        thread = threading.Thread(target=learn, args=(worker, job))
-        thread.start()
         wait_until(lambda: world.job(job).checkpoint_sha256 is not None, "the learning is well under way")
-        with frozen(database):
-            since = datetime.now(UTC)
-            wait_until(lambda: datetime.now(UTC) > since + 1.5 * worker.settings.lease, "every lease has run out")
+        wait_until(lambda: swept["times"] > 0, "the other one sweeps")
+        its_own = connections_of(world, "second")
+        with frozen(database) as server:
+            wait_for_share_of_lease(worker, 1.5)
+            before = swept["times"]
+            for pid in (*its_own, server):
+                os.kill(pid, signal.SIGCONT)
+            wait_until(lambda: swept["times"] > before + 1, "it has swept while all the others still wait")
         thread.join()
     finally:
         second.close()
@@ -122,8 +150,7 @@ def test_after_the_database_stood_still_a_sweep_is_patient(worker: Worker, world
     with frozen(database):
         swept = threading.Thread(target=worker.sweep.once)
         swept.start()
-        since = datetime.now(UTC)
-        wait_until(lambda: datetime.now(UTC) > since + 0.75 * worker.settings.lease, "half of a lease has passed")
+        wait_for_share_of_lease(worker, 0.75)
     swept.join()
     assert worker.sweep.is_patient
     assert world.job(job).state == JobState.RUNNING
