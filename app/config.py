@@ -70,7 +70,11 @@ class Settings(BaseSettings):
         description="Proxies, by their addresses with commas, that are believed about who asks and how; `*` for any.",
     )
     session_days: int = Field(30, ge=1, description="Days after which a browser must log in again.")
-    login_rate: str = Field("10/minute", description="Log-in attempts from one address, and for one name.")
+    login_rate: str = Field(
+        "10/minute",
+        description="Log-in attempts from one address; all addresses together have ten times as many for one name, and "
+        "a browser in which that name has logged in before has as many of its own.",
+    )
     api_rate: str = Field("600/minute", description="Requests of one user over REST.")
     start_rate: str = Field("120/minute", description="Learnings and generations that one user may ask for.")
 

@@ -3,6 +3,7 @@
 import time
 from functools import cache
 
+from limits import RateLimitItem
 from limits import parse as parse_rate
 from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
@@ -12,8 +13,14 @@ from app.errors import TooMany
 from app.logs import log
 from app.state import State
 
-parse = cache(parse_rate)  # of the few that settings name, at every request
 PATIENCE_S = 1.0  # with a broker that takes the line and says nothing; every request waits this long then
+
+
+@cache  # of the few that settings name, at every request
+def parse(rate: str, times: int = 1) -> RateLimitItem:
+    """The rate, or so many times as much in the same time."""
+    limit = parse_rate(rate)
+    return type(limit)(limit.amount * times, limit.multiples)
 
 
 def make_limiter(redis_url: str) -> MovingWindowRateLimiter:
@@ -23,12 +30,12 @@ def make_limiter(redis_url: str) -> MovingWindowRateLimiter:
     )
 
 
-def spend(state: State, rate: str, what: str, whose: str) -> None:
-    """Count one use of `rate` ("10/minute"). Raises TooMany when it is used up.
+def spend(state: State, rate: str, what: str, whose: str, times: int = 1) -> None:
+    """Count one use of `rate` ("10/minute"), or of `times` as much. Raises TooMany when it is used up.
 
     While Redis is away nothing is counted: better a few requests too many than a service that answers nobody.
     """
-    limit = parse(rate)
+    limit = parse(rate, times)
     try:
         if state.limiter.hit(limit, what, whose):
             return

@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.accounts import service
 from app.accounts.browsers import browser_called
+from app.accounts.known_browsers import KNOWN_COOKIE, KNOWN_FOR_S, cookie_for, number_of
+from app.accounts.models import User
 from app.accounts.usage import usage_of
 from app.deps import (
     FORM_COOKIE,
@@ -20,6 +22,7 @@ from app.deps import (
     Reading,
     Uow,
     check_csrf,
+    give_back,
     sent_csrf_token,
 )
 from app.errors import NotFound, Unauthorized
@@ -35,6 +38,7 @@ router = page_router()
 
 FORM_LASTS_S = 3600
 DAY_S = 86_400
+OF_ALL_TOGETHER = 10  # times what one address may guess at one name, so that one or a few of them keep nobody out
 
 
 def stranger_form(request: Request, csrf_token: Annotated[str, Depends(sent_csrf_token)]) -> None:
@@ -59,8 +63,9 @@ def _set_cookie(response: Response, state: State, name: str, value: str, max_age
     )
 
 
-def _let_in(state: State, token: str, to: str) -> Response:
+def _let_in(state: State, user: User, token: str, to: str) -> Response:
     response = RedirectResponse(to, 303)
+    _set_cookie(response, state, KNOWN_COOKIE, cookie_for(user), KNOWN_FOR_S)
     _set_cookie(response, state, SESSION_COOKIE, token, state.settings.session_days * DAY_S)
     response.delete_cookie(FORM_COOKIE, path="/")
     return response
@@ -101,8 +106,8 @@ def make_first_user(request: Request, state: AppState, uow: Uow, form: TypedForm
             name=name,
             errors=errors_of(error),
         )
-    _, session_token = _log_in(request, state, name, password)
-    return _let_in(state, session_token, "/")
+    user, session_token = _log_in(request, state, name, password)
+    return _let_in(state, user, session_token, "/")
 
 
 @router.get("/login")
@@ -123,15 +128,27 @@ def log_in(request: Request, state: AppState, session: Reading, form: TypedForm)
     """Let somebody in; a wrong name or password is answered in the form, in the same words."""
     name, next_ = form.text("name"), _safe(form.text("next"))
     try:
-        spend(state, state.settings.login_rate, "login", _address(request))
-        # By name as well: whoever has many addresses has still only so many guesses.
-        spend(state, state.settings.login_rate, "login-name", digest_of(name.lower()))
-        _, token = _log_in(request, state, name, form.values.get("password", ""))
+        _spend_attempt(request, state, session, name)
+        user, token = _log_in(request, state, name, form.values.get("password", ""))
     except (Unauthorized, *AnswerableError) as error:
         return _login_page(
             request, state, session, status=error.status, next=next_, name=name, errors={"": error.message}
         )
-    return _let_in(state, token, next_)
+    return _let_in(state, user, token, next_)
+
+
+def _spend_attempt(request: Request, state: State, session: Session, name: str) -> None:
+    """Before the password is looked at, so that many at once are no more. By name as well: whoever has many addresses
+    has still only so many guesses. Where that name has logged in before, strangers who guess at it are not counted in.
+    """
+    rate = state.settings.login_rate
+    browser = number_of(session, name, request.cookies.get(KNOWN_COOKIE, ""))
+    give_back(session)
+    if browser is not None:
+        spend(state, rate, "login-browser", digest_of(browser))
+        return
+    spend(state, rate, "login", _address(request))
+    spend(state, rate, "login-name", digest_of(name.lower()), times=OF_ALL_TOGETHER)
 
 
 def _login_page(request: Request, state: State, session: Session, **about: Any) -> Response:
@@ -139,7 +156,7 @@ def _login_page(request: Request, state: State, session: Session, **about: Any) 
     return _form_page(request, state, "accounts/login.html", waits=waits, **about)
 
 
-def _log_in(request: Request, state: State, name: str, password: str) -> tuple[object, str]:
+def _log_in(request: Request, state: State, name: str, password: str) -> tuple[User, str]:
     return service.log_in(
         state.unit_of_work(),
         name,
