@@ -29,9 +29,11 @@ from app.logs import set_up_logs
 from app.middleware import Surroundings
 from app.old_thumbnails import remove_old_thumbnails
 from app.routing import lay_out
+from app.shared_answer import SharedAnswer
 from app.state import State
 from app.stores import open_store
 
+READY_FOR_S = 1.0  # to try it all takes a file in the storage, which a bucket's owner pays for
 DESCRIPTION = """Teach one text-to-image model concept after concept, make pictures with them, go back to any version.
 
 Send an API key (made on the account page) as `Authorization: Bearer pk_...`. Whatever takes longer than a moment is a
@@ -53,6 +55,7 @@ def make_state(config: Settings, send: Send | None = None) -> State:
         limiter=make_limiter(config.redis_url),
         decoding=Decoding(),
         sweeping=asyncio.Lock(),
+        readiness=SharedAnswer(READY_FOR_S),
     )
 
 

@@ -12,6 +12,7 @@ from app.db import Send, Sessions, UnitOfWork
 from app.decoding import Decoding
 from app.jobs.channel import wake
 from app.logs import log
+from app.shared_answer import SharedAnswer
 from app.storage import BlobStore
 
 
@@ -19,7 +20,7 @@ from app.storage import BlobStore
 class State:
     """sessions: to write with. readers: to read with, over the connections of `reading`. send: rings the worker.
     limiter: counts requests in Redis. decoding: lets those that bring pictures in, one after another. sweeping: held
-    while files are removed.
+    while files are removed. readiness: "ok" or not of each part, as it was a moment ago.
     """
 
     settings: Settings
@@ -32,6 +33,7 @@ class State:
     limiter: MovingWindowRateLimiter
     decoding: Decoding
     sweeping: asyncio.Lock
+    readiness: SharedAnswer[dict[str, str]]
 
     def unit_of_work(self) -> UnitOfWork:
         """One transaction. A lost message is logged and no more: the sweep rings again."""

@@ -226,8 +226,10 @@ def restoring() -> list[str]:
     return [line.strip() for line in after.strip().splitlines()]
 
 
-def test_a_backup_is_made_while_nothing_removes_files() -> None:
-    """The web process is the only one left that reaches them: what the dump names is there when they are copied."""
+def test_a_backup_is_made_while_nothing_removes_files_by_itself() -> None:
+    """The web process is the only one left that reaches them. What the dump names is there when they are copied, but
+    for what somebody deletes in between.
+    """
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (recipe,) = re.findall(r"- \*Compose:\* .*?```\n(.*?)```", text.partition("To restore, ")[0], re.DOTALL)
     stop, dump, files, start = (line.split() for line in recipe.strip().splitlines())
