@@ -1,6 +1,7 @@
 """Captions for pictures that wait on somebody's teaching page: a look at each, in a turn of the engine.
 
-Nothing rests on them. What cannot be written is left to the learning itself, and nobody's job waits for it.
+Nothing rests on them. What cannot be written is left to the learning itself, and nobody's job waits for it. While the
+storage or the database is away nothing is said of any picture: whoever looks at the page rings again.
 """
 
 import logging
@@ -16,9 +17,11 @@ from sqlalchemy.orm import Session
 
 from app.concepts.captions import SLOT, Written
 from app.concepts.models import Upload, UploadCaption
+from app.errors import NotFound
+from app.storage import DamagedBlob
 from cns.captions import Captioner, subject_of, without_noun
 from worker.engine import EngineStopped
-from worker.lessons import read_picture
+from worker.lessons import open_picture
 from worker.transactions import AWAY, transact
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def caption_uploads(worker: "Worker") -> None:
             transact(worker.sessions, partial(_keep, worker, written), patience_s=5)
     except AWAY as error:
         log.warning("The database is away, so captions wait: %s", str(error).splitlines()[0])
+    except OSError as error:
+        log.warning("The storage cannot be used, so captions wait: %s", error)
     except EngineStopped:
         log.info("The worker stops, so captions wait.")
     finally:
@@ -64,21 +69,51 @@ def _wanted(worker: "Worker", session: Session) -> list[tuple[UUID, str]]:
 
 
 def _written(worker: "Worker", wanted: Sequence[tuple[UUID, str]]) -> dict[UUID, Written]:
-    """What is to be said of each; nothing where there is nothing to offer."""
-    captions = dict.fromkeys((upload_id for upload_id, _ in wanted), Written())
+    """What is to be said of each; nothing where there is nothing to offer. OSError while the storage is away."""
+    read = {upload_id: _read(worker, digest) for upload_id, digest in wanted}
+    pictures = {upload_id: picture for upload_id, picture in read.items() if picture is not None}
+    return dict.fromkeys(read, Written()) | _look_together(worker, pictures)
+
+
+def _read(worker: "Worker", digest: str) -> Image.Image | None:
+    """None for one that is missing or damaged: it would be so again."""
     try:
-        pictures = [read_picture(worker.store, digest) for _, digest in wanted]
-        turn = worker.engine.turn(partial(_look, worker.equipment.captioner, pictures))
-        while not wait([turn], timeout=LOOK_S).done:
-            if worker.hands.stopping.is_set():
-                raise EngineStopped("The worker stops.")
-        for (upload_id, _), written in zip(wanted, turn.result(), strict=True):
-            captions[upload_id] = written
+        data = worker.store.get(digest)
+    except (NotFound, DamagedBlob) as error:
+        log.warning("A picture has no caption: %s", error)
+        return None
+    try:
+        return open_picture(data)
+    except Exception:  # whatever Pillow says of it
+        log.exception("A picture has no caption, as it cannot be opened.")
+        return None
+
+
+def _look_together(worker: "Worker", pictures: Mapping[UUID, Image.Image]) -> dict[UUID, Written]:
+    """In one turn; where that goes wrong, each in its own, so that none goes without for another's sake."""
+    if not pictures:
+        return {}
+    try:
+        return dict(zip(pictures, _look_in_turn(worker, list(pictures.values())), strict=True))
     except EngineStopped:
         raise
-    except Exception:  # whatever it is, it would be so again
-        log.exception("Pictures have no caption; it is left to their learning.")
-    return captions
+    except Exception:
+        if len(pictures) == 1:  # whatever it is, it would be so again
+            log.exception("A picture has no caption; it is left to its learning.")
+            return {}
+        log.warning("%d pictures cannot be captioned together, so each is by itself.", len(pictures), exc_info=True)
+    written: dict[UUID, Written] = {}
+    for upload_id, picture in pictures.items():
+        written |= _look_together(worker, {upload_id: picture})
+    return written
+
+
+def _look_in_turn(worker: "Worker", pictures: Sequence[Image.Image]) -> list[Written]:
+    turn = worker.engine.turn(partial(_look, worker.equipment.captioner, pictures))
+    while not wait([turn], timeout=LOOK_S).done:
+        if worker.hands.stopping.is_set():
+            raise EngineStopped("The worker stops.")
+    return turn.result()
 
 
 def _look(captioner: Captioner, pictures: Sequence[Image.Image]) -> list[Written]:

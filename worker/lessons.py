@@ -98,7 +98,12 @@ def pictures_of(session: Session, concept_id: UUID) -> tuple[tuple[str, str | No
 
 def read_picture(store: BlobStore, digest: str) -> Image:
     """A stored picture as RGB."""
-    with PillowImage.open(BytesIO(store.get(digest))) as picture:
+    return open_picture(store.get(digest))
+
+
+def open_picture(data: bytes) -> Image:
+    """As RGB. Whatever Pillow raises for bytes that are no picture, an OSError mostly."""
+    with PillowImage.open(BytesIO(data)) as picture:
         return flatten(picture)
 
 

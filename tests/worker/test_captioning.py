@@ -1,5 +1,6 @@
 """Captions for pictures that wait on a teaching page: written in a turn of the engine, missed by nobody."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from app.db import UnitOfWork
 from app.histories.models import BaseModelRow
 from app.jobs.models import JobState
 from app.queue import CAPTION, queue_of
+from app.storage import StorageAway
 from tests.tiny_clip import random_pictures
 from tests.worker.world import World, png_of
 from worker import current
@@ -116,6 +118,63 @@ def test_what_cannot_be_captioned_is_left_to_its_learning(
     worker.captioning.release()
     assert learn(worker, job := world.learning(history, steps=2))  # the engine goes on
     assert world.job(job).state == JobState.DONE
+
+
+def test_while_the_storage_is_away_captions_wait(worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = world.history()
+    uploads = [upload(world, picture) for picture in random_pictures(2)]
+    _, rung = ask(world, history)
+    read, asked = world.store.get, Counter[str]()
+
+    def hiccup(digest: str) -> bytes:
+        asked["times"] += 1
+        if asked["times"] == 2:
+            raise StorageAway("It does not answer.")
+        return read(digest)
+
+    monkeypatch.setattr(worker.store, "get", hiccup)
+    write_captions(**rung[0])
+    assert (ask(world, history)[0], asked["times"]) == (dict.fromkeys(uploads), 2)
+    write_captions(**rung[0])  # as whoever looks at the page rings again
+    assert all(found and found.template for found in ask(world, history)[0].values())
+
+
+def test_a_picture_that_is_damaged_costs_no_other_its_caption(worker: Worker, world: World) -> None:
+    history = world.history()
+    uploads = [upload(world, picture) for picture in random_pictures(4)]
+    with world.sessions.begin() as session:
+        digests = [session.get_one(Upload, one).blob_sha256 for one in uploads[:2]]
+        no_picture = keep(session, world.store, b"no picture", "image/png")
+        session.get_one(Upload, uploads[2]).blob_sha256 = no_picture
+    world.spoil(digests[0])
+    world.store.remove(digests[1])
+    _, rung = ask(world, history)
+    write_captions(**rung[0])
+    known, again = ask(world, history)
+    assert again == []
+    assert [known[one] for one in uploads[:3]] == [Written()] * 3
+    assert (known[uploads[3]] or Written()).template.startswith("a photo of a {noun}")
+
+
+def test_a_picture_that_the_captioner_fails_for_costs_no_other_its_caption(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captioner = worker.equipment.captioner
+
+    class FailsForTheSmall:
+        def caption(self, pictures: Sequence[Image.Image], noun: str) -> list[str]:
+            if any(picture.width == 8 for picture in pictures):
+                raise RuntimeError("no words")
+            return captioner.caption(pictures, noun)
+
+    history = world.history()
+    small, *others = [upload(world, picture) for picture in (Image.new("RGB", (8, 8)), *random_pictures(2))]
+    _, rung = ask(world, history)
+    monkeypatch.setattr(worker, "equipment", replace(worker.equipment, captioner=FailsForTheSmall()))
+    write_captions(**rung[0])
+    known, again = ask(world, history)
+    assert (known[small], again) == (Written(), [])
+    assert all((known[one] or Written()).template for one in others)
 
 
 def test_a_worker_that_stops_takes_nothing_new(worker: Worker, world: World) -> None:
