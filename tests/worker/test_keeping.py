@@ -7,11 +7,11 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, insert, select, text, update
 
 from app.histories.models import BaseModelRow
 from app.jobs.claims import claim
-from app.jobs.models import Job, JobState, WorkerRow
+from app.jobs.models import LANE, Job, JobKind, JobState, WorkerRow
 from app.queue import GENERATE, LEARN
 from cns.settings import LearningSettings
 from tests.worker.processes import PATIENCE_S, wait_until
@@ -86,6 +86,20 @@ def test_one_learning_of_a_history_is_rung_for_and_few_of_all(
     assert (LEARN, str(first[1])) not in rung
     assert [task for task, _ in rung].count(LEARN) == worker.most_learnings
     assert [task for task, _ in rung].count(GENERATE) == 1
+
+
+def test_learnings_are_rung_for_however_many_generations_wait_before_them(
+    worker: Worker, world: World, rung: list[tuple[str, str]]
+) -> None:
+    worker.sweep.end()
+    history = world.history()
+    with world.sessions.begin() as session:
+        one = {"owner_id": world.user("ada"), "history_id": history, "kind": JobKind.GENERATE.value}
+        session.execute(insert(Job), [one] * 1001)
+    learning = world.learning(world.history("ben"))
+    rung.clear()
+    worker.sweep.ring(kinds=LANE)
+    assert rung == [(LEARN, str(learning))]
 
 
 def test_a_young_job_is_left_to_its_own_message(worker: Worker, world: World, rung: list[tuple[str, str]]) -> None:
