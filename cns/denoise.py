@@ -4,9 +4,10 @@ A run brings its own K and V, its own scheduler, its own time step and its own n
 versions, samplers, step counts and seeds share a call; each gives the picture it would give alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 
 import numpy as np
 import torch
@@ -32,6 +33,12 @@ __all__ = [
     "to_pictures",
 ]
 
+DECODED_AT_ONCE_PX = 2**20
+"""Pixels that the autoencoder decodes in one call: one picture of 1024 x 1024, four of 512 x 512. In float32 that takes
+about 4 GB on a base of Stable Diffusion's size. More pictures than that are decoded in parts, which moves their last
+bits, as a batch of another size does; pictures of the shipped base go through all at once, up to 256 of its own size.
+"""
+
 
 class RequestRefused(CnsError):
     """A picture was asked for with settings that cannot be used."""
@@ -41,7 +48,8 @@ class RequestRefused(CnsError):
 class GenerationRequest:
     """What a picture is made from. The same request on the same version gives the same picture.
 
-    guidance: scale of classifier-free guidance; 1 or less uses none and costs half. steps: 1 to 500.
+    seed: 0 to 2**64 - 1. guidance: scale of classifier-free guidance; 1 or less uses none and costs half. steps: 1 to
+    500.
     width_px, height_px: None for the size the base was trained on. regions: boxes with prompts of their own, in the
     place of `prompt` there; what shall not be in the picture is the same everywhere. apart: of several concepts in
     `prompt` whose values apply at their tokens, each place of the picture reads one (`cns.binding`).
@@ -74,9 +82,7 @@ class GenerationRun:
     def __init__(self, base: BaseModel, version: Version, request: GenerationRequest, encode: Encode | None = None):
         encode = encode or partial(encode_prompt, base)
         height, width = _size_px(base, request)
-        if not 1 <= request.steps <= MOST_STEPS:
-            raise RequestRefused(f"A picture takes 1 to {MOST_STEPS} steps, not {request.steps}.")
-        check_regions(request.regions)
+        _check(request)
         self.request = request
         self.scheduler = build_sampler(request.sampler, base.scheduler_config)
         guided = request.guidance > 1
@@ -143,6 +149,17 @@ class GenerationRun:
         # Samplers of one step say it; those of several keep it for their next ones.
         self.clean = stepped[1] if len(stepped) > 1 else self.scheduler.model_outputs[-1]
         self.steps_done += 1
+
+
+def _check(request: GenerationRequest) -> None:
+    """Raise RequestRefused, or RegionRefused, for what no picture can be made with."""
+    if not 1 <= request.steps <= MOST_STEPS:
+        raise RequestRefused(f"A picture takes 1 to {MOST_STEPS} steps, not {request.steps}.")
+    if not 0 <= request.seed < 2**64:
+        raise RequestRefused(f"The seed of a picture is a number from 0 to 2^64 - 1, not {request.seed}.")
+    if not isfinite(request.guidance):
+        raise RequestRefused(f"Guidance is a number such as {GenerationRequest.guidance:g}, not {request.guidance}.")
+    check_regions(request.regions)
 
 
 def _pooled(prompts: Sequence[EncodedPrompt]) -> Tensor | None:
@@ -212,10 +229,16 @@ def generate(
                 done += len(waiting)
                 if on_step is not None:
                     on_step(min(done, total), total)
-            decoded = base.decode_latents(torch.cat([run.latents for run in runs])).cpu()
-            for place, picture in zip(places, decoded, strict=True):
+            for place, picture in zip(places, _decode(base, [run.latents for run in runs]), strict=True):
                 pictures[place] = picture
     return [picture for picture in pictures if picture is not None]
+
+
+def _decode(base: BaseModel, latents: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Pictures (3, height, width) of latents (1, channels, height, width) of one size, a few at a time."""
+    pixels = latents[0].shape[-2] * latents[0].shape[-1] * base.vae_scale**2
+    for part in torch.cat(list(latents)).split(max(1, DECODED_AT_ONCE_PX // pixels)):
+        yield from base.decode_latents(part).cpu()
 
 
 def _encode_once(base: BaseModel) -> Encode:

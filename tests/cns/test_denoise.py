@@ -20,12 +20,14 @@ from diffusers import (
 )
 from torch import Tensor
 
+from cns import denoise
 from cns.base_model import BaseModel, load_base
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, GenerationRun, RequestRefused, denoise_step, generate, to_pictures
 from cns.export import export_diffusers
 from cns.kv import handed_attention, keys_and_values, predict
 from cns.samplers import SAMPLERS, UnknownSampler
+from storybook import MODEL_FOLDER
 from tests.cns.test_compose import make_delta
 
 STEPS = 4
@@ -170,11 +172,44 @@ def test_pictures_of_two_sizes_are_made_in_two_batches_and_come_back_in_order(sd
     assert to_pictures(made)[1].size == (side * 2, side * 2)
 
 
+def test_no_more_pictures_are_decoded_at_once_than_memory_is_likely_to_hold(
+    sd1: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [GenerationRequest("a cat", seed=seed, steps=1) for seed in range(5)]
+    at_once = generate(sd1, compose(sd1), asked)
+    decoded: list[int] = []
+
+    def decode(latents: Tensor) -> Tensor:
+        decoded.append(len(latents))
+        return original(latents)
+
+    original = sd1.decode_latents
+    monkeypatch.setattr(sd1, "decode_latents", decode)
+    for most_px, parts in ((2 * sd1.native_px**2, [2, 2, 1]), (1, [1] * 5)):
+        monkeypatch.setattr(denoise, "DECODED_AT_ONCE_PX", most_px)
+        decoded.clear()
+        in_parts = generate(sd1, compose(sd1), asked)
+        assert decoded == parts
+        assert (torch.stack(in_parts) - torch.stack(at_once)).abs().max() <= 1e-5
+
+
+def test_pictures_of_the_shipped_base_are_decoded_all_at_once() -> None:
+    """What it draws was once decoded so, and parts would move the last bits."""
+    side = json.loads((MODEL_FOLDER / "unet" / "config.json").read_text())["sample_size"] * 8
+    assert 16 * (2 * side) ** 2 <= denoise.DECODED_AT_ONCE_PX
+
+
 def test_what_cannot_be_made_is_refused_in_a_sentence(sd1: BaseModel) -> None:
     with pytest.raises(RequestRefused, match="multiples"):
         generate(sd1, compose(sd1), [GenerationRequest("a cat", width_px=17)])
     with pytest.raises(RequestRefused, match="1 to 500"):
         generate(sd1, compose(sd1), [GenerationRequest("a cat", steps=0)])
+    for seed in (-1, 2**64):
+        with pytest.raises(RequestRefused, match="The seed of a picture"):
+            generate(sd1, compose(sd1), [GenerationRequest("a cat", seed=seed)])
+    for guidance in (float("inf"), float("nan")):
+        with pytest.raises(RequestRefused, match="Guidance is a number such as 5"):
+            generate(sd1, compose(sd1), [GenerationRequest("a cat", guidance=guidance)])
     with pytest.raises(UnknownSampler, match="ddim"):
         generate(sd1, compose(sd1), [GenerationRequest("a cat", sampler="magic")])
 
