@@ -28,8 +28,7 @@ from PIL import Image
 from cns.delta import Delta
 from cns.errors import DamagedDelta, WrongBase
 from cns.history import DamagedHistory, History, HistoryError, VersionRecord, history_from_json
-
-REFERENCE_PX = 256  # the longer side of the pictures kept for scoring: what CLIP sees is smaller still
+from cns.pictures import small_copy
 
 
 class HistoryBusy(HistoryError):
@@ -314,9 +313,8 @@ def _take_lock(handle: int, wait_s: float, refusal: Callable[[], HistoryBusy]) -
 
 
 def _small_png(picture: Image.Image) -> bytes:
-    """A picture as PNG, shrunk where it is larger than REFERENCE_PX, without metadata."""
-    small = picture.convert("RGB")
-    small.thumbnail((REFERENCE_PX, REFERENCE_PX))
+    """The small copy of a picture as PNG, without metadata."""
+    small = small_copy(picture)
     buffer = BytesIO()
     Image.frombytes("RGB", small.size, small.tobytes()).save(buffer, "PNG")
     return buffer.getvalue()

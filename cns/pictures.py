@@ -11,6 +11,7 @@ from cns.errors import CnsError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MOST_PIXELS = 100_000_000  # a small file can unfold into more than the memory holds
+REFERENCE_PX = 256  # the shorter side of the copies kept for scoring: what CLIP sees of them is smaller still
 
 
 class UnreadablePicture(CnsError):
@@ -35,6 +36,9 @@ def read_picture(path: str | Path) -> Image.Image:
 
 def flatten(picture: Image.Image) -> Image.Image:
     """A picture as RGB; where it is transparent, white shows."""
+    if picture.mode == "I" or picture.mode.startswith("I;16"):  # grey in 16 bits, which converting would cut off at 255
+        picture = picture.convert("I").point([level // 256 for level in range(65536)], "L")
+        picture.info.pop("transparency", None)  # a level of those, not of these
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     layered = picture.convert("RGBA")
@@ -49,6 +53,19 @@ def cut_square(picture: Image.Image, side: int) -> Image.Image:
     left, top = (rgb.width - square) // 2, (rgb.height - square) // 2
     cropped = rgb.crop((left, top, left + square, top + square))
     return cropped if square == side else cropped.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def small_copy(picture: Image.Image) -> Image.Image:
+    """A copy as RGB, shrunk where its shorter side is longer than REFERENCE_PX.
+
+    The shorter side, as that is what encoders fit to what they see: by the longer one a wide picture would lose more.
+    """
+    small = flatten(picture)
+    shorter = min(small.size)
+    if shorter > REFERENCE_PX:
+        width, height = (round(side * REFERENCE_PX / shorter) for side in small.size)
+        small.thumbnail((width, height))
+    return small
 
 
 def to_latent_pixels(picture: Image.Image, side: int) -> Tensor:

@@ -1,5 +1,6 @@
 """One lesson from beginning to end: captions, selection, learning, examination, and the new version in the history."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,8 +23,11 @@ from cns.history_folder import HistoryFolder
 from cns.judge import ImageEncoder, Judge
 from cns.learning import Concept, LearningRun, LearningSettings
 from cns.phrases import load_calibration_prompts, load_generic_prompts
+from cns.pictures import small_copy
 from cns.series import MadePictures
 from cns.text import TOKEN
+
+log = logging.getLogger(__name__)
 
 OnProgress = Callable[[str, int, int], None]
 """on_progress(stage, done, total); stages are "captions", "selection", "learning", "diagnosis"."""
@@ -93,7 +97,8 @@ def teach(
     """Learn a concept on top of the history's head and publish it as a new version; the folder is held meanwhile.
 
     The new version becomes head, unless it did damage and the room guards head: `held_back` of the record says why.
-    Learning that fails leaves the history as it was.
+    Learning that fails leaves the history as it was; an examination that fails is logged, and what was learned is
+    published unmeasured.
     """
     seconds: dict[str, float] = {}
     with folder.writing():
@@ -111,7 +116,7 @@ def teach(
                 on_progress("learning", run.steps_done, room.settings.steps)
             delta = run.finish()
         with _timed(seconds, "diagnosis"):
-            examined = examine_lesson(folder, lesson, room, before, delta, on_progress)
+            examined = _examine_or_go_without(folder, lesson, room, before, delta, on_progress)
         damage = find_damage(examined.findings, findings_of_head(folder)) if examined and room.guards_head else ()
         return folder.publish(
             delta,
@@ -143,7 +148,8 @@ def examine_lesson(
         room.judge,
         before,
         extend(room.base, before, [delta]),
-        StudiedConcept(lesson.name, lesson.class_noun, lesson.pictures),
+        # On the copies that the folder will keep: by others its likeness would not be that of later examinations.
+        StudiedConcept(lesson.name, lesson.class_noun, tuple(small_copy(picture) for picture in lesson.pictures)),
         earlier_concepts(folder),
         generic_prompts=load_generic_prompts(room.base_folder),
         settings=room.examination,
@@ -153,6 +159,28 @@ def examine_lesson(
         made=room.made,
         on_step=partial(on_progress, "diagnosis"),
     )
+
+
+def _examine_or_go_without(
+    folder: HistoryFolder, lesson: Lesson, room: Classroom, before: Version, delta: Delta, on_progress: OnProgress
+) -> Examination | None:
+    """As `examine_lesson`; None where it fails, as a learning is not thrown away for that."""
+    stopped: list[BaseException] = []  # what the caller raised, to stop: it is no failure
+
+    def tell(stage: str, done: int, total: int) -> None:
+        try:
+            on_progress(stage, done, total)
+        except BaseException as error:
+            stopped.append(error)
+            raise
+
+    try:
+        return examine_lesson(folder, lesson, room, before, delta, tell)
+    except Exception as error:
+        if error in stopped:
+            raise
+        log.warning("Nothing was measured: %r", error)
+        return None
 
 
 def findings_of_head(folder: HistoryFolder) -> list[Finding]:
@@ -166,7 +194,7 @@ def earlier_concepts(folder: HistoryFolder) -> list[StudiedConcept]:
     studied = []
     for version in folder.history.lineage(folder.history.head):
         then = Examination.from_json(version.examination) if version.examination else None
-        scores = then.concepts[version.concept] if then else None
+        scores = then.concepts.get(version.concept) if then else None
         studied.append(StudiedConcept(version.concept, version.class_noun, folder.load_pictures(version), scores))
     return studied
 

@@ -38,10 +38,10 @@ def forget_exactly(
 ) -> tuple[VersionRecord, ...]:
     """Learn the later concepts again as if the concept had never been there, and move head there; the old line stays.
 
-    They are learned with the captions and settings of the first time and from the pictures that the folder keeps, which
-    are at most `REFERENCE_PX` wide: on larger ones, teach them anew instead. Interrupted, it leaves the history as it
-    was. room: base and calibration prompts are used of it. on_progress("learning rex", steps done, of all). Raises
-    NothingToForget when head's line does not know the concept.
+    They are learned with the captions and settings of the first time and from the pictures that the folder keeps, whose
+    shorter side is at most `REFERENCE_PX`: on larger ones, teach them anew instead. Interrupted, it leaves the history
+    as it was. room: base and calibration prompts are used of it. on_progress("learning rex", steps done, of all).
+    Raises NothingToForget when head's line does not know the concept.
     """
     with folder.writing():
         folder.check_base(room.base.id)

@@ -1,7 +1,7 @@
 """The examination after a learning, as a turn on the engine that lets others go on between its steps."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,8 +15,8 @@ from app.storage import DamagedBlob
 from cns.compose import Version, extend
 from cns.delta import Delta
 from cns.errors import CnsError
-from cns.examination import Examination, StudiedConcept, examine
-from cns.history_folder import REFERENCE_PX
+from cns.examination import ConceptScores, Examination, StudiedConcept, examine
+from cns.pictures import small_copy
 from cns.teaching import Lesson
 from worker.errors import Dropped
 from worker.hands import Hold
@@ -56,6 +56,8 @@ def examination_work(
         log.warning("Nothing was measured: %s", error)
         return None
 
+    newcomer = studied_as(lesson.name, lesson.class_noun, lesson.pictures)
+
     def step(done: int, total: int) -> None:
         on_step(done, total)
         worker.engine.pause()
@@ -68,7 +70,7 @@ def examination_work(
                 judge,
                 before,
                 extend(equipment.base, before, [delta]),
-                StudiedConcept(lesson.name, lesson.class_noun, lesson.pictures),
+                newcomer,
                 earlier,
                 generic_prompts=equipment.generic_prompts,
                 settings=equipment.examination,
@@ -103,12 +105,16 @@ def _earlier(worker: "Worker", task: Task) -> list[StudiedConcept]:
     for ancestor, own in zip(task.line, digests, strict=True):
         then = examined.get(ancestor.version_id)
         scores = Examination.from_json(then).concepts.get(ancestor.name) if then else None
-        pictures = tuple(shrink(read_picture(worker.store, digest)) for digest in own)
-        studied.append(StudiedConcept(ancestor.name, ancestor.class_noun, pictures, scores))
+        pictures = (read_picture(worker.store, digest) for digest in own)
+        studied.append(studied_as(ancestor.name, ancestor.class_noun, pictures, scores))
     return studied
 
 
-def shrink(picture: Image) -> Image:
-    """What a judge sees is smaller still, and twenty large pictures of each of many concepts fill the memory."""
-    picture.thumbnail((REFERENCE_PX, REFERENCE_PX))
-    return picture
+def studied_as(
+    name: str, class_noun: str, pictures: Iterable[Image], right_after: ConceptScores | None = None
+) -> StudiedConcept:
+    """A concept with small copies of its pictures: twenty large ones of each of many concepts would fill the memory.
+
+    The newcomer has them too, so that what is measured on its day is measured on the same pictures later.
+    """
+    return StudiedConcept(name, class_noun, tuple(small_copy(picture) for picture in pictures), right_after)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cns.delta import Delta
 from cns.errors import CnsError
-from cns.examination import Examination, StudiedConcept
+from cns.examination import Examination
 from cns.forgetting import ForgettingPlan, LessonAgain
 from cns.history_folder import as_json
 from cns.learning import Concept, LearningRefused, LearningRun
@@ -21,7 +21,7 @@ from cns.teaching import Lesson
 from worker.bundle import pack, unpack
 from worker.checkpoints import load_checkpoint, store_checkpoint
 from worker.errors import StepHangs, WorkerStops
-from worker.examining import shrink
+from worker.examining import studied_as
 from worker.hands import Hold
 from worker.learning import Teaching
 from worker.lessons import Task, read_lesson
@@ -112,8 +112,7 @@ class Relearning(Teaching):
     def _look_after(self, lesson: Lesson, learned: Learned) -> None:
         """The examinations of the lessons after it see what becomes of this one."""
         scores = Examination.from_json(learned.examination).concepts.get(lesson.name) if learned.examination else None
-        pictures = tuple(shrink(picture.copy()) for picture in lesson.pictures)
-        self._also.append(StudiedConcept(lesson.name, lesson.class_noun, pictures, scores))
+        self._also.append(studied_as(lesson.name, lesson.class_noun, lesson.pictures, scores))
 
     def _sample(self, run: LearningRun, step: int) -> None:
         """None is made: what it becomes was seen when it was learned for the first time."""

@@ -137,7 +137,7 @@ def test_small_copies_of_the_pictures_are_kept(folder: HistoryFolder) -> None:
     with folder.writing():
         version = folder.publish(delta("rex"), [PICTURE, Image.new("RGBA", (2000, 1000))])
     kept = folder.load_pictures(version)
-    assert [picture.size for picture in kept] == [(8, 6), (256, 128)]
+    assert [picture.size for picture in kept] == [(8, 6), (512, 256)]
     assert kept[0].tobytes() == PICTURE.tobytes()
 
 

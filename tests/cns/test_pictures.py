@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from cns import pictures
-from cns.pictures import UnreadablePicture, read_picture, to_latent_pixels
+from cns.pictures import UnreadablePicture, flatten, read_picture, small_copy, to_latent_pixels
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
@@ -26,6 +27,21 @@ def test_a_picture_taken_sideways_is_turned_upright(tmp_path: Path) -> None:
 def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
     Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(tmp_path / "a.png")
     assert read_picture(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_grey_in_16_bits_has_the_tones_that_it_has_in_8(mode: str) -> None:
+    levels = np.array([[0, 255, 256, 0x7FFF, 0xFFFF]])
+    picture = Image.fromarray(levels.astype(np.uint16 if mode == "I;16" else np.int32))
+    assert picture.mode == mode
+    for read in (flatten(picture), small_copy(picture)):
+        assert read.mode == "RGB"
+        assert np.asarray(read).tolist() == [[[tone] * 3 for tone in (0, 0, 1, 127, 255)]]
+
+
+def test_a_file_in_16_bits_is_read_so(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 6), 0x8000, np.uint16)).save(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png").getpixel((0, 0)) == (128, 128, 128)
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
@@ -54,6 +70,17 @@ def test_a_picture_too_large_for_the_memory_is_refused(tmp_path: Path, monkeypat
     Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
     with pytest.raises(UnreadablePicture, match="6 x 4 pixels"):
         read_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [((64, 64), (64, 64)), ((256, 2000), (256, 2000)), ((1280, 720), (455, 256)), ((3, 900), (3, 900))],
+)
+def test_a_copy_for_scoring_is_as_small_as_what_is_seen_of_it(size: tuple[int, int], kept: tuple[int, int]) -> None:
+    picture = Image.new("RGBA", size, (0, 0, 0, 0))
+    copy = small_copy(picture)
+    assert (copy.size, copy.getpixel((0, 0))) == (kept, (255, 255, 255))
+    assert picture.size == size
 
 
 def test_the_middle_of_a_picture_is_learned() -> None:
