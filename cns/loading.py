@@ -37,13 +37,35 @@ def load_components(source: str | Path, dtype: torch.dtype, config: str | Path |
             "Convert it to .safetensors first, or use a copy that is published as .safetensors."
         )
     with quiet():
-        if path.is_dir():
-            return _from_folder(path, dtype)
-        if path.suffix.lower() == ".safetensors":
-            return load_single_file(path, dtype, None if config is None else _config_folder(config))
-        if isinstance(source, str) and HUB_ID.fullmatch(source):
-            return _from_folder(_download(source, weights=True), dtype)
+        loaded = _load(source, dtype, config)
+    _check_words_are_all(loaded, path.name)
+    return loaded
+
+
+def _load(source: str | Path, dtype: torch.dtype, config: str | Path | None) -> Components:
+    path = Path(source)
+    if path.is_dir():
+        return _from_folder(path, dtype)
+    if path.suffix.lower() == ".safetensors":
+        return load_single_file(path, dtype, None if config is None else _config_folder(config))
+    if isinstance(source, str) and HUB_ID.fullmatch(source):
+        return _from_folder(_download(source, weights=True), dtype)
     raise BaseModelError(f"There is no base model at {source}: a folder, a .safetensors file or a hub id is needed.")
+
+
+def _check_words_are_all(loaded: Components, name: str) -> None:
+    """Raise BaseModelError for a UNet that makes its picture of more than noise, words and what SDXL adds to them."""
+    unet, latents = loaded.unet.config, loaded.vae.config.latent_channels
+    if not unet.in_channels == unet.out_channels == latents:
+        raise BaseModelError(
+            f"The UNet of {name} takes {unet.in_channels} channels and gives {unet.out_channels}, where the latents "
+            f"have {latents}: models that want more than words (for inpainting, editing or depth) are not supported."
+        )
+    if unet.class_embed_type is not None or unet.num_class_embeds is not None:
+        raise BaseModelError(
+            f"The UNet of {name} wants more than words: a class, or another picture's features, as one of unCLIP does. "
+            "That is not supported."
+        )
 
 
 def _config_folder(config: str | Path) -> Path:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -384,6 +385,34 @@ def test_a_model_of_another_family_is_refused(sd1_folder: Path, tmp_path: Path) 
     (folder / "model_index.json").write_text('{"_class_name": "FluxPipeline", "transformer": ["diffusers", "Flux"]}')
     with pytest.raises(BaseModelError, match="FluxPipeline, which is not supported"):
         load_base(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"in_channels": 9}, "takes 9 channels and gives 4, where the latents have 4"),  # inpainting
+        ({"in_channels": 8}, "takes 8 channels"),  # instruct-pix2pix
+        ({"in_channels": 5}, "takes 5 channels"),  # depth
+        ({"out_channels": 8}, "gives 8"),
+        ({"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8}, "as one of unCLIP does"),
+        ({"num_class_embeds": 10}, "wants more than words"),
+    ],
+)
+def test_a_model_that_wants_more_than_words_is_refused(
+    changes: dict[str, Any], said: str, sd1_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "base")
+    tiny.build_unet(**changes).save_pretrained(folder / "unet")
+    with pytest.raises(BaseModelError, match=f"The UNet of base .*{said}"):
+        load_base(folder)
+
+
+def test_a_checkpoint_that_wants_more_than_words_is_refused(sd1_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "base")
+    tiny.build_unet(in_channels=9).save_pretrained(folder / "unet")
+    file = tiny.single_file(folder, tmp_path / "inpainting.safetensors")
+    with pytest.raises(BaseModelError, match=r"The UNet of inpainting.safetensors takes 9 channels"):
+        load_base(file, config=folder)
 
 
 def test_a_hub_model_is_read_from_the_folder_the_hub_gives(
