@@ -15,7 +15,7 @@ from cns.errors import BaseModelError
 from cns.identity import base_id, checksum
 from cns.layout import lay_out
 from cns.loading import load_components
-from cns.text import TextFeatures, TokenVectors, check_tokens, encode, tokenize
+from cns.text import TextFeatures, TokenVectors, check_tokens, encode, known_tokens, tokenize
 
 __all__ = ["BaseModel", "TextFeatures", "TokenVectors", "load_base"]
 
@@ -42,6 +42,7 @@ class BaseModel:
     """A latent diffusion model with cross-attention to text, which nothing here ever writes.
 
     unet, vae, text_encoders, tokenizers: the parts, in evaluation mode, no parameter of which asks for a gradient.
+    own_tokens: <token>s that it knows by itself, as one that was exported with concepts does.
     kind: "sd" for Stable Diffusion 1.x and 2.x, "sdxl" for SDXL.
     zeros_for_no_words: whether guidance leads away from zeros where nobody says what shall not be in a picture; else
         away from the features of the empty prompt.
@@ -58,6 +59,7 @@ class BaseModel:
     def __init__(self, components: Components, *, device: str | torch.device, dtype: torch.dtype) -> None:
         self.unet, self.vae = components.unet, components.vae
         self.text_encoders, self.tokenizers = components.text_encoders, components.tokenizers
+        self.own_tokens = known_tokens(self.tokenizers)
         self.scheduler_config: dict[str, Any] = components.scheduler_config
         self.kind: Literal["sd", "sdxl"] = "sdxl" if len(self.text_encoders) == 2 else "sd"
         if self.kind == "sd":  # what the stock pipeline sets right in files of earlier years
@@ -107,17 +109,18 @@ class BaseModel:
 
         tokens: "<rex>" -> its vectors. The features are differentiable with respect to them.
         Prompts longer than the tokenizer allows are cut, keeping start-of-text and end-of-text.
-        Raises UnknownToken for a <token> that is not in `tokens`.
+        Raises UnknownToken for a <token> that is neither in `tokens` nor one of the base's own.
         """
         tokens = tokens or {}
         if not prompts:
             raise BaseModelError("Text features need at least one prompt.")
         embeddings = [encoder.get_input_embeddings() for encoder in self.text_encoders]
-        check_tokens(prompts, tokens, [embedding.embedding_dim for embedding in embeddings])
+        check_tokens(prompts, tokens, [embedding.embedding_dim for embedding in embeddings], self.own_tokens)
+        words = self.own_tokens - tokens.keys()
         states, prompts_read, pooled = [], [], None
         for place, (tokenizer, encoder) in enumerate(zip(self.tokenizers, self.text_encoders)):
             length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
-            tokenized = tokenize(tokenizer, prompts, length)
+            tokenized = tokenize(tokenizer, prompts, length, words)
             vectors = {name: brought[place] for name, brought in tokens.items()}
             with self._encoding:
                 hidden, output = encode(encoder, tokenized, vectors, penultimate=self.kind == "sdxl")

@@ -41,9 +41,10 @@ def find_binding(
     """
     tokens: dict[str, list[int]] = {}
     words: dict[str, list[int]] = {}
+    pieces, named = re.split(f"({TOKEN.pattern})", prompt)[1:], {name for _, _, name in placed}
+    found = [(token, behind) for token, behind in zip(pieces[::2], pieces[1::2], strict=True) if token in named]
     # Of a prompt that was cut the last tokens are missing among those that are placed.
-    pieces = re.split(f"({TOKEN.pattern})", prompt)[1:]
-    for token, behind, (_, position, _) in zip(pieces[::2], pieces[1::2], placed, strict=False):
+    for (token, behind), (_, position, _) in zip(found, placed, strict=False):
         count = _pieces_until(tokenizer, nouns[token], behind) if token in nouns else 0
         if count and position + count < length - 1 and find_frame(nouns[token]) is None:
             tokens.setdefault(token, []).append(position)

@@ -18,6 +18,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import AddedToken
 
 from cns.base_model import BaseModel, TokenVectors
 from cns.components import quiet
@@ -158,7 +159,8 @@ def _tokenizer_with(tokenizer: Any, vectors: Mapping[str, Tensor], scratch: Path
     tokenizer.save_pretrained(scratch)
     learned = type(tokenizer).from_pretrained(scratch, local_files_only=True)
     shutil.rmtree(scratch)
-    learned.add_tokens(list(vectors))
+    # As they are written: <Rex> and <rex> are two concepts, and CLIP's tokenizers would take both for <rex>.
+    learned.add_tokens([AddedToken(name, normalized=False) for name in vectors])
     return learned
 
 

@@ -4,7 +4,7 @@ Here is only the plan, which is a value; whoever carries it out brings the pictu
 lesson, on top of what was learned before it.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 
 from cns.delta import Delta
@@ -35,15 +35,15 @@ class ForgettingPlan:
     lessons: tuple[LessonAgain, ...]
 
 
-def plan_forgetting(deltas: Sequence[Delta], name: str) -> ForgettingPlan:
+def plan_forgetting(deltas: Sequence[Delta], name: str, own_tokens: Collection[str] = ()) -> ForgettingPlan:
     """What is to be learned again so that the line of `deltas` goes on without the concept `name`.
 
-    Raises NothingToForget for a concept that is not among them, UnknownSetting for a delta whose settings this version
-    of the method does not have.
+    own_tokens: the base's, which captions may name. Raises NothingToForget for a concept that is not among the deltas,
+    UnknownSetting for a delta whose settings this version of the method does not have.
     """
     place = place_of(deltas, name)
     before, forgotten = tuple(deltas[:place]), deltas[place]
-    known = {delta.token for delta in before}
+    known = {*own_tokens, *(delta.token for delta in before)}
     lessons: list[LessonAgain] = []
     for delta in deltas[place + 1 :]:
         known.add(delta.token)

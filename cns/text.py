@@ -2,11 +2,12 @@
 
 The tokenizer is never taught a new word and the embedding table never gets a new row: a <token> takes one position of
 the prompt, and its vector is laid over the embedding of that position while the encoder runs. So any number of callers
-may own a <rex> at the same time, each their own.
+may own a <rex> at the same time, each their own. A <token> that the tokenizer knows already, as that of an exported
+folder does, is a word as any other, until a caller brings one of that name.
 """
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,12 +65,23 @@ def as_any(prompt: str, token: str, class_noun: str) -> str:
     return re.sub(f"{re.escape(token)}( {re.escape(class_noun)})?", lambda _: class_noun, prompt)
 
 
-def check_tokens(prompts: Sequence[str], tokens: Mapping[str, TokenVectors], widths: Sequence[int]) -> None:
-    """Raise UnknownToken for a <token> without vectors, BaseModelError for vectors that do not fit these encoders."""
+def known_tokens(tokenizers: Sequence[Any]) -> frozenset[str]:
+    """The <token>s that each of these tokenizers was taught as words, such as "<rex>"."""
+    taught = frozenset.intersection(*(frozenset(tokenizer.get_added_vocab()) for tokenizer in tokenizers))
+    return frozenset(word for word in taught if TOKEN.fullmatch(word))
+
+
+def check_tokens(
+    prompts: Sequence[str], tokens: Mapping[str, TokenVectors], widths: Sequence[int], words: Collection[str] = ()
+) -> None:
+    """Raise UnknownToken for a <token> without vectors, BaseModelError for vectors that do not fit these encoders.
+
+    words: <token>s that the encoders know as they know words.
+    """
     for prompt in prompts:
         for name in TOKEN.findall(prompt):
-            if name not in tokens:
-                known = ", ".join(sorted(tokens)) or "none yet"
+            if name not in tokens and name not in words:
+                known = ", ".join(sorted({*tokens, *words})) or "none yet"
                 raise UnknownToken(f"The prompt names {name}, which has not been learned here; known tokens: {known}.")
     for name, vectors in tokens.items():
         if [tuple(vector.shape) for vector in vectors] != [(width,) for width in widths]:
@@ -79,17 +91,17 @@ def check_tokens(prompts: Sequence[str], tokens: Mapping[str, TokenVectors], wid
             )
 
 
-def tokenize(tokenizer: Any, prompts: Sequence[str], length: int) -> TokenizedPrompts:
+def tokenize(tokenizer: Any, prompts: Sequence[str], length: int, words: Container[str] = ()) -> TokenizedPrompts:
     """Start-of-text, the prompt, end-of-text and padding, cut or filled to `length` positions.
 
     A <token> becomes the start-of-text id, whose embedding is replaced later. That id is known to every tokenizer and
-    is never taken for end-of-text, where the pooled state is read.
+    is never taken for end-of-text, where the pooled state is read. words: <token>s that keep the tokenizer's own id.
     """
     rows, owns, attended = [], [], []
     placed: list[tuple[int, int, str]] = []
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
     for row, prompt in enumerate(prompts):
-        ids, names = _split(tokenizer, prompt)
+        ids, names = _split(tokenizer, prompt, words)
         ids, names = ids[: length - 2], names[: length - 2]
         placed += [(row, position + 1, name) for position, name in enumerate(names) if name]
         padding = length - 2 - len(ids)
@@ -100,12 +112,12 @@ def tokenize(tokenizer: Any, prompts: Sequence[str], length: int) -> TokenizedPr
     return TokenizedPrompts(torch.tensor(rows), torch.tensor(owns), torch.tensor(attended), tuple(placed))
 
 
-def _split(tokenizer: Any, prompt: str) -> tuple[list[int], list[str | None]]:
+def _split(tokenizer: Any, prompt: str, words: Container[str]) -> tuple[list[int], list[str | None]]:
     """The ids of a prompt's tokens without start and end, and beside each the <token> that stands there, or None."""
     ids: list[int] = []
     names: list[str | None] = []
     for piece in re.split(f"({TOKEN.pattern})", prompt):
-        if TOKEN.fullmatch(piece):
+        if TOKEN.fullmatch(piece) and piece not in words:
             ids.append(tokenizer.bos_token_id)
             names.append(piece)
         elif piece.strip():

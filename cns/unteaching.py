@@ -46,7 +46,7 @@ def forget_exactly(
     with folder.writing():
         folder.check_base(room.base.id)
         line = folder.history.lineage(folder.history.head)
-        plan = plan_forgetting(folder.load_deltas(), name)
+        plan = plan_forgetting(folder.load_deltas(), name, room.base.own_tokens)
         later = line[len(plan.before) + 1 :]
         calibration = load_calibration_prompts(room.base_folder)
         below = compose(room.base, plan.before)

@@ -110,7 +110,8 @@ def _make_line(worker: "Worker", hold: Hold, asked: Asked) -> str | None:
         line = [Learned(delta, [], {}) for delta in done.after]
         progress.tell(1)
     else:
-        again = Relearning(worker, hold, *_lessons(worker, asked, plan_forgetting(deltas, name)))
+        plan = plan_forgetting(deltas, name, worker.equipment.base.own_tokens)
+        again = Relearning(worker, hold, *_lessons(worker, asked, plan))
         again.progress.facts[LEARNED_ON] = str(asked.line[-1].version_id)
         line = again.learn_all(asked.checkpoint_sha256)
         checkpoint = again.checkpoint_sha256

@@ -17,6 +17,7 @@ from cns.components import quiet
 from cns.compose import Version, compose
 from cns.delta import Delta
 from cns.denoise import GenerationRequest, generate
+from cns.errors import UnknownToken
 from cns.export import (
     CUSTOM_DIFFUSION_FILE,
     LORA_FILE,
@@ -106,6 +107,44 @@ def test_an_exported_folder_is_a_base_of_its_own(sd1: BaseModel, tmp_path: Path)
     again = load_base(export_diffusers(sd1, version, tmp_path / "out"))
     assert again.id != sd1.id
     assert all(torch.equal(again.kv_weights[layer], weight) for layer, weight in version.weights.items())
+    asked = GenerationRequest("a photo of a <rex> dog", seed=3, steps=3, guidance=4.0)
+    assert (again.own_tokens, sd1.own_tokens) == ({"<rex>"}, frozenset())
+    assert (generate(again, compose(again), [asked])[0] - generate(sd1, version, [asked])[0]).abs().max() < 1e-4
+    with pytest.raises(UnknownToken, match=r"<tom>, which has not been learned here; known tokens: <rex>\."):
+        again.text_features(["<rex> and <tom>"])
+
+
+def test_concepts_are_learned_beside_those_that_a_base_was_exported_with(sd1: BaseModel, tmp_path: Path) -> None:
+    version = compose(sd1, [scattered_delta(sd1, "rex", "dog", 1)])
+    again = load_base(export_diffusers(sd1, version, tmp_path / "out"))
+    above = compose(again, [scattered_delta(again, "tom", "cat", 2)])
+    export_diffusers(again, above, tmp_path / "above")
+    ours = generate(again, above, [REQUEST])[0]
+    assert (drawn_by(stock_pipeline(tmp_path / "above", again)) - ours).abs().max() < 1e-4
+
+
+def test_a_concept_that_has_the_name_of_one_of_the_bases_own_goes_before_it(sd1: BaseModel, tmp_path: Path) -> None:
+    version = compose(sd1, [scattered_delta(sd1, "rex", "dog", 1)])
+    again = load_base(export_diffusers(sd1, version, tmp_path / "out"))
+    other = compose(again, [scattered_delta(again, "rex", "mug", 5)])
+    features = again.text_features(["a <rex> mug"], other.tokens)
+    assert features.placed == ((0, 2, "<rex>"),)
+    assert not torch.allclose(features.hidden, again.text_features(["a <rex> mug"]).hidden)
+    twice = load_base(export_diffusers(again, other, tmp_path / "twice"))
+    assert torch.allclose(twice.text_features(["a <rex> mug"]).hidden, features.hidden, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Rex", "REX"])
+def test_concepts_that_differ_in_case_alone_stay_two_in_an_exported_folder(
+    sd1: BaseModel, tmp_path: Path, name: str
+) -> None:
+    rex = scattered_delta(sd1, "rex", "dog", 1)
+    version = compose(sd1, [rex, scattered_delta(sd1, name, "cat", 2, rex)])
+    export_diffusers(sd1, version, tmp_path / "out")
+    pipeline = stock_pipeline(tmp_path / "out", sd1)
+    for token in ("<rex>", f"<{name}>"):
+        stock, _ = pipeline.encode_prompt(f"a photo of a {token} dog", "cpu", 1, False)
+        assert torch.allclose(stock, sd1.text_features([f"a photo of a {token} dog"], version.tokens).hidden, atol=1e-5)
 
 
 def test_the_bare_base_is_exported_as_it_is(sd1: BaseModel, tmp_path: Path) -> None:
