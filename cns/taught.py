@@ -39,13 +39,12 @@ class TaughtMoment:
         the bit wherever it was begun.
         """
         for delta, prompts in islice(prompts_of(deltas), self.concepts, None):
-            self.concepts += 1
-            if delta.reach != "everywhere":
-                continue
-            hidden = encode_prompts(base, prompts, tokens).hidden
-            part = feature_moment(hidden) * len(hidden)
-            self.total = part if self.total is None else self.total + part
-            self.prompts += len(hidden)
+            if delta.reach == "everywhere":
+                hidden = encode_prompts(base, prompts, tokens).hidden
+                part = feature_moment(hidden) * len(hidden)
+                self.total = part if self.total is None else self.total + part
+                self.prompts += len(hidden)
+            self.concepts += 1  # last: whoever fails before, as for want of memory, begins with this concept again
         if self.total is None:
             raise ValueError("A line without concepts was taught with nothing.")
         return self.total / self.prompts

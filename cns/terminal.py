@@ -9,6 +9,7 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 from rich.tree import Tree
 
 from cns.errors import CnsError
@@ -73,8 +74,10 @@ def describe_version(version: VersionRecord) -> None:
 def history_tree(history: History) -> Tree:
     """The versions as a tree for the terminal."""
 
-    def label(number: int, text: str) -> str:
-        return f"[bold green]{number}  {text}  <- head[/]" if number == history.head else f"{number}  {text}"
+    def label(number: int, text: str) -> Text:
+        if number == history.head:
+            return Text(f"{number}  {text}  <- head", "bold green")
+        return Text(f"{number}  {text}")
 
     root = Tree(label(0, f"the base, {history.base_id[:12]}"))
     branches = {0: root}

@@ -165,6 +165,19 @@ def test_the_tree_shows_where_head_is_and_how_it_got_there(own_copy: Path, judge
     assert "2 -> 1  rolled back" in shown
 
 
+@pytest.mark.parametrize("noun", ["dog [brown]", "dog [/]", "dog [bold]"])
+def test_the_tree_shows_what_people_wrote_as_they_wrote_it(own_copy: Path, noun: str) -> None:
+    written = own_copy / "history.json"
+    history = json.loads(written.read_text())
+    for version in history["versions"]:
+        version["class_noun"] = noun
+    written.write_text(json.dumps(history))
+    for head in (2, 1):
+        shown = run("history", own_copy)
+        assert (shown.exit_code, shown.stdout.count(f"({noun})")) == (0, 2)
+        assert run("rollback", own_copy, "--to", head - 1).exit_code == 0
+
+
 def test_after_a_rollback_the_same_bytes_come_again_and_learning_branches(
     own_copy: Path, judged_folder: Path, pictures: list[str], tmp_path: Path
 ) -> None:

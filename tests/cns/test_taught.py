@@ -153,3 +153,23 @@ def test_a_name_that_is_learned_anew_is_not_the_one_that_was_forgotten(base: Bas
 def test_a_line_without_concepts_is_refused(sd1: BaseModel) -> None:
     with pytest.raises(ValueError, match="taught with nothing"):
         TaughtMoment().grow(sd1, (), {})
+
+
+def test_a_concept_that_could_not_be_encoded_is_encoded_the_next_time(
+    base: BaseModel, line: Sequence[Delta], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, moment = compose(base, line), TaughtMoment()
+    encode = BaseModel.text_features
+
+    def run_out(base: BaseModel, prompts: Sequence[str], *rest: object) -> TextFeatures:
+        if "<momo>" in prompts[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return encode(base, prompts, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseModel, "text_features", run_out)
+        with pytest.raises(torch.OutOfMemoryError):
+            moment.grow(base, version.deltas, version.tokens)
+    assert moment.concepts == 1
+    whole = TaughtMoment().grow(base, version.deltas, version.tokens)
+    assert torch.equal(moment.grow(base, version.deltas, version.tokens), whole)
