@@ -1,6 +1,6 @@
 """What an examination measured, as plain data that is stored with the version it was made of."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -126,3 +126,24 @@ class Examination:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ExaminationError(f"This is no examination: {error}.") from error
+
+
+def findings_without(findings: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Findings as JSON, without those that name the concept."""
+    token = f"<{name}>"
+    return [
+        dict(finding)
+        for finding in findings
+        if finding["concept"] != name and token not in finding["sentence"] and token not in finding["remedy"]
+    ]
+
+
+def examination_without(examination: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An examination as JSON, without what it says of an earlier concept; empty as it was, where nothing was measured.
+
+    What it says of all others holds for a line that goes on without that concept: scores right after they were learned.
+    """
+    if not examination:
+        return {}
+    concepts = {other: scores for other, scores in examination["concepts"].items() if other != name}
+    return {**examination, "concepts": concepts, "findings": findings_without(examination["findings"], name)}

@@ -7,6 +7,7 @@ from functools import partial
 from cns.base_model import BaseModel
 from cns.compose import Version, compose, extend
 from cns.erasing import Erasure, erase_files
+from cns.examination_record import examination_without, findings_without
 from cns.forgetting import LessonAgain, plan_forgetting
 from cns.history import VersionRecord
 from cns.history_folder import HistoryFolder, NewVersion, now
@@ -21,6 +22,7 @@ def forget_fast(
 ) -> tuple[VersionRecord, ...]:
     """Make a line of versions without the concept from what is stored, and move head to its end; the old line stays.
 
+    What was measured when the later concepts were learned goes with them, but for what it says of the forgotten one.
     Returns the new versions, oldest first; none when nothing was learned after the concept. Raises NothingToForget when
     head's line does not know it.
     """
@@ -29,7 +31,15 @@ def forget_fast(
         line = folder.history.lineage(folder.history.head)
         done = forget(base, folder.load_deltas(), name, option)
         later = line[len(done.before) + 1 :]
-        new = [NewVersion(delta, folder.load_pictures(old)) for delta, old in zip(done.after, later, strict=True)]
+        new = [
+            NewVersion(
+                delta,
+                folder.load_pictures(old),
+                diagnosis=findings_without(old.diagnosis, name),
+                examination=examination_without(old.examination, name),
+            )
+            for delta, old in zip(done.after, later, strict=True)
+        ]
         return folder.publish_line(line[len(done.before)].parent, new, f"forgot {name}")
 
 

@@ -8,20 +8,21 @@ by whichever worker comes next.
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.collect import remove_all_unused
 from app.forgettings.erasing import Doomed, NotErased, erase_files, prove
 from app.forgettings.models import Forgetting, Mode
 from app.forgettings.service import forgetting_of
-from app.histories.models import BaseModelRow, History
+from app.histories.models import BaseModelRow, History, Version
 from app.jobs.claims import check_held, end
 from app.jobs.models import LEARNED_ON, Job, JobKind, JobState
 from cns.errors import CnsError
+from cns.examination_record import examination_without, findings_without
 from cns.forgetting import ForgettingPlan, plan_forgetting
 from cns.unlearning import Option
 from cns.unlearning import forget as forget_at_once
@@ -107,7 +108,11 @@ def _make_line(worker: "Worker", hold: Hold, asked: Asked) -> str | None:
         progress.begin("forgetting", 1)
         option = Option(asked.forgetting.shared)
         done = worker.engine.turn(partial(forget_at_once, worker.equipment.base, deltas, name, option)).result()
-        line = [Learned(delta, [], {}) for delta in done.after]
+        measured = transact(worker.sessions, partial(_measured, asked))
+        line = [
+            Learned(delta, [], {}, diagnosis=diagnosis, examination=examination)
+            for delta, (diagnosis, examination) in zip(done.after, measured, strict=True)
+        ]
         progress.tell(1)
     else:
         plan = plan_forgetting(deltas, name, worker.equipment.base.own_tokens)
@@ -126,6 +131,17 @@ def _make_line(worker: "Worker", hold: Hold, asked: Asked) -> str | None:
         line=line,
     )
     return checkpoint
+
+
+def _measured(asked: Asked, session: Session) -> list[tuple[list[Any], dict[str, Any]]]:
+    """Diagnosis and examination of each later version, without what they say of the forgotten concept."""
+    later, name = [one.version_id for one in asked.later], asked.forgetting.name
+    rows = session.execute(select(Version.id, Version.diagnosis, Version.examination).where(Version.id.in_(later)))
+    found = {version_id: parts for version_id, *parts in rows}
+    return [
+        (findings_without(diagnosis, name), examination_without(examination, name))
+        for diagnosis, examination in (found[version_id] for version_id in later)
+    ]
 
 
 def _lessons(worker: "Worker", asked: Asked, plan: ForgettingPlan) -> tuple[ForgettingPlan, list[Task]]:

@@ -11,10 +11,13 @@ from PIL import Image
 from cns import history_folder
 from cns.base_model import BaseModel
 from cns.compose import compose
+from cns.diagnosis import Thresholds
 from cns.erasing import ErasureFailed, erase_files
+from cns.examination import ExaminationSettings
 from cns.forgetting import plan_forgetting
 from cns.history import HistoryError
 from cns.history_folder import HistoryFolder
+from cns.judge import load_judge
 from cns.settings import LearningSettings, SelectionSettings
 from cns.teaching import Classroom, Lesson, teach
 from cns.unlearning import NothingToForget, forget
@@ -117,6 +120,41 @@ def test_a_forgetting_that_is_killed_leaves_the_history_as_it_was(
     with pytest.raises(OSError, match="No space"):
         forget_fast(folder, room.base, "rex")
     assert (len(tree(folder)), folder.history.head) == (3, 3)
+
+
+# --- what was measured ------------------------------------------------------------------------------------------------
+
+SMALL = ExaminationSettings(("a photo of a {}",), generic_pictures=1, steps=2)
+NOTHING_IS_GOOD_ENOUGH = Thresholds(similarity_warn=2.0, similarity_bad=2.0)  # a cosine is 1 at most
+
+
+@pytest.fixture
+def judged(room: Classroom, judged_folder: Path) -> Classroom:
+    return replace(room, judge=load_judge(judged_folder / "clip"), examination=SMALL, made={})
+
+
+def test_concepts_of_the_new_line_are_looked_after_as_those_of_the_old_one(judged: Classroom, tmp_path: Path) -> None:
+    folder = learn(tmp_path / "history", judged, "rex", "momo")
+    before = folder.history.find(2).examination["concepts"]
+    (made,) = forget_fast(folder, judged.base, "rex")
+    assert made.examination["concepts"] == {"momo": before["momo"]}
+    assert {finding["signature"] for finding in made.diagnosis} == {"underfitting", "zero-shot damage"}
+    after = teach(folder, lesson_of("tom"), judged)
+    assert ("forgetting", "momo") in {(finding["signature"], finding["concept"]) for finding in after.diagnosis}
+
+
+def test_damage_that_was_accepted_holds_nothing_back_on_the_new_line(judged: Classroom, tmp_path: Path) -> None:
+    strict = replace(judged, thresholds=NOTHING_IS_GOOD_ENOUGH, guards_head=False)
+    folder = learn(tmp_path / "history", strict, "rex", "momo")
+    forget_fast(folder, judged.base, "rex")
+    assert teach(folder, lesson_of("tom"), replace(strict, guards_head=True)).held_back == ()
+
+
+def test_what_was_measured_of_an_erased_concept_is_gone_with_it(judged: Classroom, tmp_path: Path) -> None:
+    folder = learn(tmp_path / "history", judged, *NAMES)
+    forget_fast(folder, judged.base, "rex")
+    erase(folder, "rex")
+    assert "rex" not in (folder.folder / "history.json").read_text().replace("forgot rex", "")
 
 
 # --- captions that name the concept -----------------------------------------------------------------------------------

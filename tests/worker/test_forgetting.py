@@ -1,6 +1,7 @@
 """A forgetting from its row to its line of versions, and to the proof that nothing of it is left."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -149,6 +150,21 @@ def test_the_new_line_has_the_deltas_that_the_library_makes(
     assert old[3] == again.digest
     assert world.head(history) == 4
     assert (world.job(job).state, forgetting(world, job).versions) == (JobState.DONE, [4])
+
+
+def test_concepts_of_the_new_line_are_looked_after_as_those_of_the_old_one(worker: Worker, world: World) -> None:
+    history = world.history()
+    for name in ("rex", "momo"):
+        learn(worker, world.learning(history, name))
+    before = world.version(history, 2).examination["concepts"]
+    forget(worker, ask(world, history, "rex", erase=True))
+    made = world.version(history, 3)
+    assert made.examination["concepts"] == {"momo": before["momo"]}
+    assert {finding["signature"] for finding in made.diagnosis} == {"underfitting", "zero-shot damage"}
+    assert "rex" not in json.dumps([made.examination, made.diagnosis, made.report])
+    learn(worker, world.learning(history, "tom"))
+    found = {(finding["signature"], finding["concept"]) for finding in world.version(history, 4).diagnosis}
+    assert ("forgetting", "momo") in found
 
 
 def test_the_service_and_the_library_know_the_same_options() -> None:
