@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cns.remedies import LearnedWith, Signature, find_remedy
+from cns.settings import check_kinds
 
 Severity = Literal["ok", "warn", "bad"]
 
@@ -35,6 +36,7 @@ class Thresholds:
     forgetting_bad: float = 0.35
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         low = (self.underfitting_warn, self.underfitting_bad), (self.similarity_warn, self.similarity_bad)
         high = (
             (self.alignment_warn, self.alignment_bad),

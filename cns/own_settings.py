@@ -10,7 +10,7 @@ from typing import Any, get_args
 from cns.denoise import GenerationRequest
 from cns.diagnosis import Thresholds
 from cns.samplers import MOST_STEPS, SAMPLERS
-from cns.settings import LearningSettings, Reach, UnknownSetting, change_settings
+from cns.settings import LearningSettings, Reach, UnknownSetting, change_settings, check_kinds
 
 LEARNING_SETTINGS = "learning_settings.json"
 GENERATION_SETTINGS = "generation_settings.json"
@@ -26,6 +26,7 @@ class GenerationSettings:
     sampler: str = GenerationRequest.sampler
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if not 1 <= self.steps <= MOST_STEPS or self.guidance < 0:
             raise ValueError(f"A picture takes 1 to {MOST_STEPS} steps, and guidance is not below 0.")
         if self.sampler not in SAMPLERS:

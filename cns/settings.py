@@ -2,13 +2,49 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
 from cns.errors import CnsError
 
 Ranking = Literal["row", "layer", "global"]
 Reach = Literal["everywhere", "token"]
 """Where the values of a concept apply: in every prompt, or at the concept's own token alone."""
+
+
+def check_kinds(settings: Any) -> None:
+    """Raise ValueError for a field of a dataclass whose value is not of its kind, as files and programs may bring it.
+
+    What decides the result must not be taken for something else: a ranking that does not exist would be another one,
+    and the word "false" would be true. A number may be a whole one where any is meant, and none is infinite or NaN.
+    """
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if not _is_of(one.type, value):
+            raise ValueError(f"{one.name} is {_say_kind(one.type)}, not {value!r}.")
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is UnionType:
+        return any(_is_of(one, value) for one in get_args(kind))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and -float("inf") < value < float("inf")
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+
+
+def _say_kind(kind: Any) -> str:
+    """ "row, layer or global", "a number or null"."""
+    if get_origin(kind) is Literal:
+        *others, last = map(str, get_args(kind))
+        return f"{', '.join(others)} or {last}"
+    if get_origin(kind) is UnionType:
+        return " or ".join(map(_say_kind, get_args(kind)))
+    return _KINDS.get(kind, "an object of settings")
 
 
 @dataclass(frozen=True)
@@ -31,6 +67,7 @@ class SelectionSettings:
     base_prompts: Literal["all", "first"] = "all"
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if not 0 < self.fraction <= 1:
             raise ValueError(f"The fraction must lie above 0 and up to 1, not at {self.fraction}.")
         if not 0 < self.general_vote <= 1:
@@ -90,6 +127,9 @@ class LearningSettings:
     selection: SelectionSettings = field(default_factory=SelectionSettings)
 
     def __post_init__(self) -> None:
+        if self.reach not in get_args(Reach):
+            raise ValueError(f"Values reach {' or '.join(get_args(Reach))}, not {self.reach!r}.")
+        check_kinds(self)
         if self.steps < 1 or self.batch < 1:
             raise ValueError("A learning takes at least one step of at least one row.")
         firmness = (self.l1, self.l2, self.drift, self.interference)
@@ -101,8 +141,10 @@ class LearningSettings:
             raise ValueError(f"The power of the time steps lies above 0 and up to 10, not at {self.time_power}.")
         if not 0 <= self.cooldown <= 1:
             raise ValueError(f"The cooldown is a share of the steps, 0 to 1, not {self.cooldown}.")
-        if self.reach not in get_args(Reach):
-            raise ValueError(f"Values reach {' or '.join(get_args(Reach))}, not {self.reach!r}.")
+        if self.resolution_px is not None and self.resolution_px < 1:
+            raise ValueError(f"A picture has a side of at least one pixel, not of {self.resolution_px}.")
+        if self.min_snr_gamma is not None and self.min_snr_gamma <= 0:
+            raise ValueError(f"The gamma of min-SNR lies above 0, not at {self.min_snr_gamma}.")
         if not 0 < self.wide_guided <= 1:
             raise ValueError(f"A share of the noise levels is guided, above 0 and up to 1, not {self.wide_guided}.")
         if not 0 <= self.token_first < 1:
