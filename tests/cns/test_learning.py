@@ -228,8 +228,8 @@ def test_a_learning_goes_on_where_latents_are_rounded_otherwise(
     assert resumed.steps_done == 1
     others = concept(seed=1).pictures
     for pictures in ((*concept().pictures[:2], others[2]), concept().pictures[::-1]):
+        other = replace(concept(), pictures=pictures)
         with pytest.raises(LearningRefused, match="another learning"):
-            other = replace(concept(), pictures=pictures)
             LearningRun(sd1, compose(sd1), other, SETTINGS, calibration=GENERAL, resume=saved)
 
 
