@@ -92,6 +92,7 @@ class Sweep:
         self._worker.hands.beat()  # first: after a pause of this process its own leases are those that ran out
         if not self.is_patient:
             self._take_back(begun)
+        if not self.is_patient:
             for gone in transact(self._worker.sessions, forget_silent_workers, patience_s=0):
                 self._worker.bell.drop_queue(own_queue_of(gone))
         self.ring(older_than)
