@@ -162,19 +162,18 @@ def _is_old(stored_at: float, young: timedelta) -> bool:
     return time.time() - stored_at > young.total_seconds()
 
 
-def keep_collecting(
-    config: Settings, stop: threading.Event, every_s: float, say: Callable[[str, str], Any], at_once: bool = False
-) -> None:
-    """Collect every `every_s` seconds until `stop` is set; says so when there was something. Whose the files are is
-    looked at in any case at once, and said where they are another's.
+def keep_collecting(config: Settings, stop: threading.Event, every_s: float, say: Callable[[str, str], Any]) -> None:
+    """Collect at once and then every `every_s` seconds until `stop` is set; says so when there was something, and where
+    the files are another database's.
+
+    At once, as somebody may never let it run for as long as that.
     """
     engine = make_engine(config.database_url)
     sessions, store = make_sessions(engine), open_store(config)
-    turn: Callable[[Sessions, BlobStore], Collected | None] = collect if at_once else claim
     while True:
         try:
-            done = turn(sessions, store)
-            if done is not None and done.blobs:
+            done = collect(sessions, store)
+            if done.blobs:
                 say("collect", str(done))
         except NotOurs as error:
             say("collect", str(error))
@@ -182,7 +181,6 @@ def keep_collecting(
             say("collect", f"Nothing was collected this time: {str(error).splitlines()[0]}")
         if stop.wait(every_s):
             break
-        turn = collect
     engine.dispose()
 
 
@@ -210,7 +208,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    keep_collecting(config, stop, options.every_hours * 3600, lambda _, line: _write(line), at_once=True)
+    keep_collecting(config, stop, options.every_hours * 3600, lambda _, line: _write(line))
 
 
 def _adopt(sessions: Sessions, store: BlobStore) -> str:

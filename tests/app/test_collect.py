@@ -242,6 +242,6 @@ def test_collecting_over_and_over_outlives_a_database_that_is_away(tmp_path: Pat
         stop.set()
 
     nowhere = Settings(database_url="postgresql+psycopg://nobody@/none?host=/nowhere", blob_folder=tmp_path)
-    keep_collecting(nowhere, stop, 0.01, say, at_once=True)
+    keep_collecting(nowhere, stop, 0.01, say)
     assert said[0][0] == "collect"
     assert said[0][1].startswith("Nothing was collected this time: ")

@@ -182,9 +182,8 @@ def test_two_collectors_of_one_database_agree(sessions: Sessions, store: BlobSto
     assert len(marks(store)) == 1
 
 
-@pytest.mark.parametrize("at_once", [True, False])
 def test_a_collector_that_goes_on_says_each_time_whose_the_files_are_not(
-    sessions: Sessions, store: BlobStore, config: Settings, at_once: bool
+    sessions: Sessions, store: BlobStore, config: Settings
 ) -> None:
     digests = keep(sessions, store)
     lose(sessions)
@@ -195,7 +194,7 @@ def test_a_collector_that_goes_on_says_each_time_whose_the_files_are_not(
         if len(said) == 3:
             stop.set()
 
-    collect.keep_collecting(config, stop, 0.001, say, at_once=at_once)
+    collect.keep_collecting(config, stop, 0.001, say)
     assert len(said) == 3
     assert all("this database knows 0 of the 3 files there are" in line for line in said)
     assert stored(store) == digests

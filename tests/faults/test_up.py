@@ -17,6 +17,7 @@ from app.instance import NotStarted, listen, running
 from app.private_postgres import Postgres
 from app.processes import works_in
 from app.servers import ServerNotStarted, private_servers
+from app.storage import blob_name
 from app.up import Told, port_number
 from demo.rest import become_administrator
 from tests.faults.house import House
@@ -54,7 +55,12 @@ def test_it_starts_stops_and_has_everything_when_it_starts_again(house: House) -
     assert "Stopped." in house.said
     assert house.is_empty()
 
+    nobodys = house.folder / "blobs" / blob_name(64 * "a")
+    nobodys.parent.mkdir(exist_ok=True)
+    nobodys.write_bytes(b"whose writer was killed")
+    os.utime(nobodys, (0, 0))
     address = house.start()[1]
+    wait_until(lambda: not nobodys.exists(), "what nobody needs is collected, however short it runs")
     assert "first-run" not in house.said
     who = httpx.get(f"{address}/api/v1/me", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
     assert who.json()["name"] == "ada"
