@@ -1,5 +1,6 @@
 """The database goes away for longer than a lease while a worker has jobs in hand, and comes back."""
 
+import logging
 import os
 import signal
 import threading
@@ -203,6 +204,7 @@ def test_a_database_that_only_reads_for_a_while_is_waited_for(
     worker: Worker, world: World, database: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As during a failover. What was connected then hears of it, and connects anew when it is over."""
+    caplog.set_level(logging.WARNING)  # whatever a service that was made before asked for
     history = world.history()
     job = world.learning(history, steps=LONG)
     thread = threading.Thread(target=learn, args=(worker, job))
