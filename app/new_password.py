@@ -4,10 +4,7 @@ import argparse
 import secrets
 import sys
 
-from sqlalchemy import func, select
-
-from app.accounts.models import User
-from app.accounts.service import change_user
+from app.accounts.service import change_user, user_called
 from app.commands import servers_of_command
 from app.db import UnitOfWork, make_engine, make_sessions
 
@@ -18,11 +15,11 @@ def give_new_password(database_url: str, name: str) -> str | None:
     try:
         sessions = make_sessions(engine)
         with sessions() as session:
-            user_id = session.scalar(select(User.id).where(func.lower(User.name) == name.lower()))
-        if user_id is None:
+            user = user_called(session, name)
+        if user is None:
             return None
         password = secrets.token_urlsafe(15)
-        change_user(UnitOfWork(sessions, lambda *_args, **_kwargs: None), user_id, user_id, password=password)
+        change_user(UnitOfWork(sessions, lambda *_args, **_kwargs: None), user.id, user.id, password=password)
         return password
     finally:
         engine.dispose()

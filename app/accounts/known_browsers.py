@@ -6,10 +6,10 @@ name or once the password has changed.
 
 import hmac
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.accounts.models import User
+from app.accounts.service import user_called
 from app.security import new_token, same
 
 KNOWN_COOKIE = "palimpsest_known"
@@ -28,7 +28,7 @@ def number_of(session: Session, name: str, cookie: str) -> str | None:
     number, _, signature = cookie.partition(".")
     if not signature or len(cookie) > LONGEST:
         return None
-    user = session.scalar(select(User).where(func.lower(User.name) == name.strip().lower()))
+    user = user_called(session, name)
     return number if user is not None and same(signature, _signature(number, user)) else None
 
 

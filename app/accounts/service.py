@@ -72,10 +72,15 @@ def set_up(uow: UnitOfWork, token: str, name: str, password: str) -> User:
 # --- logging in and out --------------------------------------------------------------------------------------------
 
 
+def user_called(session: Session, name: str) -> User | None:
+    """Whoever logs in by that name; its case does not matter, nor does space around it."""
+    return session.scalar(select(User).where(func.lower(User.name) == name.strip().lower()))
+
+
 def log_in(uow: UnitOfWork, name: str, password: str, *, days: int, user_agent: str = "") -> tuple[User, str]:
     """The user and the token of a new session. Unauthorized, always in the same words, when either is wrong."""
     with uow:
-        user = uow.session.scalar(select(User).where(func.lower(User.name) == name.strip().lower()))
+        user = user_called(uow.session, name)
         fits = password_fits(password, user.password_hash if user else None)
         if user is None or not fits or user.disabled_at is not None:
             raise Unauthorized("Name or password is wrong.")
