@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from cns.compose import compose
-from cns.denoise import GenerationRequest, generate, to_pictures
+from cns.denoise import GenerationRequest, check_picture, generate, to_pictures
 from cns.errors import CnsError
 from cns.examination import ExaminationSettings
 from cns.export import export_custom_diffusion, export_diffusers, export_lora
@@ -174,7 +174,8 @@ def generate_pictures(
         pixels = generate(
             model, compose(model, deltas), requests, batch=batch, on_step=functools.partial(on_progress, "generating")
         )
-    for request, picture in zip(requests, to_pictures(pixels)):
+    for request, made, picture in zip(requests, pixels, to_pictures(pixels)):
+        check_picture(made)
         path = free_path(out, f"v{number}-seed{request.seed}-{slug(prompt)}")
         write_atomically(path, to_png(picture, recipe_of(model, deltas, request, number)))
         typer.echo(path)

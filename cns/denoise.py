@@ -27,7 +27,9 @@ __all__ = [
     "SAMPLERS",
     "GenerationRequest",
     "GenerationRun",
+    "NoPicture",
     "RequestRefused",
+    "check_picture",
     "denoise_step",
     "generate",
     "to_pictures",
@@ -42,6 +44,15 @@ bits, as a batch of another size does; pictures of the shipped base go through a
 
 class RequestRefused(CnsError):
     """A picture was asked for with settings that cannot be used."""
+
+
+class NoPicture(CnsError):
+    """What came out holds values that are no numbers: something overflowed, in half precision most of all."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No picture came of this: its values overflowed. Ask with less guidance, or for another size or sampler."
+        )
 
 
 @dataclass(frozen=True)
@@ -239,6 +250,12 @@ def _decode(base: BaseModel, latents: Sequence[Tensor]) -> Iterator[Tensor]:
     pixels = latents[0].shape[-2] * latents[0].shape[-1] * base.vae_scale**2
     for part in torch.cat(list(latents)).split(max(1, DECODED_AT_ONCE_PX // pixels)):
         yield from base.decode_latents(part).cpu()
+
+
+def check_picture(pixels: Tensor) -> None:
+    """Raises NoPicture where a picture (3, height, width) holds what is no number, and would be shown black."""
+    if not bool(torch.isfinite(pixels).all()):
+        raise NoPicture
 
 
 def _encode_once(base: BaseModel) -> Encode:

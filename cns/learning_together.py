@@ -14,6 +14,7 @@ import torch
 from cns.errors import LearningRefused
 from cns.learning import LearningRun, Losses
 from cns.learning_rows import ask_unet, borrowed_unet
+from cns.memory import is_out_of_memory
 
 Outcome = float | Exception
 """The diffusion loss of a step that was taken, or what was wrong with that learning alone."""
@@ -88,8 +89,8 @@ def _each(places: Iterable[int], work: Callable[[int], T], outcomes: dict[int, O
     for place in places:
         try:
             made[place] = work(place)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             outcomes[place] = error
     return made

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from cns.base_model import BaseModel
+from cns.errors import BaseModelError
 
 PICTURES = 8
 SIDE = 8  # positions along a side of the latents that are fitted to: 512 colours in all
@@ -38,10 +39,13 @@ def fit_preview(base: BaseModel, seed: int = 0) -> LatentPreview:
     """The map that is nearest, by least squares, to what the autoencoder makes of a few pictures of soft colours.
 
     Each position's colour is the mean over the pixels that belong to it. The same base and seed give the same map.
+    Raises BaseModelError where the autoencoder gives no numbers, as some do in half precision.
     """
     pictures = _draw_colours(base.vae_scale * SIDE, torch.Generator().manual_seed(seed))
     latents = base.encode_images(pictures * 2 - 1).float()
     colours = avg_pool2d(base.decode_latents(latents.to(base.dtype)), base.vae_scale)  # (pictures, 3, SIDE, SIDE)
+    if not bool(torch.isfinite(latents).all() and torch.isfinite(colours).all()):
+        raise BaseModelError(f"The base's autoencoder overflows in {str(base.dtype).removeprefix('torch.')}.")
     seen = latents.movedim(1, -1).flatten(0, 2).double().cpu()  # (positions, channels)
     wanted = colours.movedim(1, -1).flatten(0, 2).double().cpu()  # (positions, 3)
     ones = torch.ones(len(seen), 1, dtype=torch.float64)

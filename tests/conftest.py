@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.config import variables
 from cns.base_model import BaseModel, load_base
@@ -14,6 +15,22 @@ from tests import tiny, tiny_clip
 
 for name in variables() & os.environ.keys():
     del os.environ[name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where the bases of the tests compute (default: cpu)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Elsewhere than on a CPU libraries may warn of what nobody here has met: that is shown and fails no test."""
+    if config.getoption("--device") != "cpu":
+        config.addinivalue_line("filterwarnings", "default::UserWarning")
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig: pytest.Config) -> torch.device:
+    """What `--device` names. Some tests promise what only a CPU holds (the same bytes): elsewhere these may fail."""
+    return torch.device(pytestconfig.getoption("--device"))
 
 
 @pytest.fixture(scope="session")
@@ -40,18 +57,18 @@ def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sd1(sd1_folder: Path) -> BaseModel:
+def sd1(sd1_folder: Path, device: torch.device) -> BaseModel:
     """Stable Diffusion 1.x shape, epsilon. Shared by all tests: it is frozen, and tests hold that it stays so."""
-    return load_base(sd1_folder)
+    return load_base(sd1_folder, device=device)
 
 
 @pytest.fixture(scope="session")
-def sd2(sd2_folder: Path) -> BaseModel:
+def sd2(sd2_folder: Path, device: torch.device) -> BaseModel:
     """Stable Diffusion 2.x shape, v-prediction with zero terminal SNR."""
-    return load_base(sd2_folder)
+    return load_base(sd2_folder, device=device)
 
 
 @pytest.fixture(scope="session")
-def sdxl(sdxl_folder: Path) -> BaseModel:
+def sdxl(sdxl_folder: Path, device: torch.device) -> BaseModel:
     """SDXL shape, two text encoders."""
-    return load_base(sdxl_folder)
+    return load_base(sdxl_folder, device=device)

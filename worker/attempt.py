@@ -16,8 +16,8 @@ from app.jobs.models import Job, JobKind, JobState
 from app.queue import TASK_OF
 from app.storage import DamagedBlob
 from cns.errors import CnsError
+from cns.memory import is_out_of_memory
 from worker.checkpoints import forget_checkpoint
-from worker.device import is_out_of_memory
 from worker.engine import EngineStopped
 from worker.errors import CancelAsked, ClaimGone, OtherBase, TookTooLong, WorkerStops
 from worker.hands import Hold

@@ -24,9 +24,12 @@ def main() -> None:
     import torch
 
     from cns.compiling import CannotCompile, Form, compile_denoiser
+    from worker.device import use_device
 
+    device = torch.device(task["device"])
     try:
-        compile_denoiser(task["config"], Form.from_json(task["form"]), torch.device(task["device"]), Path(task["path"]))
+        use_device(device)
+        compile_denoiser(task["config"], Form.from_json(task["form"]), device, Path(task["path"]))
     except CannotCompile as error:
         sys.exit(str(error))
 

@@ -9,8 +9,6 @@ import torch
 
 from cns.errors import CnsError
 
-CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch has a class of error for GPUs alone
-
 
 class DeviceLost(BaseException):
     """The device is broken for this process. No job's fault that could be told, so nobody is to catch it."""
@@ -32,6 +30,12 @@ class Taken:
 
     seconds: float = 0.0
     peak_bytes: int | None = None
+
+
+def use_device(device: torch.device) -> None:
+    """On the thread that calls: every thread begins on the first GPU, and a compiled step asks for the thread's own."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 @contextmanager
@@ -56,12 +60,6 @@ def free_bytes(device: torch.device) -> int | None:
         return None
     free, _ = torch.cuda.mem_get_info(device)
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and CPU_ALLOCATOR in str(error)
 
 
 def give_memory_back(device: torch.device) -> None:

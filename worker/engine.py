@@ -21,6 +21,7 @@ from cns.base_model import BaseModel
 from cns.kv import Predict, predict
 from cns.preview import LatentPreview
 from cns.prompts import Encode
+from worker.device import use_device
 from worker.orders import Order
 from worker.painting import Painter
 from worker.shares import Lane, Shares
@@ -146,6 +147,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
+            use_device(self.base.device)
             while (lane := self._wait()) is not None:
                 if lane is Lane.GENERATING:
                     self._make_a_step()

@@ -84,6 +84,9 @@ def load_equipment(settings: Settings) -> Equipment:
     # A base of the usual sizes is published in half precision and twice as fast in it; the embedded one is so small
     # that it gains nothing, and in float32 its pictures are the same ones on every device but for the last bits.
     half = device.type == "cuda" and not embedded
+    if device.type == "cuda" and not half:
+        # Torch lets convolutions of float32, unlike matrix products, be rounded to ten bits there: a thousandth.
+        torch.backends.cudnn.allow_tf32 = False
     base = load_base(source, device=device, dtype=torch.float16 if half else torch.float32)
     folder = Path(source) if Path(source).is_dir() else None
     generation = load_generation_settings(folder)

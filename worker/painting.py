@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from cns.base_model import BaseModel
-from cns.denoise import GenerationRun, denoise_step
+from cns.denoise import DECODED_AT_ONCE_PX, GenerationRun, NoPicture, check_picture, denoise_step
 from cns.kv import Predict, handed_attention, predict
+from cns.memory import is_out_of_memory
 from cns.preview import LatentPreview, fit_preview
 from cns.prompts import Encode
 from worker.batches import choose_batch
 from worker.capacity import Capacity
-from worker.device import PictureTooLarge, check_device, free_bytes, give_memory_back, is_out_of_memory, measured
+from worker.device import PictureTooLarge, check_device, free_bytes, give_memory_back, measured
 from worker.orders import Order, Row, Size
 from worker.pace import Pace
 from worker.second_stream import Begun, SecondStream
@@ -105,7 +106,8 @@ class Painter:
             if len(rows) == 1:
                 rows[0].order.fail(PictureTooLarge() if short else error)
                 return
-            log.warning("A step of %d pictures failed, so fewer are tried: %r", len(rows), error)
+            # Its words alone: whatever keeps the record would keep the error, and the tensors with it.
+            log.warning("A step of %d pictures failed, so fewer are tried: %s", len(rows), repr(error))
         # Out here, as the error held on to the tensors of all the calls that it came through.
         if short:
             give_memory_back(self.base.device)
@@ -146,7 +148,9 @@ class Painter:
         if not self._finished:
             return
         size = self._finished[0].size_px
-        chosen = [row for row in self._finished if row.size_px == size][:DECODED_AT_ONCE]
+        height, width = (side or self.base.native_px for side in size)
+        most = min(DECODED_AT_ONCE, max(1, DECODED_AT_ONCE_PX // (height * width)))
+        chosen = [row for row in self._finished if row.size_px == size][:most]
         self._finished = [row for row in self._finished if row not in chosen]
         self._together_or_fewer(chosen, self._begin_decoding)
 
@@ -172,8 +176,16 @@ class Painter:
                     row.order.fail(error)
             else:
                 for row, picture in zip(rows, pixels, strict=True):
-                    row.order.deliver(row, picture)
+                    self._deliver(row, picture)
             del self._decoding[0]
+
+    def _deliver(self, row: Row, picture: Tensor) -> None:
+        try:
+            check_picture(picture)
+        except NoPicture as error:
+            row.order.fail(error)
+        else:
+            row.order.deliver(row, picture)
 
     def _preview(self, batch: Sequence[Row]) -> None:
         """A look at the pictures on their way, for orders where somebody asked for one: at what they will come to."""

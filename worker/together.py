@@ -10,7 +10,8 @@ import torch
 from app.config import Settings
 from cns.learning import LearningRun
 from cns.learning_together import Outcome, step_together
-from worker.device import check_device, give_memory_back, is_out_of_memory
+from cns.memory import is_out_of_memory
+from worker.device import check_device, give_memory_back
 from worker.turns import LearningSteps, take_turn
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class Together:
             outcomes = self._note(partial(step_together, [work.run for work in ready]), rows) if ready else []
         except Exception as error:
             check_device(self._device)
-            log.warning("A step of %d learnings together failed, so fewer are tried: %r", len(ready), error)
+            # Its words alone: whatever keeps the record would keep the error, and the tensors with it.
+            log.warning("A step of %d learnings together failed, so fewer are tried: %s", len(ready), repr(error))
             short = is_out_of_memory(error)
         else:
             accepted = [partial(_accept, work, outcome) for work, outcome in zip(ready, outcomes, strict=True)]

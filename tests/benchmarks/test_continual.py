@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.continual import __main__ as commands
@@ -47,13 +48,16 @@ def command(monkeypatch: pytest.MonkeyPatch, workshop: Path, *arguments: str) ->
     main()
 
 
-def test_a_run_is_resumed_and_becomes_a_page(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command(monkeypatch, workshop, "run", "--methods", "cns+,custom,custom-joint,base")
+def test_a_run_is_resumed_and_becomes_a_page(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch, device: torch.device
+) -> None:
+    there = ("--device", str(device))
+    command(monkeypatch, workshop, "run", "--methods", "cns+,custom,custom-joint,base", *there)
     cells = sorted((workshop / "results" / "continual" / "one").glob("*.json"))
     assert [cell.stem for cell in cells] == ["base-0", "cns+-0", "custom-0", "custom-joint-0"]
     written = {cell: cell.stat().st_mtime_ns for cell in cells}
     cells[0].unlink()  # as if it had been stopped there
-    command(monkeypatch, workshop, "run", "--methods", "cns+,custom,base")
+    command(monkeypatch, workshop, "run", "--methods", "cns+,custom,base", *there)
     assert [cell.stat().st_mtime_ns == written[cell] for cell in cells] == [False, True, True, True]
 
     results = read_results(workshop / "results" / "continual.json")

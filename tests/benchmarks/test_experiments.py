@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from benchmarks.experiments import architectures
 from benchmarks.experiments.__main__ import EXPERIMENTS, redraw, run
@@ -19,10 +20,10 @@ LEARN_OR_SELECT = sorted(EXPERIMENTS.keys() - {"architectures"})  # whose models
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def workshop(tmp_path_factory: pytest.TempPathFactory, device: torch.device) -> Workshop:
     """On a base that reads captions to their end: it spells the words of the storybook, letter by letter."""
     folder = tmp_path_factory.mktemp("workshop")
-    return build_workshop(load_base(tiny.build_sd1(folder / "base", most_tokens=77)), folder)
+    return build_workshop(load_base(tiny.build_sd1(folder / "base", most_tokens=77), device=device), folder)
 
 
 @pytest.mark.parametrize("name", LEARN_OR_SELECT)

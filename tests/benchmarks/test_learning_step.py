@@ -60,7 +60,8 @@ def test_custom_diffusion_moves_keys_values_and_one_embedding(sd1: BaseModel, fu
 def test_the_peers_and_ours_answer_alike_before_anything_is_learned(sd1: BaseModel) -> None:
     """Custom Diffusion's processors start at the base's own weights: the first answer is the base's."""
     loop = examples.custom_diffusion(sd1, make_lesson(sd1), 2, WHOLE, fused=True)
-    latents, times = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([300])
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).to(sd1.device)
+    times = torch.tensor([300], device=sd1.device)
     text = sd1.text_features(["a dog"]).hidden
     with torch.no_grad():
         theirs = loop.unet(latents, times, encoder_hidden_states=text, return_dict=False)[0]

@@ -26,17 +26,17 @@ def some_adapters(base: BaseModel, seed: int = 0, endings: tuple[str, ...] = ATT
     generator = torch.Generator().manual_seed(seed)
     adapters = start_adapters(find_projections(base.unet, endings), 2, 1.0, generator)
     for adapter in adapters.values():
-        adapter.up.data = torch.randn(adapter.up.shape, generator=generator) * 0.1
+        adapter.up.data = torch.randn(adapter.up.shape, generator=generator).to(adapter.up) * 0.1
     return adapters
 
 
 @torch.no_grad()
 def answer(base: BaseModel, adapters: dict[str, LowRank] | None = None) -> torch.Tensor:
-    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).to(base.device)
     hidden = base.text_features(["a photo of a dog"]).hidden
     kv = keys_and_values(changed_weights(base.kv_weights, adapters or {}), hidden)
     with handed_attention(base.unet), adapted(base.unet, adapters or {}):
-        return predict(base, noise, torch.tensor([500]), kv)
+        return predict(base, noise, torch.tensor([500], device=base.device), kv)
 
 
 def test_a_change_starts_at_nothing(sd1: BaseModel) -> None:

@@ -190,7 +190,7 @@ def test_kv_weights_are_those_of_cross_attention_alone(name: str, layers: int, r
 
 
 def test_pictures_become_the_same_scaled_latents_every_time_and_come_back(sd1: BaseModel) -> None:
-    pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    pixels = (torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1).to(sd1.device)
     latents = sd1.encode_images(pixels)
     with torch.no_grad():
         mean = sd1.vae.encode(pixels).latent_dist.mean

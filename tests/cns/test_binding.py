@@ -151,7 +151,9 @@ def _answers(base: BaseModel, prompt: EncodedPrompt, bound: BoundRows | None, kv
         with handed_attention(base.unet):
             side = base.native_px // base.vae_scale
             latents = torch.randn(2, 4, side, side, generator=torch.Generator().manual_seed(1))
-            predict(base, latents, torch.tensor([500, 400]), pairs, added, bound=bound)
+            predict(
+                base, latents.to(base.device), torch.tensor([500, 400], device=base.device), pairs, added, bound=bound
+            )
     finally:
         handle.remove()
     return answers[0].detach()

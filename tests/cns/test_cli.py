@@ -39,11 +39,13 @@ def learn(history: Path, base: Path, pictures: list[str], name: str = "rex", *mo
 
 
 @pytest.fixture(scope="module")
-def learned(judged_folder: Path, pictures: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def learned(
+    judged_folder: Path, pictures: list[str], tmp_path_factory: pytest.TempPathFactory, device: torch.device
+) -> Path:
     """A history of two versions. Tests that change it work on a copy."""
     history = tmp_path_factory.mktemp("cli-history") / "history"
     for name in ("rex", "tom"):
-        result = learn(history, judged_folder, pictures, name)
+        result = learn(history, judged_folder, pictures, name, "--device", device)
         assert result.exit_code == 0, result.output
     return history
 

@@ -229,7 +229,7 @@ def test_gradients_reach_the_weights_that_made_k_and_v_and_nothing_in_the_unet(s
     kv = keys_and_values(weights, sd1.text_features(["a cat"]).hidden)
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with handed_attention(sd1.unet):
-        predict(sd1, latents, torch.tensor([500]), kv).square().sum().backward()
+        predict(sd1, latents.to(sd1.device), torch.tensor([500], device=sd1.device), kv).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights.values())
     assert all(parameter.grad is None for parameter in sd1.unet.parameters())
 

@@ -41,7 +41,9 @@ def scattered_delta(base: BaseModel, concept: str, noun: str, seed: int, parent:
         where = (torch.rand(weight.numel(), generator=rng) < 0.1).nonzero().flatten()
         positions[layer] = where
         values[layer] = (0.5 * torch.randn(len(where), generator=rng)).half()
-    vectors = tuple(vector + 0.3 * torch.randn(vector.shape, generator=rng) for vector in base.token_vectors(noun))
+    vectors = tuple(
+        vector.cpu() + 0.3 * torch.randn(vector.shape, generator=rng) for vector in base.token_vectors(noun)
+    )
     shapes = {layer: (weight.shape[0], weight.shape[1]) for layer, weight in base.kv_weights.items()}
     return Delta(concept, noun, base.id, parent.digest if parent else None, positions, values, shapes, vectors)
 

@@ -90,9 +90,9 @@ def lines_of(base: BaseModel, seed: int, moves: int) -> tuple[Counter[str], list
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_over_any_beginning_of_any_line_it_is_the_one_composed_from_the_base(
-    sd1_folder: Path, dtype: torch.dtype
+    sd1_folder: Path, dtype: torch.dtype, device: torch.device
 ) -> None:
-    base = load_base(sd1_folder, dtype=dtype)
+    base = load_base(sd1_folder, device=device, dtype=dtype)
     moves: Counter[str] = Counter()
     for seed in range(3):
         made, lines = lines_of(base, seed, moves=15)

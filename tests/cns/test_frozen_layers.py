@@ -21,10 +21,11 @@ def _pass(base: BaseModel, mixed: bool) -> Tensor:
     features = base.text_features(["a photo of a dog", "a red mug at night"])
     hidden = features.hidden.clone().requires_grad_()
     generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(2, base.unet.config.in_channels, 8, 8, generator=generator)
+    latents = torch.randn(2, base.unet.config.in_channels, 8, 8, generator=generator).to(base.device)
     added = base.added_conditions(features.pooled, 16, 16)
-    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        made = predict(base, latents, torch.tensor([10, 500]), keys_and_values(base.kv_weights, hidden), added)
+    times = torch.tensor([10, 500], device=base.device)
+    with torch.autocast(base.device.type, torch.bfloat16, enabled=mixed):
+        made = predict(base, latents, times, keys_and_values(base.kv_weights, hidden), added)
     made.float().square().sum().backward()
     assert hidden.grad is not None
     return hidden.grad

@@ -14,11 +14,12 @@ from cns.losses import energy, feature_moment
 def _entries(base: BaseModel) -> tuple[Entries, torch.Tensor]:
     """Some entries of every layer but the first, which has none, and values for them (n,)."""
     generator = torch.Generator().manual_seed(0)
-    masks = {name: torch.rand(weight.shape, generator=generator) < 0.1 for name, weight in base.kv_weights.items()}
+    drawn = {name: torch.rand(weight.shape, generator=generator) for name, weight in base.kv_weights.items()}
+    masks = {name: (numbers < 0.1).to(base.device) for name, numbers in drawn.items()}
     masks[next(iter(masks))][:] = False
     entries = Entries(masks)
     values = entries.gather(base.kv_weights)
-    return entries, values + 0.1 * torch.randn(len(values), generator=generator)
+    return entries, values + 0.1 * torch.randn(len(values), generator=generator).to(values)
 
 
 @pytest.mark.parametrize("values_learn", [True, False])
@@ -48,7 +49,11 @@ def test_what_guards_pulls_along_the_gradient_of_drift_and_interference(sd1: Bas
     change = (values - entries.gather(sd1.kv_weights)).requires_grad_()
     moments = [feature_moment(sd1.text_features(prompts).hidden) for prompts in (["a dog", "a mug"], ["red and blue"])]
     guards = [
-        Guard(firmness, moment, {layer: torch.tensor(float(number)) for number, layer in enumerate(entries.where, 1)})
+        Guard(
+            firmness,
+            moment,
+            {layer: torch.tensor(float(number), device=sd1.device) for number, layer in enumerate(entries.where, 1)},
+        )
         for firmness, moment in zip((2.0, 0.3), moments, strict=True)
     ]
     moved = entries.written_over({name: torch.zeros_like(one) for name, one in sd1.kv_weights.items()}, change)

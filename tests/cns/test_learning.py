@@ -107,7 +107,9 @@ def _tensor(output: object) -> Tensor:
 
 
 def test_a_selector_of_ones_own_chooses_what_is_learned(sd1: BaseModel) -> None:
-    chosen = {layer: torch.eye(*weight.shape, dtype=torch.bool) for layer, weight in sd1.kv_weights.items()}
+    chosen = {
+        layer: torch.eye(*weight.shape, dtype=torch.bool).to(sd1.device) for layer, weight in sd1.kv_weights.items()
+    }
     learning = LearningRun(
         sd1,
         compose(sd1),
@@ -323,7 +325,7 @@ def test_small_gradients_survive_a_base_in_half_precision(
     """Made as small as a mean over large pictures makes them."""
     monkeypatch.setattr(learning_module, "diffusion_loss", lambda *given: diffusion_loss(*given) * 2.0**-12)
     gradients: dict[torch.dtype, dict[tuple[str, int], float]] = {}
-    for base in (sd1, load_base(sd1_folder, dtype=torch.float16)):
+    for base in (sd1, load_base(sd1_folder, device=sd1.device, dtype=torch.float16)):
         learning = run(base, compose(base), concept())
         monkeypatch.setattr(learning._optimizer, "zero_grad", lambda set_to_none: None)
         learning.step()
@@ -338,8 +340,10 @@ def test_small_gradients_survive_a_base_in_half_precision(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_base_in_half_precision_computes_in_its_own(sd1_folder: Path, dtype: torch.dtype) -> None:
-    base = load_base(sd1_folder, dtype=dtype)
+def test_a_base_in_half_precision_computes_in_its_own(
+    sd1_folder: Path, dtype: torch.dtype, device: torch.device
+) -> None:
+    base = load_base(sd1_folder, device=device, dtype=dtype)
     mixed, plain = (learn(base, mixed_precision=mixed) for mixed in (True, False))
     assert mixed.size > 0
     assert all(torch.equal(mixed.values[layer], values) for layer, values in plain.values.items())

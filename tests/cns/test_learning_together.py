@@ -100,8 +100,8 @@ def test_checkpointing_and_mixed_precision_work_together_too(sd1: BaseModel) -> 
     assert not sd1.unet.is_gradient_checkpointing
 
 
-def test_a_base_in_half_precision_learns_together_as_alone(sd1_folder: Path) -> None:
-    base = load_base(sd1_folder, dtype=torch.float16)
+def test_a_base_in_half_precision_learns_together_as_alone(sd1_folder: Path, device: torch.device) -> None:
+    base = load_base(sd1_folder, device=device, dtype=torch.float16)
     alone = make_run(base, steps=1)
     alone.step()
     together = [make_run(base, steps=1), make_run(base, "max", pictures=1, steps=1)]

@@ -8,6 +8,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from cns.base_model import BaseModel
 from cns.compose import compose
 from cns.denoise import GenerationRequest, GenerationRun, denoise_step
+from cns.errors import BaseModelError
 from cns.kv import handed_attention
 from cns.preview import fit_preview
 from cns.samplers import SAMPLERS
@@ -32,6 +33,15 @@ def test_colours_of_an_autoencoder_that_is_linear_are_met_exactly_though_it_has_
     look = fit_preview(base)  # type: ignore[arg-type]
     latents = base.encode_images(torch.rand(2, 3, 24, 16, generator=torch.Generator().manual_seed(9)) * 2 - 1)
     torch.testing.assert_close(look(latents), base.decode_latents(latents), atol=1e-4, rtol=0)
+
+
+def test_an_autoencoder_that_gives_no_numbers_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflow(_: LinearAutoencoder, latents: Tensor) -> Tensor:
+        return torch.full((len(latents), 3, 8, 8), torch.inf)
+
+    monkeypatch.setattr(LinearAutoencoder, "decode_latents", overflow)
+    with pytest.raises(BaseModelError, match="autoencoder overflows in float32"):
+        fit_preview(LinearAutoencoder())  # type: ignore[arg-type]
 
 
 def test_the_same_base_gives_the_same_map_and_is_left_as_it_was(sd1: BaseModel) -> None:

@@ -38,13 +38,13 @@ def _near(base: BaseModel, name: str = "noir", seed: int = 1, guided: float = 1.
 def _pictures(base: BaseModel) -> EncodedPictures:
     generator = torch.Generator().manual_seed(7)
     side = base.native_px // base.vae_scale
-    latents = torch.randn(3, base.unet.config.in_channels, side, side, generator=generator)
+    latents = torch.randn(3, base.unet.config.in_channels, side, side, generator=generator).to(base.device)
     return EncodedPictures(latents, CAPTIONS, torch.tensor([0, 1, 0]), base.native_px, sha256="")
 
 
 def _pull(base: BaseModel, *deltas: Delta, captions: Sequence[str] = CAPTIONS) -> float:
     pictures = replace(_pictures(base), captions=tuple(captions))
-    return pull_of_token(base, compose(base, deltas), pictures, "<noir>", "cat", SIGNAL)
+    return pull_of_token(base, compose(base, deltas), pictures, "<noir>", "cat", SIGNAL.to(base.device))
 
 
 # --- the measure ------------------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_the_pull_is_what_the_token_changes_over_what_all_other_words_change(
     generator = torch.Generator().manual_seed(0)
     of_token = of_words = 0.0
     for place, latents in enumerate(pictures.latents.split(1)):
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
         noisy = SIGNAL[time].sqrt() * latents + (1 - SIGNAL[time]).sqrt() * noise
         caption = CAPTIONS[int(pictures.caption_of[place])]
         answers = [
@@ -84,7 +84,7 @@ def test_the_pull_is_what_the_token_changes_over_what_all_other_words_change(
         ]
         of_token += float((answers[2] - answers[1]).square().sum())
         of_words += float((answers[1] - answers[0]).square().sum())
-    measured = pull_of_token(base, version, pictures, "<noir>", "cat", SIGNAL)
+    measured = pull_of_token(base, version, pictures, "<noir>", "cat", SIGNAL.to(base.device))
     assert measured == pytest.approx((of_token / of_words) ** 0.5, rel=2e-3)  # the values are the base's in half
 
 

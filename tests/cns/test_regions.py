@@ -127,7 +127,9 @@ def _cross_attention(base: BaseModel, regions: dict[int, RegionalKV]) -> list[Te
     try:
         with torch.no_grad(), handed_attention(base.unet):
             latents = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-            predict(base, latents, torch.tensor([500, 400, 300]), kv, regions=regions)
+            predict(
+                base, latents.to(base.device), torch.tensor([500, 400, 300], device=base.device), kv, regions=regions
+            )
     finally:
         handle.remove()
     return list(answers[0])

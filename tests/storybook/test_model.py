@@ -27,8 +27,8 @@ from tests.cns.test_compose import make_delta
 
 
 @pytest.fixture(scope="module")
-def base() -> BaseModel:
-    return load_base(MODEL_FOLDER)
+def base(device: torch.device) -> BaseModel:
+    return load_base(MODEL_FOLDER, device=device)
 
 
 def test_all_weights_together_are_under_40_megabytes_and_in_half_precision() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.config import Settings
 from app.db import Sessions
@@ -33,19 +34,25 @@ def plain_folder(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def equipment(base_folder: Path) -> Equipment:
-    loaded = load_equipment(Settings(base_model=str(base_folder), device="cpu"))
+def equipment(base_folder: Path, device: torch.device) -> Equipment:
+    loaded = load_equipment(Settings(base_model=str(base_folder), device=str(device)))
     return replace(loaded, examination=ExaminationSettings(("a photo of a {}",), generic_pictures=1, steps=2))
 
 
 @pytest.fixture
-def settings(servers: Servers, redis_url: str, store: BlobStore, base_folder: Path) -> Settings:  # noqa: F811
+def settings(
+    servers: Servers,  # noqa: F811
+    redis_url: str,  # noqa: F811
+    store: BlobStore,  # noqa: F811
+    base_folder: Path,
+    device: torch.device,
+) -> Settings:
     return Settings(
         database_url=servers.database_url,
         redis_url=redis_url,
         blob_folder=store.blobs.folder,
         base_model=str(base_folder),
-        device="cpu",
+        device=str(device),
         lease_s=10,
         heartbeat_s=0.3,
         sweep_s=0.3,

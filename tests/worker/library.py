@@ -1,7 +1,12 @@
 """What the library makes of the same inputs, without any service around it."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from cns.base_model import BaseModel
 from cns.captions import Captioner, TemplateCaptioner
 from cns.compose import compose
 from cns.delta import Delta
@@ -10,6 +15,14 @@ from cns.teaching import Lesson, write_captions
 from tests.tiny_clip import random_pictures
 from tests.worker.world import QUICK
 from worker.equipment import Equipment, merge_settings
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2}
+"""Of a pixel in 0..1: what another batch makes of a picture. A GPU's worker has its base in half precision."""
+
+
+def assert_close(base: BaseModel, made: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    for one, other in zip(made, expected, strict=True):
+        assert (one - other).abs().max() < TOLERANCE[base.dtype]
 
 
 def build_run(

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.bucket import Bucket
 from app.config import Settings
@@ -20,7 +21,7 @@ from worker.process import Worker
 
 
 @pytest.fixture
-def settings(servers: Servers, redis_url: str, s3: str, base_folder: Path) -> Settings:  # noqa: F811
+def settings(servers: Servers, redis_url: str, s3: str, base_folder: Path, device: torch.device) -> Settings:  # noqa: F811
     access = make_bucket(s3)
     return Settings(
         database_url=servers.database_url,
@@ -31,7 +32,7 @@ def settings(servers: Servers, redis_url: str, s3: str, base_folder: Path) -> Se
         blob_access_key=KEY,
         blob_secret_key=SECRET,
         base_model=str(base_folder),
-        device="cpu",
+        device=str(device),
         checkpoint_s=0.01,
     )
 

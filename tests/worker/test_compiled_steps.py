@@ -22,6 +22,7 @@ from cns.kv import LayerKV, handed_attention, predict
 from cns.regions import Region
 from tests import tiny
 from tests.cns.test_compose import make_delta
+from tests.worker.library import assert_close
 from worker.compiled_steps import CompiledSteps
 from worker.compiling import Compiler
 from worker.equipment import Equipment
@@ -30,7 +31,6 @@ from worker.painting import Painter
 from worker.process import compiled_steps
 
 PATIENCE_S = 60
-TOLERANCE = 1e-4
 
 
 @pytest.fixture
@@ -108,17 +108,12 @@ def request(steps: int = 3, **facts: object) -> GenerationRequest:
     return GenerationRequest("a photo of a dog", **{"steps": steps, "seed": 1, **facts})  # type: ignore[arg-type]
 
 
-def assert_close(made: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
-    for one, other in zip(made, expected, strict=True):
-        assert (one - other).abs().max() < TOLERANCE
-
-
 def test_pictures_are_made_while_their_step_is_still_being_compiled(
     base: BaseModel, begin: Callable[..., CompiledSteps]
 ) -> None:
     bench = Workbench(InHand(base), ready=False)
     steps = begin(bench)
-    assert_close(draw(base, steps, request()), generate(base, compose(base), [request()]))
+    assert_close(base, draw(base, steps, request()), generate(base, compose(base), [request()]))
     assert not bench.ready.is_set()
     assert len(bench.asked) <= 1
 
@@ -151,7 +146,7 @@ def test_a_denoiser_that_answers_otherwise_is_asked_once_and_changes_no_picture(
     made = InHand(base, wrong=0.1)
     steps = begin(Workbench(made))
     begin_compiling(base, steps)
-    assert_close(draw(base, steps, request(steps=9)), generate(base, compose(base), [request(steps=9)]))
+    assert_close(base, draw(base, steps, request(steps=9)), generate(base, compose(base), [request(steps=9)]))
     assert made.rows == [2]
 
 
@@ -173,7 +168,7 @@ def test_a_denoiser_that_fails_is_given_up_and_the_pictures_are_made_all_the_sam
     made = InHand(base, error=RuntimeError("no"))
     steps = begin(Workbench(made))
     begin_compiling(base, steps)
-    assert_close(draw(base, steps, request(steps=4)), generate(base, compose(base), [request(steps=4)]))
+    assert_close(base, draw(base, steps, request(steps=4)), generate(base, compose(base), [request(steps=4)]))
     assert made.rows == [2]
     assert "Steps of this form are not compiled any more" in caplog.text
 
@@ -232,7 +227,7 @@ def test_after_stopping_nothing_is_compiled_any_more(base: BaseModel, begin: Cal
     bench = Workbench(InHand(base))
     steps = begin(bench)
     steps.stop()
-    assert_close(draw(base, steps, request()), generate(base, compose(base), [request()]))
+    assert_close(base, draw(base, steps, request()), generate(base, compose(base), [request()]))
     assert bench.asked == []
 
 
@@ -240,7 +235,7 @@ def test_after_stopping_nothing_is_compiled_any_more(base: BaseModel, begin: Cal
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+def small(tmp_path_factory: pytest.TempPathFactory, device: torch.device) -> BaseModel:
     """An SDXL shape with a UNet of a single level: compiling takes as long as there are layers."""
     folder = tiny.build_sdxl(tmp_path_factory.mktemp("small") / "sdxl")
     unet = tiny.seeded(
@@ -258,7 +253,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
         seed=3,
     )
     unet.save_pretrained(folder / "unet")
-    return load_base(folder)
+    return load_base(folder, device=device)
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="compiling a step needs a C++ compiler, and there is none here")
@@ -277,7 +272,7 @@ def test_a_compiled_step_gives_the_same_pictures_for_any_number_of_rows_and_comp
         asked = [request(steps=10, seed=seed, sampler=name) for seed, name in enumerate(["ddim", "euler", "unipc"])]
         for count in (1, 2, 3):
             made = draw(small, steps, *asked[:count])
-            assert_close(made, generate(small, compose(small), asked[:count]))
+            assert_close(small, made, generate(small, compose(small), asked[:count]))
         assert set(steps.shares()) == {2, 4, 6}  # tried to the end, so most of the steps above were compiled ones
     finally:
         steps.stop()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+import torch
 from sqlalchemy import func, insert, select, text, update
 
 from app.histories.models import BaseModelRow
@@ -214,7 +215,8 @@ def test_a_worker_says_what_it_is_and_what_it_holds(worker: Worker, world: World
             return session.scalars(select(WorkerRow)).one()
 
     wait_until(lambda: row().holds["jobs"] == [str(job)], "it has reported")
-    assert (row().id, row().device, row().base_id) == (worker.id, "cpu", world.base_id)
+    expected = "cpu" if worker.settings.device == "cpu" else torch.cuda.get_device_name(worker.settings.device)[:60]
+    assert (row().id, row().device, row().base_id) == (worker.id, expected, world.base_id)
     assert (row().holds["learnings"], row().holds["generations"]) == (1, 0)
     assert row().holds["memory_bytes"] > 0
     worker.hands.release(hold)

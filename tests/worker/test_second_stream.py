@@ -10,6 +10,7 @@ from torch import Tensor
 from cns.base_model import BaseModel
 from cns.compose import compose
 from cns.denoise import GenerationRequest, generate
+from tests.worker.library import assert_close
 from worker.equipment import Equipment
 from worker.orders import Order
 from worker.painting import Painter
@@ -36,7 +37,7 @@ class SlowStream:
     begun: list[Decoding] = field(default_factory=list)
 
     def begin(self, work: Callable[[], Tensor], reads: Sequence[Tensor]) -> Decoding:
-        self.begun.append(Decoding(work()))
+        self.begun.append(Decoding(work().cpu()))
         return self.begun[-1]
 
 
@@ -63,7 +64,7 @@ def test_steps_go_on_while_a_picture_is_decoded_and_it_is_delivered_when_it_is_t
     painter.step([short, long])
     assert short.finished.is_set()
     assert not decoding.waited
-    assert torch.allclose(short.pictures()[0], generate(base, version, [request(1)])[0], atol=1e-4)
+    assert_close(base, short.pictures(), generate(base, version, [request(1)]))
 
 
 def test_when_there_is_no_step_to_take_what_is_decoded_is_waited_for(
