@@ -73,6 +73,7 @@ class Equipment:
             "pixelated": self.base.native_px <= SMALL_PX,
             "learning": self.learning.to_json(),
             "manners": {noun: list(frame) for noun, frame in MANNERS.items()},
+            "own_tokens": sorted(token.strip("<>") for token in self.base.own_tokens),
         }
 
 

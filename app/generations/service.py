@@ -3,7 +3,7 @@
 import re
 import secrets
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from tempfile import SpooledTemporaryFile
@@ -19,7 +19,7 @@ from app.errors import Invalid
 from app.generations.models import Generation, Image
 from app.generations.reading import generation_of, get_image, get_image_asked
 from app.generations.regions import Region, checked_regions
-from app.histories.models import BaseModelRow
+from app.histories.models import BaseModelRow, History
 from app.histories.service import get_history
 from app.histories.versions import get_version, known_names
 from app.idempotency import Once, commit_once
@@ -80,12 +80,12 @@ def ask(
         if version_number is not None:
             version = get_version(session, history, version_number)
             version_id = version.id if version else None
-        known = known_names(session, history, version_id)
+        facts = session.get_one(BaseModelRow, history.base_id).facts
+        known = names_in_prompts(session, history, version_id, facts)
         check_tokens(prompt, known, "prompt")
         check_tokens(negative_prompt, known, "negative_prompt")
         for place, region in enumerate(kept_regions):
             check_tokens(region["prompt"], known, f"regions.{place}.prompt")
-        facts = session.get_one(BaseModelRow, history.base_id).facts
         width, height = _checked_size(facts, limits, width_px, height_px)
         job = queue_job(
             uow,
@@ -117,6 +117,15 @@ def ask(
         note_estimate(session, job)
         job_id = commit_once(uow, once, job.id)
         return generation_of(session, job_id), session.get_one(Job, job_id, populate_existing=True)
+
+
+def names_in_prompts(
+    session: Session, history: History, version_id: UUID | None, facts: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """What may stand between < and >: concepts that the version knows, and tokens that its base knows by itself, as one
+    does that was exported with concepts. facts: of the base.
+    """
+    return (*known_names(session, history, version_id), *facts.get("own_tokens", ()))
 
 
 def check_tokens(prompt: str, known: Collection[str], field: str = "prompt") -> None:

@@ -26,7 +26,7 @@ class BaseModelRow(Base):
 
     facts: what pages and REST need to know without loading it: {"name", "native_px", "size_step_px", "samplers": [..],
     "steps", "guidance", "sampler", "pixelated", "learning": {defaults of LearningSettings}, "seconds_per_step": {..},
-    "manners": {noun: [before, behind]} (`app.wording`),
+    "manners": {noun: [before, behind]} (`app.wording`), "own_tokens": [names of <token>s that it knows by itself],
     "row_seconds": {rows of a step: seconds of each, for pictures of the base's own size}, "learning_share"}.
     """
 

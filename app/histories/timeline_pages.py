@@ -205,7 +205,9 @@ def draw_both(
         count = form.whole("count", "The number of pictures") or 2
         for number in numbers:
             version = versions.get_version(session, history, number)
-            generations.check_tokens(prompt, versions.known_names(session, history, version.id if version else None))
+            version_id = version.id if version else None
+            known = generations.names_in_prompts(session, history, version_id, history.base.facts)
+            generations.check_tokens(prompt, known)
         for number in numbers:
             generations.ask(
                 uow,

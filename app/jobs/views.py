@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, false, func, select
 from sqlalchemy.orm import Session
 
 from app.concepts.models import Concept, ConceptPicture
-from app.forgettings.models import Forgetting
+from app.forgettings.models import Forgetting, Mode
 from app.generations.models import Generation
 from app.histories.models import BaseModelRow, History, Version
 from app.histories.versions import lineage
@@ -98,7 +98,8 @@ class Learning:
 @dataclass(frozen=True)
 class Listed:
     """A job as the list shows it. about: the concept's token or the prompt; None where it is not the viewer's.
-    is_erasing: whether it can be cancelled no more, as its new line of versions is published.
+    is_erasing: whether it can be cancelled no more, as its new line of versions is published. is_exact: whether it is a
+    forgetting that learns other concepts again.
     """
 
     job: Job
@@ -109,6 +110,7 @@ class Listed:
     owner: str
     generation_id: UUID | None
     is_erasing: bool = False
+    is_exact: bool = False
 
     def shows(self, everybody: bool, csrf_token: str) -> Hashable:
         """All that its row depends on."""
@@ -199,6 +201,7 @@ _ABOUT = (
         Generation.prompt,
         Generation.id,
         Forgetting.published_at.is_not(None),
+        func.coalesce(Forgetting.mode == Mode.EXACT.value, false()),
     )
     .join(History, History.id == Job.history_id)
     .outerjoin(Concept, Concept.id == Job.concept_id)
@@ -215,9 +218,9 @@ def list_view(session: Session, jobs: Sequence[Job], viewer_id: UUID, owners: Ma
     places, left = queue_places(session, jobs), estimates_of(session, jobs)
     listed = []
     for job in jobs:
-        _, history, name, prompt, generation_id, is_erasing = known.get(job.id, (None, None, None, None, None, False))
+        _, history, name, prompt, generation_id, *states = known.get(job.id, (None, None, None, None, None))
         about = f"<{name}>" if name else prompt
         owner = owners.get(job.owner_id, "")
         stands = places.get(job.id), left.get(job.id)
-        listed.append(Listed(job, about, history, *stands, owner, generation_id, is_erasing))
+        listed.append(Listed(job, about, history, *stands, owner, generation_id, *states))
     return listed

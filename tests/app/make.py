@@ -10,7 +10,7 @@ from app import blobs
 from app.accounts.models import User
 from app.blobs import Blob
 from app.concepts.models import Concept
-from app.forgettings.models import Forgetting
+from app.forgettings.models import Forgetting, Mode
 from app.generations.models import Image
 from app.histories.models import BaseModelRow, History, Version
 from app.jobs.models import Job, JobKind
@@ -94,12 +94,12 @@ def version(session: Session, of: History, number: int, name: str, parent: UUID 
     return made
 
 
-def forgetting(session: Session, of: History, name: str) -> Forgetting:
+def forgetting(session: Session, of: History, name: str, mode: Mode = Mode.FAST) -> Forgetting:
     """One that waits, of a concept that the history has learned."""
     job = Job(owner_id=of.owner_id, history_id=of.id, kind=JobKind.FORGET.value)
     session.add(job)
     session.flush()
-    made = Forgetting(history_id=of.id, job_id=job.id, name=name, class_noun="dog", mode="fast", erase=False)
+    made = Forgetting(history_id=of.id, job_id=job.id, name=name, class_noun="dog", mode=mode.value, erase=False)
     session.add(made)
     session.commit()
     return made

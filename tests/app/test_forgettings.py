@@ -1,5 +1,6 @@
 """Asking to forget: what is refused, what is queued, and what the pages say."""
 
+import html
 import re
 from datetime import timedelta
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from app.db import Sessions
-from app.forgettings.models import Forgetting
+from app.forgettings.models import Forgetting, Mode
 from app.histories.models import History
 from app.jobs.claims import claim, ready
 from app.jobs.models import Job, JobKind, JobState
@@ -140,6 +141,28 @@ def test_an_erasure_that_is_published_cannot_be_cancelled_and_the_list_offers_no
 def test_the_timeline_leads_to_forgetting_each_concept(ask: Ask, tree: History) -> None:  # noqa: F811
     page = ask("GET", f"/histories/{tree.id}/timeline")
     assert re.findall(r'/forget\?concept=(\w+)"', page.text) == ["rex", "momo"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "question"),
+    [(Mode.FAST, None), (Mode.EXACT, "Cancel forgetting <rex>? What was learned again so far is thrown away.")],
+)
+def test_cancelling_one_that_learns_again_asks_first_in_the_list_and_on_its_page(
+    ask: Ask,  # noqa: F811
+    tree: History,  # noqa: F811
+    sessions: Sessions,
+    mode: Mode,
+    question: str | None,
+) -> None:
+    with sessions() as session:
+        made = make.forgetting(session, session.get_one(History, tree.id), "rex", mode)
+        session.expunge_all()
+    for page in ("/jobs", f"/forgettings/{made.id}"):
+        text = html.unescape(ask("GET", page).text)
+        assert f'action="/jobs/{made.job_id}/cancel"' in text
+        assert re.findall('data-ask="([^"]*)" data-yes="([^"]*)"', text) == (
+            [(question, "Stop forgetting")] if question else []
+        )
 
 
 def test_the_page_says_what_forgetting_means(ask: Ask, tree: History) -> None:  # noqa: F811

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from app.db import Sessions
 from app.generations.models import Image
-from app.histories.models import History
+from app.histories.models import BaseModelRow, History
 from app.jobs.models import Job
 from app.queue import GENERATE, LEARN
 from app.storage import BlobStore
@@ -123,6 +123,18 @@ def test_an_unknown_token_is_refused_with_those_the_version_knows(ada: Person, s
     assert answer.json()["detail"] == "This version does not know <momo>. It knows <rex>."
     bare = ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": "<rex>", "version": 0})
     assert "It knows no concept yet." in bare.json()["detail"]
+
+
+def test_tokens_that_the_base_knows_by_itself_may_be_named(ada: Person, sessions: Sessions) -> None:
+    """As one does that was exported with concepts."""
+    with sessions() as session:
+        base = session.get_one(BaseModelRow, session.get_one(History, ada.history_id).base_id)
+        base.facts = {**base.facts, "own_tokens": ["rex"]}
+        session.commit()
+    answer = ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": "a <rex> dog"})
+    assert answer.status_code == 202, answer.text
+    other = ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": "a <momo> dog"})
+    assert other.json()["detail"] == "This version does not know <momo>. It knows <rex>."
 
 
 def test_a_generation_takes_the_bases_defaults_and_rings(ada: Person, sent: list[tuple[str, dict[str, str]]]) -> None:

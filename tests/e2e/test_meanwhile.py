@@ -78,7 +78,9 @@ def test_cards_whose_jobs_end_within_one_answer_all_show_their_pictures_and_a_pi
     expect(page.locator(".generation a[data-picture] img")).to_have_count(4)
 
 
-@pytest.mark.parametrize("how", ["the service is being started anew", "the line breaks"])
+@pytest.mark.parametrize(
+    "how", ["the service is being started anew", "a proxy says that it is away", "the line breaks"]
+)
 def test_a_card_that_could_not_be_had_when_its_job_ended_is_asked_for_again(
     reader: Visitor, story: Story, how: str
 ) -> None:
@@ -91,6 +93,9 @@ def test_a_card_that_could_not_be_had_when_its_job_ended_is_asked_for_again(
         elif how == "the line breaks":
             failures.append(route.request.url)
             route.abort()
+        elif how == "a proxy says that it is away":
+            failures.append(route.request.url)
+            route.fulfill(status=502, content_type="text/html", body="<html><body><h1>Bad gateway</h1></body></html>")
         else:
             failures.append(route.request.url)
             route.fulfill(status=503)
@@ -99,6 +104,7 @@ def test_a_card_that_could_not_be_had_when_its_job_ended_is_asked_for_again(
     running = asked_in(reader, story, "cat next to <zigi>")
     finish(reader, running)
     expect(page.locator(f"#generation-{running.id} a[data-picture] img")).to_have_count(1)
+    expect(page.get_by_text("Bad gateway")).to_have_count(0)
     assert len(failures) == 1
     assert [one for one in reader.wrong if one.startswith("console:")] == reader.wrong
     reader.wrong.clear()

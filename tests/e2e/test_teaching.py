@@ -91,6 +91,39 @@ def test_pictures_are_dropped_and_chosen_captioned_and_the_learning_watched_to_i
     expect(page.get_by_label("What shall be in the picture?")).to_have_value("a photo of a <zigi> mug")
 
 
+def test_a_picture_that_is_refused_for_now_goes_up_again_when_its_time_has_come(ada: Visitor) -> None:
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    refusals = [
+        {"status": 429, "headers": {"retry-after": "1"}, "json": {"detail": "Too many."}},
+        {"status": 503, "headers": {"retry-after": "1"}, "content_type": "text/html", "body": "<h1>Away</h1>"},
+    ]
+
+    def refuse_twice(route: Route) -> None:
+        if refusals:
+            route.fulfill(**refusals.pop(0))  # type: ignore[arg-type]
+        else:
+            route.continue_()
+
+    page.route("**/uploads", refuse_twice)
+    drop(page, [sample("zigi", 0), sample("zigi", 1)])
+    expect(page.locator("[data-upload]")).to_have_count(2)
+    expect(page.get_by_label("Caption of zigi-0.png")).to_be_visible()
+    expect(page.locator(".upload.refused")).to_have_count(0)
+    assert not refusals
+    assert [one for one in ada.wrong if "status of 429" in one or "status of 503" in one] == ada.wrong
+    ada.wrong.clear()
+
+
+def test_a_page_of_a_proxys_takes_no_pictures_place(ada: Visitor) -> None:
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    page.route("**/uploads", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Gone</h1>"))
+    drop(page, [sample("zigi", 0)])
+    expect(page.locator(".upload.refused")).to_contain_text("zigi-0.png: The server cannot be reached.")
+    expect(page.get_by_text("Gone", exact=True)).to_have_count(0)
+    assert [one for one in ada.wrong if "status of 502" in one] == ada.wrong
+    ada.wrong.clear()
+
+
 def test_captions_are_offered_follow_the_noun_and_give_way_to_what_is_typed(ada: Visitor) -> None:
     page = ada.go(f"/histories/{ada.history()}/teach")
     drop(page, [sample("momo", number) for number in range(3)])

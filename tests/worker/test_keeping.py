@@ -4,20 +4,26 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 import torch
 from sqlalchemy import func, insert, select, text, update
 
+from app.config import Settings
 from app.histories.models import BaseModelRow
 from app.jobs.claims import claim
 from app.jobs.models import LANE, Job, JobKind, JobState, WorkerRow
 from app.queue import GENERATE, LEARN
+from cns.compose import compose
+from cns.export import export_diffusers
 from cns.settings import LearningSettings
+from tests.cns.test_compose import make_delta
 from tests.worker.processes import PATIENCE_S, wait_until
 from tests.worker.world import World
 from worker import sweep
+from worker.equipment import Equipment, load_equipment
 from worker.learning import learn
 from worker.process import Worker
 from worker.sweep import Sweep
@@ -230,6 +236,16 @@ def test_the_base_says_what_pages_need_to_know(worker: Worker, world: World) -> 
     assert (row.facts["native_px"], row.facts["size_step_px"], row.facts["pixelated"]) == (16, 4, True)
     assert row.facts["learning"]["steps"] == LearningSettings().steps
     assert row.facts["seconds_per_step"]["learning"] > 0
+
+
+def test_a_base_that_was_exported_with_concepts_says_which_tokens_it_knows(
+    equipment: Equipment, tmp_path: Path
+) -> None:
+    base = equipment.base
+    version = compose(base, [make_delta(base, "rex", seed=1)])
+    exported = load_equipment(Settings(base_model=str(export_diffusers(base, version, tmp_path / "out")), device="cpu"))
+    assert exported.facts()["own_tokens"] == ["rex"]
+    assert equipment.facts()["own_tokens"] == []
 
 
 def test_a_worker_that_ends_in_order_is_forgotten_at_once_and_a_silent_one_in_time(

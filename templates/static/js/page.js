@@ -46,6 +46,11 @@ export function sentenceOf(text) {
   }
 }
 
+// A proxy has pages of its own for when we are away, and those are not to be put into ours.
+export function isPartOfPage(xhr) {
+  return Boolean(xhr.getResponseHeader("x-request-id") && xhr.getResponseHeader("content-type")?.startsWith("text/html"));
+}
+
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(event.target)) menu.open = false;
@@ -129,7 +134,7 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, elt } = event.detail;
   // A list that is asked for again and again would take away the form that is asking something.
   if (elt.matches('[hx-trigger^="every"]') && document.querySelector("dialog[open]")) event.detail.shouldSwap = false;
-  if (xhr.status < 400 || !xhr.getResponseHeader("content-type")?.startsWith("text/html")) return;
+  if (xhr.status < 400 || !isPartOfPage(xhr)) return;
   event.detail.shouldSwap = true;
   event.detail.isError = false;
 });

@@ -1,6 +1,6 @@
 // Teaching: files go up one after another as soon as they are dropped, chosen or pasted, and show at once.
 
-import { announce, csrfToken, notify, sentenceOf } from "./page.js";
+import { announce, csrfToken, isPartOfPage, notify, sentenceOf } from "./page.js";
 import { duration } from "./words.js";
 
 const form = document.querySelector("[data-teach]");
@@ -9,6 +9,8 @@ const zone = form.querySelector("[data-drop-zone]");
 const input = form.querySelector("#files");
 const most = Number(form.dataset.most);
 const mostBytes = Number(form.dataset.mostBytes);
+const MOST_TRIES = 5;
+const LONGEST_PAUSE_S = 60;
 document.documentElement.classList.add("scripts");
 
 const cards = () => [...list.querySelectorAll("[data-upload]")];
@@ -42,7 +44,26 @@ function placeFor(file) {
   return card;
 }
 
-function send(file, card) {
+// One that is refused for now, as too many are on their way, goes up again when its time has come.
+async function send(file, card) {
+  let answer;
+  for (let tries = 0; tries < MOST_TRIES; tries += 1) {
+    answer = await post(file, card);
+    const pause = [429, 503].includes(answer.status) && Number(answer.getResponseHeader("retry-after"));
+    if (!pause) break;
+    await new Promise((resolve) => setTimeout(resolve, Math.min(pause, LONGEST_PAUSE_S) * 1000));
+  }
+  URL.revokeObjectURL(card.querySelector("img")?.src ?? "");
+  if (isPartOfPage(answer)) {
+    card.outerHTML = answer.responseText;
+    look();
+  } else {
+    card.remove();
+    refuse(`${file.name}: ${sentenceOf(answer.responseText)}`);
+  }
+}
+
+function post(file, card) {
   const data = new FormData();
   data.append("pictures", file, file.name);
   const request = new XMLHttpRequest(); // fetch tells nothing of how much has gone up
@@ -52,18 +73,7 @@ function send(file, card) {
       bar.max = event.total;
       bar.value = event.loaded;
     });
-    request.addEventListener("loadend", () => {
-      URL.revokeObjectURL(card.querySelector("img")?.src ?? "");
-      const isHtml = request.getResponseHeader("content-type")?.startsWith("text/html");
-      if (isHtml) {
-        card.outerHTML = request.responseText;
-        look();
-      } else {
-        card.remove();
-        refuse(`${file.name}: ${sentenceOf(request.responseText)}`);
-      }
-      resolve();
-    });
+    request.addEventListener("loadend", () => resolve(request));
     request.open("POST", "/uploads");
     request.setRequestHeader("X-CSRF-Token", csrfToken());
     request.setRequestHeader("HX-Request", "true");
