@@ -28,6 +28,7 @@ from app.limiting import make_limiter
 from app.logs import set_up_logs
 from app.middleware import Surroundings
 from app.old_thumbnails import remove_old_thumbnails
+from app.openai import api as openai
 from app.routing import lay_out
 from app.shared_answer import SharedAnswer
 from app.state import State
@@ -86,7 +87,7 @@ def create_app(config: Settings | None = None, send: Send | None = None) -> Fast
     app.add_middleware(BodyLimit, settings=config)  # inside the next one, which was added last
     app.add_middleware(Surroundings, behind_tls=config.behind_tls)
     problems.install(app)
-    rest = (accounts, histories, concepts, again, forgettings, generations, images, jobs)
+    rest = (accounts, histories, concepts, again, forgettings, generations, images, jobs, openai)
     lay_out(app, [*(feature.router for feature in rest), health.router])
     pages.install(app)
     schema.install(app)

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from app.errors import AppError, Busy, TooMany, Unauthorized
 from app.logs import log
+from app.openai.errors import is_openai, make_error
 from app.storage import StorageAway
 
 MEDIA_TYPE = "application/problem+json"
@@ -120,8 +121,9 @@ def make_problem(
 
 
 def wants_page(request: Request) -> bool:
-    """People get pages: their browsers ask for HTML, and pages live outside /api."""
-    return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
+    """People get pages: their browsers ask for HTML, and pages live outside /api and /v1."""
+    path = request.url.path
+    return not path.startswith("/api/") and not is_openai(path) and "text/html" in request.headers.get("accept", "")
 
 
 def answer(
@@ -132,7 +134,10 @@ def answer(
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """The error as a page or as problem details."""
+    """The error as a page or as problem details; where OpenAI's clients ask, as they read errors."""
+    if is_openai(request.url.path):
+        fields = [one["field"] for one in errors or ()]
+        return JSONResponse(make_error(status, kind, detail, fields), status, headers=headers)
     problem = make_problem(request, status, kind, detail, errors)
     render = getattr(request.app.state, "render_error", None)
     if render is not None and wants_page(request):

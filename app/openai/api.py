@@ -1,0 +1,137 @@
+"""`/v1/images/generations` and `/v1/models`: the answer comes when the pictures are there."""
+
+import base64
+from io import BytesIO
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Request
+from PIL import Image as Picture
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app.accounts.caller import Caller
+from app.deps import AppState, CurrentUser, Reading, StartingUser, give_back
+from app.errors import Busy, Invalid, NotFound
+from app.generations import reading, service
+from app.generations.models import Generation, Image
+from app.histories.models import History
+from app.histories.service import list_histories
+from app.idempotency import make_once
+from app.jobs.api import IdempotencyKeyHeader
+from app.jobs.models import OPEN, JobState
+from app.jobs.stream import wait_until_ended
+from app.openai.errors import PREFIX
+from app.openai.naming import find_model
+from app.openai.retries import find_same
+from app.openai.schemas import Model, Models, PictureMade, PicturesAsked, PicturesMade
+from app.routing import OneTurn
+from app.state import State
+
+router = APIRouter(prefix=PREFIX, route_class=OneTurn, include_in_schema=False)  # OpenAI describes it
+
+LONGEST_WAIT_S = 540
+"""Clients wait ten minutes, and then send the request again."""
+COME_AGAIN_S = 5
+
+
+@router.post("/images/generations", response_model_exclude_none=True)
+async def make_pictures(
+    asked: PicturesAsked,
+    caller: StartingUser,
+    state: AppState,
+    request: Request,
+    idempotency_key: IdempotencyKeyHeader = None,
+    retries: Annotated[str, Header(alias="x-stainless-retry-count")] = "0",
+) -> PicturesMade:
+    """As OpenAI's interface has it; concepts stand in the prompt as `<rex>`, each before its class noun."""
+    is_sent_again = retries not in ("", "0")
+    generation_id, job_id = await run_in_threadpool(_begin, state, caller, asked, idempotency_key, is_sent_again)
+    await wait_until_ended(state, job_id, LONGEST_WAIT_S)
+    return await run_in_threadpool(_take, state, caller, generation_id, asked, str(request.base_url))
+
+
+def _begin(
+    state: State, caller: Caller, asked: PicturesAsked, idempotency_key: str | None, is_sent_again: bool
+) -> tuple[UUID, UUID]:
+    """Queue them; or find those that were queued, when the request is one that was sent before."""
+    if asked.stream:
+        raise Invalid("Pictures come whole here, and not as a stream.", field="stream")
+    width_px, height_px = asked.size_px()
+    with state.readers() as session:
+        history_id, version_number = find_model(session, caller.id, asked.model)
+        if is_sent_again and (found := find_same(session, history_id, version_number, asked)):
+            return found
+        give_back(session)
+    generation, job = service.ask(
+        state.unit_of_work(),
+        state.settings,
+        caller.id,
+        history_id,
+        version_number=version_number,
+        once=make_once(caller.id, idempotency_key, "openai", history_id, asked.model_dump()),
+        prompt=asked.prompt,
+        negative_prompt=asked.negative_prompt or "",
+        seed=asked.seed,
+        count=asked.count,
+        steps=asked.steps,
+        guidance=asked.guidance_scale,
+        sampler=asked.sampler,
+        width_px=width_px,
+        height_px=height_px,
+    )
+    return generation.id, job.id
+
+
+def _take(state: State, caller: Caller, generation_id: UUID, asked: PicturesAsked, site: str) -> PicturesMade:
+    with state.readers() as session:
+        try:
+            generation, job, _ = reading.get_generation(session, caller.id, generation_id)
+        except NotFound:
+            raise NotFound("The history of these pictures was deleted while they were waited for.") from None
+        if job.state in OPEN:
+            raise Busy("These pictures are not ready yet. Send the same request again to wait on.", COME_AGAIN_S)
+        if job.state != JobState.DONE:
+            raise Invalid(job.error or "These pictures were cancelled.")
+        images = _images_of(session, generation)
+    kind = asked.output_format or "png"
+    if asked.response_format == "url":
+        data = [PictureMade(url=f"{site}api/v1/images/{image.id}/file") for image in images]
+    else:
+        files = (convert(state.store.get(image.blob_sha256), kind, asked.output_compression) for image in images)
+        data = [PictureMade(b64_json=base64.b64encode(file).decode()) for file in files]
+    size = f"{generation.width_px}x{generation.height_px}"
+    return PicturesMade(created=int(generation.created_at.timestamp()), data=data, size=size, output_format=kind)
+
+
+def _images_of(session: Session, generation: Generation) -> list[Image]:
+    asked = select(Image).where(Image.generation_id == generation.id).order_by(Image.position)
+    return list(session.scalars(asked))
+
+
+def convert(png: bytes, kind: str, quality: int | None) -> bytes:
+    """The file in another format: "png" as it is, "jpeg" and "webp" anew, without the recipe. quality: 0 to 100."""
+    if kind == "png":
+        return png
+    file = BytesIO()
+    with Picture.open(BytesIO(png), formats=["PNG"]) as picture:
+        picture.convert("RGB").save(file, kind, **({} if quality is None else {"quality": quality}))
+    return file.getvalue()
+
+
+@router.get("/models")
+def list_models(caller: CurrentUser, session: Reading) -> Models:
+    """The caller's histories: each is a model."""
+    return Models(data=[_model(one, caller) for one in list_histories(session, caller.id)])
+
+
+@router.get("/models/{model:path}")
+def get_model(model: str, caller: CurrentUser, session: Reading) -> Model:
+    """One of them, by any name that pictures can be asked of it by."""
+    history_id, _ = find_model(session, caller.id, model)
+    return _model(session.get_one(History, history_id), caller, model)
+
+
+def _model(history: History, caller: Caller, name: str | None = None) -> Model:
+    return Model(id=name or history.name, created=int(history.created_at.timestamp()), owned_by=caller.name)
