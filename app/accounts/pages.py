@@ -32,7 +32,7 @@ from app.problems import LONGEST_WAY_BACK
 from app.routing import page_router
 from app.security import digest_of, new_token
 from app.state import State
-from app.templating import render
+from app.templating import address_of_site, render
 
 router = page_router()
 
@@ -207,6 +207,7 @@ def _account(
         caller,
         status=status,
         place="account",
+        site=address_of_site(request),
         usage=usage_of(session, caller.id, state.settings.user_quota_bytes),
         keys=service.list_api_keys(session, caller.id),
         sessions=service.list_sessions(session, caller.id),

@@ -28,6 +28,7 @@ from app.openai.retries import find_same
 from app.openai.schemas import Model, Models, PictureMade, PicturesAsked, PicturesMade
 from app.routing import OneTurn
 from app.state import State
+from app.templating import address_of_site
 
 router = APIRouter(prefix=PREFIX, route_class=OneTurn, include_in_schema=False)  # OpenAI describes it
 
@@ -49,7 +50,7 @@ async def make_pictures(
     is_sent_again = retries not in ("", "0")
     generation_id, job_id = await run_in_threadpool(_begin, state, caller, asked, idempotency_key, is_sent_again)
     await wait_until_ended(state, job_id, LONGEST_WAIT_S)
-    return await run_in_threadpool(_take, state, caller, generation_id, asked, str(request.base_url))
+    return await run_in_threadpool(_take, state, caller, generation_id, asked, address_of_site(request))
 
 
 def _begin(
@@ -97,7 +98,7 @@ def _take(state: State, caller: Caller, generation_id: UUID, asked: PicturesAske
         images = _images_of(session, generation)
     kind = asked.output_format or "png"
     if asked.response_format == "url":
-        data = [PictureMade(url=f"{site}api/v1/images/{image.id}/file") for image in images]
+        data = [PictureMade(url=f"{site}/api/v1/images/{image.id}/file") for image in images]
     else:
         files = (convert(state.store.get(image.blob_sha256), kind, asked.output_compression) for image in images)
         data = [PictureMade(b64_json=base64.b64encode(file).decode()) for file in files]

@@ -97,6 +97,7 @@ def test_a_key_is_shown_once_on_the_page(browser: TestClient, uow: UnitOfWork) -
     log_in(browser)
     token = token_in(browser.get("/account").text)
     made = browser.post("/account/keys", data={"name": "notebook", "csrf_token": token})
+    assert "<code>http://testserver/v1</code>" in made.text  # where programs find OpenAI's interface
     found = re.search(r'<code id="new-key">(pk_[^<]+)</code>', made.text)
     assert found
     assert found[1] not in browser.get("/account").text

@@ -131,6 +131,7 @@ def test_what_else_can_be_set_is_taken_by_the_names_that_such_clients_have_for_i
 
 def test_an_address_can_be_asked_for_in_the_place_of_the_file_and_wants_the_same_key(post: Post, ada: Person) -> None:
     [one] = post(response_format="url").json()["data"]
+    assert one["url"].startswith("http://testserver/api/v1/images/")
     assert ada.client.get(one["url"], headers=key_of(ada)).content == png(seed=0)
     assert ada.client.get(one["url"]).status_code == 401
 
