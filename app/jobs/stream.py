@@ -6,6 +6,7 @@ PostgreSQL is asked for what is kept, whenever Redis says there is more, and eve
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -59,19 +60,22 @@ def place_of(user_id: UUID) -> Iterator[None]:
 
 
 async def follow(
-    state: State, told: Mapping[UUID, int], may_follow: Callable[[Session], bool] = lambda _: True
+    state: State,
+    told: Mapping[UUID, int],
+    may_follow: Callable[[Session], bool] = lambda _: True,
+    until: float = math.inf,
 ) -> AsyncGenerator[Happened | None, None]:
     """What happens to these jobs until all of them have ended; None now and then to say: still there.
 
     told: job -> its newest event that is known already. Each job goes on after its own: events of two jobs may be
     committed in another order than they were numbered in. may_follow: asked again now and then; it ends when it says
-    no.
+    no. until: by the monotonic clock, when it ends in any case.
     """
     position = dict(told)
     said_at = looked_at = time.monotonic()
     async with _Channels(state, list(position)) as channels:
         await channels.subscribe()
-        while position:
+        while position and time.monotonic() < until:
             if time.monotonic() - looked_at > LOOK_AGAIN_EVERY_S:
                 looked_at = time.monotonic()
                 if not await run_in_threadpool(_ask, state, may_follow):
@@ -83,7 +87,7 @@ async def follow(
             if events:
                 continue  # there may be more of them than one look takes in
             position = {job_id: newest for job_id, newest in position.items() if job_id in still_open}
-            deadline = time.monotonic() + ASK_EVERY_S
+            deadline = min(time.monotonic() + ASK_EVERY_S, until)
             while position and (left := deadline - time.monotonic()) > 0:
                 message = await channels.next(left)
                 if message is None or message.kind == "wake":
@@ -96,11 +100,14 @@ async def follow(
 
 
 async def wait_until_ended(state: State, job_id: UUID, seconds: float) -> None:
-    """Until the job has ended, or that time is over."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds), contextlib.aclosing(follow(state, {job_id: 0})) as events:
-            async for _ in events:
-                pass
+    """Until the job has ended, or that time is over.
+
+    Nothing is cancelled when it is: a cancellation that reaches a connection to Redis while it is being opened can get
+    lost there, and the wait would have no end.
+    """
+    async with contextlib.aclosing(follow(state, {job_id: 0}, until=time.monotonic() + seconds)) as events:
+        async for _ in events:
+            pass
 
 
 def _look(state: State, told: Mapping[UUID, int]) -> tuple[list[JobEvent], set[UUID]]:

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Callable, Coroutine, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -20,7 +20,7 @@ from app.db import Sessions, UnitOfWork
 from app.deps import SESSION_COOKIE
 from app.jobs import stream
 from app.jobs.channel import channel_of
-from app.jobs.stream import MOST_OPEN, follow
+from app.jobs.stream import MOST_OPEN, follow, wait_until_ended
 from app.security import digest_of
 from app.state import State
 from tests.app.person import Person
@@ -52,6 +52,21 @@ def test_who_is_cancelled_again_while_leaving_leaves_no_connection_behind(client
     finally:
         gc.enable()
     broker.close()
+
+
+def test_waiting_for_a_job_ends_with_its_time_wherever_that_comes(ada: Person) -> None:
+    """Also while the connection to Redis is being opened, where a cancellation could get lost."""
+    state = cast(State, ada.client.app.state.palimpsest)  # type: ignore[attr-defined]
+    asked = ada.ask("POST", f"/histories/{ada.history_id}/generations", json={"prompt": "a mug"})
+    job_id = UUID(asked.json()["job"]["id"])
+
+    async def wait_often() -> None:
+        async with asyncio.timeout(60):
+            for count in range(200):
+                await wait_until_ended(state, job_id, seconds=count / 10_000)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(wait_often())).result()
 
 
 class Opened:
