@@ -89,12 +89,12 @@ unlearning: $(VENV)/installed ## Measure what forgetting a concept costs the oth
 	$(BIN)/python -m benchmarks.unlearning
 
 benchmark: $(VENV)/installed ## Every method, concept after concept, for hours; stopped, it goes on. Writes docs/benchmark.md
-	$(BIN)/python -m benchmarks.continual run --stream one --methods all
-	$(BIN)/python -m benchmarks.continual run --stream one,two --methods $(REPEATED) --repetitions 3
+	$(BIN)/python -m benchmarks.continual run --stream one --methods all --at-once 2
+	$(BIN)/python -m benchmarks.continual run --stream one,two --methods $(REPEATED) --repetitions 3 --at-once 2
 	$(BIN)/python -m benchmarks.continual page
 
 benchmark-quick: $(VENV)/installed ## Three concepts by five methods; writes docs/benchmark-quick.md
-	$(BIN)/python -m benchmarks.continual run --stream quick --methods quick --name continual-quick
+	$(BIN)/python -m benchmarks.continual run --stream quick --methods quick --name continual-quick --at-once 2
 	$(BIN)/python -m benchmarks.continual page --name continual-quick
 
 experiments: $(VENV)/installed ## The experiments that belong to the method; some thirty learnings; writes docs/experiments/

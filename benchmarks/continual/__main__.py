@@ -27,6 +27,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
 
 from benchmarks.continual.album import join_tiles
+from benchmarks.continual.beside import Opening, answer_beside, describe_task
 from benchmarks.continual.laboratory import Laboratory, open_laboratory
 from benchmarks.continual.method import Budget, Method
 from benchmarks.continual.page import strip_file, write_page
@@ -70,16 +71,28 @@ def run(options: argparse.Namespace) -> None:
     tuned = _read_tuned(options.tuned, laboratory, budget)
     asked = ask(choose(laboratory.methods, options.methods), streams, budget, options.repetitions, tuned)
     kept, out = Kept(options.results / options.name), options.results / f"{options.name}.json"
-    results: dict[str, Any] = {}
     _show_taught(options, streams[0])
+
+    def strip_of(one: Asked) -> Path | None:
+        first = one.budget.seed == budget.seed
+        return strip_file(options.docs, one.stream.name, one.method.name) if first else None
+
+    def note(_name: str) -> None:
+        """After each cell, so that a run that is killed leaves what it has in order."""
+        write_results(out, _collect(laboratory, kept, options, streams, budget, tuned))
+
+    missing = [one for one in asked if kept.find(one.name, one.question(laboratory)) is None]
+    if options.at_once > 1 and len(missing) > 1:
+        names = dict(zip((stream.name for stream in streams), options.stream.split(","), strict=True))
+        tasks = [describe_task(one, names[one.stream.name], strip_of(one)) for one in missing]
+        opening = Opening(options.base, options.concepts, options.judge, options.device, options.first)
+        answer_beside(tasks, opening, kept, min(options.at_once, len(tasks)), note)
     with two_bars(len(asked), "cells") as (on_progress, on_done):
         for one in asked:
-            first = one.budget.seed == budget.seed
-            strip = strip_file(options.docs, one.stream.name, one.method.name) if first else None
-            answer(one, laboratory, kept, on_progress, strip=strip)
-            results = _collect(laboratory, kept, options, streams, budget, tuned)
-            write_results(out, results)  # after each cell, so that a run that is killed leaves what it has in order
+            answer(one, laboratory, kept, on_progress, strip=strip_of(one))
+            note(one.name)
             on_done(one.name)
+    results = read_results(out)
     sys.stdout.write(f"{len(results['cells'])} cells in {out}\n")
     for bar in results["bars"]:
         holds = "holds" if bar["holds"] else "MISSED"
@@ -237,6 +250,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--judge", help="folder or hub id of a CLIP; default: the one in the base's folder")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
+    parser.add_argument("--at-once", type=int, default=1, help="run: cells at a time, which share the threads")
     parser.add_argument("--name", default="continual", help="of the results' file and of the folder of cells")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--tuned", type=Path, default=RESULTS / "continual_tuning.json")

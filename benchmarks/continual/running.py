@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.continual.cell import run_cell
 from benchmarks.continual.laboratory import Laboratory
@@ -102,11 +102,14 @@ def answer(
     return kept.put(name, question, {**facts, "stages": stages})
 
 
+def bar_columns() -> tuple[ProgressColumn, ...]:
+    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+
+
 @contextmanager
 def two_bars(total: int, what: str) -> Iterator[tuple[OnProgress, Any]]:
     """Progress on stderr: how many are done, and how far the one at hand is. Yields (on_progress, on_done(name))."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*bar_columns(), console=Console(stderr=True)) as progress:
         whole, part = progress.add_task(what, total=total), progress.add_task("", total=1)
 
         def on_progress(stage: str, done: int, of: int) -> None:

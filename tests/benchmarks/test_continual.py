@@ -88,6 +88,36 @@ def test_a_run_is_resumed_and_becomes_a_page(
     assert "Not run on this stream: CNS at the token alone (ours), CNS as published" in text
 
 
+def test_cells_that_are_run_beside_each_other_are_the_same_ones(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also of a stream that is cut; and what is there is left as it is."""
+    figures = {}
+    for at_once in ("1", "2"):
+        places = ("--results", str(tmp_path / at_once), "--docs", str(tmp_path / at_once / "docs" / "benchmark.md"))
+        asked = ("run", "--methods", "cns+,custom,base", "--first", "1", "--at-once", at_once, *places)
+        command(monkeypatch, workshop, *asked)
+        cells = sorted((tmp_path / at_once).rglob("one-first-1/*.json"))
+        assert [cell.stem for cell in cells] == ["base-0", "cns+-0", "custom-0"]
+        assert len(list((tmp_path / at_once).rglob("one-first-1-*.png"))) == 4  # one a method, and what was taught
+        results = read_results(tmp_path / at_once / "continual.json")
+        figures[at_once] = {
+            cell["method"]: cell["stages"][-1]["concepts"]["rex"]["clip"]["similarity"] for cell in results["cells"]
+        }
+        written = [cell.stat().st_mtime_ns for cell in cells]
+        command(monkeypatch, workshop, *asked)
+        assert [cell.stat().st_mtime_ns for cell in cells] == written
+    assert figures["2"] == pytest.approx(figures["1"], abs=1e-3)
+
+
+def test_what_goes_wrong_beside_another_cell_is_said_and_ends_the_run(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "continual").write_text("a file where the folder of cells would be")
+    with pytest.raises(OSError, match="continual"):
+        command(monkeypatch, workshop, "run", "--methods", "cns+,base", "--at-once", "2", "--results", str(tmp_path))
+
+
 def test_other_settings_are_another_question(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command(monkeypatch, workshop, "run", "--methods", "base", "--name", "other")
     (cell,) = (workshop / "results" / "other" / "one").glob("*.json")
