@@ -21,7 +21,7 @@ from app.histories.service import list_histories
 from app.idempotency import make_once
 from app.jobs.api import IdempotencyKeyHeader
 from app.jobs.models import OPEN, JobState
-from app.jobs.stream import wait_until_ended
+from app.jobs.stream import MOST_OPEN, place_of, wait_until_ended
 from app.openai.errors import PREFIX
 from app.openai.naming import find_model
 from app.openai.retries import find_same
@@ -48,8 +48,9 @@ async def make_pictures(
 ) -> PicturesMade:
     """As OpenAI's interface has it; concepts stand in the prompt as `<rex>`, each before its class noun."""
     is_sent_again = retries not in ("", "0")
-    generation_id, job_id = await run_in_threadpool(_begin, state, caller, asked, idempotency_key, is_sent_again)
-    await wait_until_ended(state, job_id, LONGEST_WAIT_S)
+    with place_of(caller.id, f"{MOST_OPEN} of your requests are being waited for. Send this one when one has ended."):
+        generation_id, job_id = await run_in_threadpool(_begin, state, caller, asked, idempotency_key, is_sent_again)
+        await wait_until_ended(state, job_id, LONGEST_WAIT_S)
     return await run_in_threadpool(_take, state, caller, generation_id, asked, address_of_site(request))
 
 

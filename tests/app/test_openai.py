@@ -1,6 +1,7 @@
 """OpenAI's interface for pictures: what its clients send and read, against rows that a worker would have written."""
 
 import base64
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -18,6 +19,7 @@ from app.db import Sessions
 from app.generations.models import Generation
 from app.histories.models import History
 from app.jobs.models import Job, JobState
+from app.jobs.stream import MOST_OPEN, place_of
 from app.main import create_app
 from app.openai import api
 from app.storage import BlobStore
@@ -252,6 +254,19 @@ def test_whoever_asks_too_often_is_told_when_to_come_again(
     assert [one.status_code for one in asked] == [200, 429]
     assert asked[1].json()["error"]["type"] == "rate_limit_error"
     assert 0 < int(asked[1].headers["Retry-After"]) <= 60
+
+
+def test_whoever_lets_too_many_requests_wait_is_refused_before_anything_is_begun(
+    post: Post, ada: Person, sessions: Sessions
+) -> None:
+    with contextlib.ExitStack() as waiting:
+        for _ in range(MOST_OPEN):
+            waiting.enter_context(place_of(ada.id))
+        refused = post()
+        assert refused.status_code == 429
+        assert "20 of your requests are being waited for." in refused.json()["error"]["message"]
+        assert count_asked(sessions) == 0
+    assert post().status_code == 200
 
 
 @pytest.mark.parametrize(

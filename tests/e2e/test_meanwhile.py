@@ -71,7 +71,7 @@ def test_cards_whose_jobs_end_within_one_answer_all_show_their_pictures_and_a_pi
     with holding(page, "**/generations/*/card"):
         for one in made:
             finish(reader, one)
-        page.wait_for_function("!document.querySelector('[data-job]')")  # it was told of every end
+        expect(page.locator("[data-job]")).to_have_count(0)  # it was told of every end
         page.locator("a[data-picture]").click()
         expect(page.get_by_role("dialog").get_by_text("Seed", exact=True)).to_be_visible()
         page.keyboard.press("Escape")
