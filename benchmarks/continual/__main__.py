@@ -165,10 +165,11 @@ def sweep(options: argparse.Namespace) -> None:
         if strange:
             raise UnknownSetting(f"No setting {strange[0]!r} is swept; there are {', '.join(method.search_space)}.")
         method = replace(method, search_space={name: method.search_space[name] for name in wanted})
+    left = [name for name in laboratory.every_setting.search_space if name not in method.search_space]
     out = options.results / SWEEP
     for _, trials in _try(laboratory, [method], {method.name: sweep_trials(method)}, stream, budget, options):
         report = sensitivity(trials, list(method.search_space), method.options)
-        _write_trials(out, laboratory, stream, budget, {"sensitivity": report, "trials": trials})
+        _write_trials(out, laboratory, stream, budget, {"sensitivity": report, "left": left, "trials": trials})
         for name, found in report.items():
             means = ", ".join(f"{one['value']:g}: {one['score']:.3f}" for one in found["means"])
             sys.stdout.write(f"{name} moves the score by {found['range']:.3f} ({means})\n")

@@ -50,4 +50,5 @@ def describe_sweep(sweep: Results) -> str:
         "prompts (`benchmarks/continual/tuning.py`). Words are numbered from 0: `ranking` row, layer, global; "
         "`norm_tokens` own, all; `base_prompts` all, first.\n\n"
     )
-    return f"{told}{table}\n"
+    left = ", ".join(f"`{name}`" for name in sweep["left"])
+    return f"{told}{table}\n" + (f"\nNot tried so: {left}.\n" if left else "")

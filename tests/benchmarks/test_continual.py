@@ -18,6 +18,7 @@ from benchmarks.continual.laboratory import Laboratory, open_laboratory
 from benchmarks.continual.method import Budget
 from benchmarks.continual.registry import all_methods
 from benchmarks.continual.results import read_results
+from benchmarks.continual.settings_page import describe_sweep
 from benchmarks.continual.tuning import tuned_alike
 from cns.own_settings import load_usual_settings
 from cns.phrases import load_calibration_prompts
@@ -148,6 +149,10 @@ def test_settings_are_searched_recorded_and_used(workshop: Path, monkeypatch: py
     command(monkeypatch, workshop, "sweep", "--options", "ranking")
     sweep = json.loads((workshop / "results" / "continual_sweep.json").read_text())
     assert [one["value"] for one in sweep["sensitivity"]["ranking"]["means"]] == [0, 1, 2]
+    assert "ranking" not in sweep["left"]
+    assert {"steps", "fraction"} < set(sweep["left"])
+    assert "Not tried so: `lr_token`" in describe_sweep(sweep)
+    assert "Not tried so" not in describe_sweep({**sweep, "left": []})
     command(monkeypatch, workshop, "run", "--methods", "textual-inversion", "--name", "tuned", "--first", "1")
     (cell,) = read_results(workshop / "results" / "tuned.json")["cells"]
     assert cell["options"] == tuned["best"]["options"]
