@@ -30,6 +30,7 @@ __all__ = [
     "NoPicture",
     "RequestRefused",
     "check_picture",
+    "decoded_at_once",
     "denoise_step",
     "generate",
     "to_pictures",
@@ -247,9 +248,14 @@ def generate(
 
 def _decode(base: BaseModel, latents: Sequence[Tensor]) -> Iterator[Tensor]:
     """Pictures (3, height, width) of latents (1, channels, height, width) of one size, a few at a time."""
-    pixels = latents[0].shape[-2] * latents[0].shape[-1] * base.vae_scale**2
-    for part in torch.cat(list(latents)).split(max(1, DECODED_AT_ONCE_PX // pixels)):
+    height, width = (side * base.vae_scale for side in latents[0].shape[-2:])
+    for part in torch.cat(list(latents)).split(decoded_at_once(height, width)):
         yield from base.decode_latents(part).cpu()
+
+
+def decoded_at_once(height_px: int, width_px: int) -> int:
+    """How many pictures of that size the autoencoder decodes in one call, at most; at least one."""
+    return max(1, DECODED_AT_ONCE_PX // (height_px * width_px))
 
 
 def check_picture(pixels: Tensor) -> None:

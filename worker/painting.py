@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cns.base_model import BaseModel
-from cns.denoise import DECODED_AT_ONCE_PX, GenerationRun, NoPicture, check_picture, denoise_step
+from cns.denoise import GenerationRun, NoPicture, check_picture, decoded_at_once, denoise_step
 from cns.kv import Predict, handed_attention, predict
 from cns.memory import is_out_of_memory
 from cns.preview import LatentPreview, fit_preview
@@ -149,7 +149,7 @@ class Painter:
             return
         size = self._finished[0].size_px
         height, width = (side or self.base.native_px for side in size)
-        most = min(DECODED_AT_ONCE, max(1, DECODED_AT_ONCE_PX // (height * width)))
+        most = min(DECODED_AT_ONCE, decoded_at_once(height, width))
         chosen = [row for row in self._finished if row.size_px == size][:most]
         self._finished = [row for row in self._finished if row not in chosen]
         self._together_or_fewer(chosen, self._begin_decoding)

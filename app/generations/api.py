@@ -8,7 +8,6 @@ from fastapi import Header, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import AppState, CurrentUser, Reading, StartingUser
-from app.errors import NotFound
 from app.generations import reading, service
 from app.generations.regions import Region
 from app.generations.schemas import Generations, GenerationShown, NewGeneration, show_generations
@@ -76,11 +75,7 @@ async def ask(
 
 def _look(state: State, owner_id: UUID, generation_id: UUID) -> GenerationShown:
     with state.readers() as session:
-        try:
-            row = reading.get_generation(session, owner_id, generation_id)
-        except NotFound:
-            raise NotFound("The history of these pictures was deleted while they were waited for.") from None
-        return show_generations(session, [row])[0]
+        return show_generations(session, [reading.get_waited_for(session, owner_id, generation_id)])[0]
 
 
 @router.get("/histories/{history_id}/generations")

@@ -65,6 +65,14 @@ def get_generation(session: Session, owner_id: UUID, generation_id: UUID) -> tup
     return row
 
 
+def get_waited_for(session: Session, owner_id: UUID, generation_id: UUID) -> tuple[Generation, Job, int]:
+    """The same of one that its owner has asked for and waited for since: it is not there when its history is not."""
+    try:
+        return get_generation(session, owner_id, generation_id)
+    except NotFound:
+        raise NotFound("The history of these pictures was deleted while they were waited for.") from None
+
+
 _IMAGES = (
     select(*PICTURE)
     .where(_images.c.generation_id.in_(bindparam("ids", expanding=True)))

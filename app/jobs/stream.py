@@ -28,7 +28,7 @@ from app.state import State
 ASK_EVERY_S = 2.0
 ALIVE_EVERY_S = 15.0
 LOOK_AGAIN_EVERY_S = 15.0
-MOST_OPEN = 20  # streams of one user in one web process: each takes a turn through a thread now and then
+MOST_OPEN = 20  # streams and long waits of one user in one web process: each takes a turn through a thread now and then
 STREAMS_OPEN = f"You have {MOST_OPEN} streams of events open. Close one, or follow several jobs in one."
 _closing: set[asyncio.Task[None]] = set()  # a loop keeps its tasks weakly
 _open: Counter[UUID] = Counter()
@@ -46,8 +46,8 @@ class Happened:
 
 @contextlib.contextmanager
 def place_of(user_id: UUID, refused: str = STREAMS_OPEN) -> Iterator[None]:
-    """One more stream of that user while the block runs. TooMany, which says `refused`, when they have as many as
-    they may. In the loop's own thread only.
+    """One more stream, or long wait, of that user while the block runs. TooMany, which says `refused`, when they have
+    as many as they may. In the loop's own thread only.
     """
     if _open[user_id] >= MOST_OPEN:
         raise TooMany(refused)

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.accounts.caller import Caller
-from app.deps import AppState, CurrentUser, Reading, StartingUser, give_back
-from app.errors import Busy, Invalid, NotFound
+from app.deps import AppState, CurrentUser, Reading, StartingUser
+from app.errors import Busy, Invalid
 from app.generations import reading, service
 from app.generations.models import Generation, Image
 from app.histories.models import History
@@ -65,7 +65,6 @@ def _begin(
         history_id, version_number = find_model(session, caller.id, asked.model)
         if is_sent_again and (found := find_same(session, history_id, version_number, asked)):
             return found
-        give_back(session)
     generation, job = service.ask(
         state.unit_of_work(),
         state.settings,
@@ -88,10 +87,7 @@ def _begin(
 
 def _take(state: State, caller: Caller, generation_id: UUID, asked: PicturesAsked, site: str) -> PicturesMade:
     with state.readers() as session:
-        try:
-            generation, job, _ = reading.get_generation(session, caller.id, generation_id)
-        except NotFound:
-            raise NotFound("The history of these pictures was deleted while they were waited for.") from None
+        generation, job, _ = reading.get_waited_for(session, caller.id, generation_id)
         if job.state in OPEN:
             raise Busy("These pictures are not ready yet. Send the same request again to wait on.", COME_AGAIN_S)
         if job.state != JobState.DONE:

@@ -7,7 +7,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.histories.models import History
 from app.histories.service import list_histories
 from app.jobs.models import Job
 
@@ -40,14 +39,7 @@ def _used_last(session: Session, owner_id: UUID) -> UUID:
     used = session.scalar(select(Job.history_id).where(Job.owner_id == owner_id).order_by(Job.sequence.desc()).limit(1))
     if used is not None:
         return used
-    newest = session.scalar(
-        select(History.id)
-        .where(History.owner_id == owner_id)
-        .order_by(History.created_at.desc(), History.id.desc())
-        .limit(1)
-    )
-    if newest is None:
-        raise NotFound(
-            "There is no history yet, and a model is one. Begin one on the pages, or over REST.", field="model"
-        )
-    return newest
+    histories = list_histories(session, owner_id)
+    if not histories:
+        raise NotFound("There is no history yet, and a model is one. Begin one on the pages, or over REST.", "model")
+    return histories[-1].id

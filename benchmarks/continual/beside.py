@@ -68,7 +68,7 @@ def answer_beside(
                 for one in done:
                     on_done(_name(waiting.pop(one), one))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # what is under way is finished and kept, and nothing else begun
             raise
 
 
@@ -85,6 +85,7 @@ _at_hand: list[tuple[Laboratory, Opening, Kept, Any]] = []
 
 def _begin(opening: Opening, folder: Path, threads: int, told: Any) -> None:
     torch.set_num_threads(threads)
+    told.cancel_join_thread()  # else this process could not end once nobody reads its progress any more
     laboratory = open_laboratory(opening.base, concepts=opening.concepts, judge=opening.judge, device=opening.device)
     _at_hand.append((laboratory, opening, Kept(folder), told))
 

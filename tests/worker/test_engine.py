@@ -303,7 +303,7 @@ def test_no_more_pictures_are_decoded_at_once_than_their_size_allows(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     painter, version = Painter(base, batch_rows=64), compose(base)
-    monkeypatch.setattr("worker.painting.DECODED_AT_ONCE_PX", 3 * base.native_px**2)
+    monkeypatch.setattr("cns.denoise.DECODED_AT_ONCE_PX", 3 * base.native_px**2)
     original, decoded = type(base).decode_latents, []
 
     def decode(self: BaseModel, latents: Tensor) -> Tensor:

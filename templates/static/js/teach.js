@@ -46,12 +46,12 @@ function placeFor(file) {
 
 // One that is refused for now, as too many are on their way, goes up again when its time has come.
 async function send(file, card) {
-  let answer;
-  for (let tries = 0; tries < MOST_TRIES; tries += 1) {
-    answer = await post(file, card);
+  let answer = await post(file, card);
+  for (let tries = 1; tries < MOST_TRIES; tries += 1) {
     const pause = [429, 503].includes(answer.status) && Number(answer.getResponseHeader("retry-after"));
     if (!pause) break;
     await new Promise((resolve) => setTimeout(resolve, Math.min(pause, LONGEST_PAUSE_S) * 1000));
+    answer = await post(file, card);
   }
   URL.revokeObjectURL(card.querySelector("img")?.src ?? "");
   if (isPartOfPage(answer)) {
