@@ -2,21 +2,21 @@
 
     python -m benchmarks.continual run --stream one --methods all --repetitions 1
     python -m benchmarks.continual page
-    python -m benchmarks.continual tune --methods all --trials 8
+    python -m benchmarks.continual tune --methods all --trials 9
     python -m benchmarks.continual sweep --options drift,interference
 
 `run` learns and judges every cell that is not there yet and writes the results' JSON; stopped at any time, it goes on
 with the cell that it was in. Cells and trials are kept as files in the tree, beside the results: commit them, and
 another machine goes on where this one was. `page` writes the docs page from them alone. `tune` gives every method that
-has a search of its own the same number of trials on the validation stream, those that its file tells of counted; `run`
-then uses the best. `sweep` changes one setting of our CNS at a time.
+has a search of its own the same number of trials on the validation stream, those that its file tells of counted where
+they were of the method as it now is; `run` then uses the best. `sweep` changes one setting of our CNS at a time.
 """
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import torch
 from benchmarks.continual.album import join_tiles
 from benchmarks.continual.beside import Opening, answer_beside, describe_task
 from benchmarks.continual.laboratory import Laboratory, open_laboratory
-from benchmarks.continual.method import Budget, Method
+from benchmarks.continual.method import Budget
 from benchmarks.continual.page import strip_file, write_page
 from benchmarks.continual.registry import choose
 from benchmarks.continual.results import build_results, read_results, write_results
@@ -38,7 +38,7 @@ from benchmarks.continual.streams import Stream, StreamRefused
 from benchmarks.continual.tuning import (
     describe_trial,
     describe_trials,
-    draw_trials,
+    next_trial,
     score_again,
     sensitivity,
     sweep_trials,
@@ -48,6 +48,7 @@ from benchmarks.kept import Kept, digest_of, rounded
 from benchmarks.machine import describe_machine, library_versions
 from cns.errors import CnsError
 from cns.settings import UnknownSetting
+from cns.teaching import OnProgress
 from storybook import MODEL_FOLDER
 
 RESULTS = Path("benchmarks/results")
@@ -132,27 +133,32 @@ def page(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{options.docs}\n")
 
 
-def tune(options: argparse.Namespace) -> None:
-    laboratory = _open(options)
-    stream, budget = _cut(laboratory, "validation", options), _budget(laboratory, options)
-    chosen = choose(laboratory.methods, options.methods)
+def tune(arguments: argparse.Namespace) -> None:
+    laboratory = _open(arguments)
+    stream, budget = _cut(laboratory, "validation", arguments), _budget(laboratory, arguments)
+    chosen = choose(laboratory.methods, arguments.methods)
     methods = [method for method in chosen if method.search_space and method.tuned_as is None]
-    kept = read_results(options.tuned) if options.tuned.is_file() else {}
+    kept = read_results(arguments.tuned) if arguments.tuned.is_file() else {}
     same = kept.get("setup") == rounded(laboratory.setup(stream, budget))
     entries: dict[str, Any] = {
         name: describe_trials(one["title"], one["grid"], score_again(one["trials"]))
         for name, one in (kept["methods"].items() if same else ())
     }
-    before = {method.name: entries[method.name]["trials"] if method.name in entries else [] for method in methods}
-    plan: dict[str, list[dict[str, float]]] = {}
-    for method in methods:
-        tried = [trial["options"] for trial in before[method.name]]
-        plan[method.name] = draw_trials(method, options.trials, options.seed, tried)[len(tried) :]
-    for method, trials in _try(laboratory, methods, plan, stream, budget, options):
-        entries[method.name] = describe_trials(method.title, method.search_space, [*before[method.name], *trials])
-        best = entries[method.name]["best"]
-        _write_trials(options.tuned, laboratory, stream, budget, {"methods": entries})
-        sys.stdout.write(f"{method.name}: {best['score']:.3f} with {json.dumps(best['options'])}\n")
+    files = Kept(arguments.results / "tuning")
+    with two_bars(len(methods) * arguments.trials, "trials") as (on_progress, on_done):
+        for method in methods:
+            told = entries[method.name]["trials"] if method.name in entries else []
+            asked = [Asked(method, stream, budget, trial["options"]) for trial in told]
+            trials = [describe_trial(found) for one in asked if (found := _find_trial(one, laboratory, files))]
+            for number in range(len(trials)):
+                on_done(f"{method.name} {number}")
+            while options := next_trial(method, arguments.trials, trials, arguments.seed):
+                trials.append(_try(Asked(method, stream, budget, options), laboratory, files, on_progress))
+                on_done(f"{method.name} {len(trials) - 1}")
+            entries[method.name] = describe_trials(method.title, method.search_space, trials)
+            best = entries[method.name]["best"]
+            _write_trials(arguments.tuned, laboratory, stream, budget, {"methods": entries})
+            sys.stdout.write(f"{method.name}: {best['score']:.3f} with {json.dumps(best['options'])}\n")
 
 
 def sweep(options: argparse.Namespace) -> None:
@@ -167,35 +173,31 @@ def sweep(options: argparse.Namespace) -> None:
         method = replace(method, search_space={name: method.search_space[name] for name in wanted})
     left = [name for name in laboratory.every_setting.search_space if name not in method.search_space]
     out = options.results / SWEEP
-    for _, trials in _try(laboratory, [method], {method.name: sweep_trials(method)}, stream, budget, options):
-        report = sensitivity(trials, list(method.search_space), method.options)
-        _write_trials(out, laboratory, stream, budget, {"sensitivity": report, "left": left, "trials": trials})
-        for name, found in report.items():
-            means = ", ".join(f"{one['value']:g}: {one['score']:.3f}" for one in found["means"])
-            sys.stdout.write(f"{name} moves the score by {found['range']:.3f} ({means})\n")
+    files, plan = Kept(options.results / "tuning"), sweep_trials(method)
+    trials = []
+    with two_bars(len(plan), "trials") as (on_progress, on_done):
+        for number, tried in enumerate(plan):
+            trials.append(_try(Asked(method, stream, budget, tried), laboratory, files, on_progress))
+            on_done(f"{method.name} {number}")
+    report = sensitivity(trials, list(method.search_space), method.options)
+    _write_trials(out, laboratory, stream, budget, {"sensitivity": report, "left": left, "trials": trials})
+    for name, found in report.items():
+        means = ", ".join(f"{one['value']:g}: {one['score']:.3f}" for one in found["means"])
+        sys.stdout.write(f"{name} moves the score by {found['range']:.3f} ({means})\n")
 
 
-def _try(
-    laboratory: Laboratory,
-    methods: Sequence[Method],
-    plan: Mapping[str, Sequence[Mapping[str, float]]],
-    stream: Stream,
-    budget: Budget,
-    options: argparse.Namespace,
-) -> Iterator[tuple[Method, list[dict[str, Any]]]]:
-    """Each method with its trials, described; trials that were made before are not made again."""
-    kept = Kept(options.results / "tuning")
-    with two_bars(sum(len(plan[method.name]) for method in methods), "trials") as (on_progress, on_done):
-        for method in methods:
-            trials = []
-            for number, tried in enumerate(plan[method.name]):
-                asked = Asked(method, stream, budget, tried)
-                name = f"{stream.name}/{method.name}-{digest_of(tried)[:10]}"
-                trials.append(
-                    describe_trial(answer(asked, laboratory, kept, on_progress, name=name, only_the_end=True))
-                )
-                on_done(f"{method.name} {number}")
-            yield method, trials
+def _try(asked: Asked, laboratory: Laboratory, files: Kept, on_progress: OnProgress) -> dict[str, Any]:
+    """A trial, described; one that was made before is not made again."""
+    return describe_trial(answer(asked, laboratory, files, on_progress, name=_name_trial(asked), only_the_end=True))
+
+
+def _find_trial(asked: Asked, laboratory: Laboratory, files: Kept) -> dict[str, Any] | None:
+    """One that was made before, of the method as it now is: what an older form of it was worth decides nothing."""
+    return files.find(_name_trial(asked), asked.question(laboratory))
+
+
+def _name_trial(asked: Asked) -> str:
+    return f"{asked.stream.name}/{asked.method.name}-{digest_of(asked.options)[:10]}"
 
 
 def _write_trials(path: Path, laboratory: Laboratory, stream: Stream, budget: Budget, found: Mapping[str, Any]) -> None:
@@ -243,7 +245,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=1, help="seeds 0, 1, ... of every method on every stream")
     parser.add_argument("--first", type=int, help="cut streams after so many concepts")
     parser.add_argument("--steps", type=int, help="of each concept; default: the base's own")
-    parser.add_argument("--trials", type=int, default=8, help="tune: of each method")
+    parser.add_argument("--trials", type=int, default=9, help="tune: of each method")
     parser.add_argument("--seed", type=int, default=0, help="tune: of the random search")
     parser.add_argument("--options", help="sweep: which settings, with commas between; default: all")
     parser.add_argument("--base", type=Path, default=MODEL_FOLDER, help="folder of a base")

@@ -117,7 +117,9 @@ def cns_methods(usual: UsualSettings, calibration: Sequence[str]) -> tuple[Metho
     }
     local = {name: getattr(near, name) for name in ("lr_weights", "lr_token", "token_first")}
     local["general_vote"] = near.selection.general_vote
-    rates_tried = {name: tuple(rate * factor for factor in (0.25, 0.5, 1.0, 2.0)) for name, rate in rates.items()}
+    rates_tried = {
+        name: tuple(rate * factor for factor in (0.125, 0.25, 0.5, 1.0, 2.0)) for name, rate in rates.items()
+    }
     tried = {**rates_tried, "general_vote": (0.5, 0.7, 0.85, 1.0)}
     protecting = {"l1": (1e-3, 1e-2, 1e-1, 1.0), "l2": (0.0, 1e-3, 1e-2, 1e-1)}
     guarding = {
@@ -126,8 +128,8 @@ def cns_methods(usual: UsualSettings, calibration: Sequence[str]) -> tuple[Metho
         "token_first": (0.0, 0.3, 0.5, 0.7),
     }
     free = {
-        "lr_weights": (0.002, 0.004, 0.01, 0.02),
-        "lr_token": (0.0125, 0.025, 0.05, 0.1),
+        "lr_weights": (0.001, 0.002, 0.004, 0.01, 0.02),
+        "lr_token": (0.0125, 0.025, 0.05, 0.1, 0.2),
         "token_first": (0.0, 0.2, 0.4),
         "general_vote": (0.5, 0.85, 1.0),
     }

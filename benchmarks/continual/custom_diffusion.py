@@ -70,7 +70,7 @@ def custom_diffusion_methods(settings: LearningSettings, guidance: float) -> tup
 
     rates = {"lr_weights": 5e-5, "lr_token": settings.lr_token * 0.5, "prior_weight": 0.0}
     space = {
-        "lr_weights": (2.5e-5, 5e-5, 1.25e-4, 2.5e-4, 5e-4),
+        "lr_weights": (1e-5, 2.5e-5, 5e-5, 1.25e-4, 2.5e-4, 5e-4),
         "lr_token": tuple(settings.lr_token * factor for factor in (0.1, 0.25, 0.5, 1.0)),
         "prior_weight": (0.0, 0.3, 1.0),
     }

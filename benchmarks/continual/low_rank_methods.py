@@ -13,8 +13,8 @@ RANK = 4
 
 
 def low_rank_methods(settings: LearningSettings) -> tuple[Method, ...]:
-    """settings: the base's own, in whose rate of the token that rate is counted. The rates of weights tried begin at
-    what is published for larger bases and go on to twenty times that, as these adapters are learned in fewer steps.
+    """settings: the base's own, in whose rate of the token that rate is counted. The rates of weights tried go
+    from half of what is published for larger bases to twenty times that, as these adapters are learned in fewer steps.
 
     share: of each adapter when they are added up. firmness: of C-LoRA's penalty. says_noun: 1 leaves the class noun in
     its captions. ridge, fusion_steps: see `Fusion.solve`, and the steps of the pictures that projections are fused on.
@@ -31,7 +31,7 @@ def low_rank_methods(settings: LearningSettings) -> tuple[Method, ...]:
         rates = {"lr_weights": 5e-4, "lr_token": 0.5 * settings.lr_token}
         tried = {
             "rank": (RANK, 2 * RANK, 4 * RANK),
-            "lr_weights": (1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3),
+            "lr_weights": (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3),
             "lr_token": tuple(settings.lr_token * factor for factor in (0.2, 0.5, 1.0)),
         }
         return Method(name, title, "low rank", kind, start, {"rank": RANK, **own, **rates}, {**space, **tried})

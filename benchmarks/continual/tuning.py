@@ -2,14 +2,16 @@
 
 Ablations and bounds have no search of their own: see `Method.tuned_as`.
 
-A trial learns the short stream and is judged at its end. The first trial has the method's defaults, the others are
-drawn from its grid without repetition, from a seed. What was tried before counts, so that a search can be made longer
-though a default or a grid has moved since. A sweep changes one option at a time, to show what each does.
+A trial learns the short stream and is judged at its end. The first trial has the method's defaults. Up to two thirds
+of all trials are drawn from its grid, from a seed; the others go from the best so far to one of its neighbours, by one
+option at a time. What was tried before counts, so that a search can be made longer though a default or a grid has moved
+since. A sweep changes one option at a time, to show what each does.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from itertools import product
+from math import ceil, prod
 from statistics import fmean
 from typing import Any
 
@@ -21,32 +23,67 @@ GENERIC_GOAL, TEXT_GOAL, PENALTY = 0.95, 0.01, 5.0
 TOGETHER = 0.1
 """What two concepts in one picture count beside one alone: the stream has nine such pictures, and they vary much."""
 GRID_LIMIT = 100_000
+DRAWN = 2 / 3
+"""The share of trials that are drawn; after these, what is near to the best is tried."""
+RATES = ("lr_weights", "lr_token")
 
 
-def draw_trials(
-    method: Method, count: int, seed: int = 0, tried: Sequence[Mapping[str, float]] = ()
-) -> list[dict[str, float]]:
-    """What was `tried` already, or else the defaults, and different points of the grid until there are `count`; fewer
-    where the grid has no more, and never fewer than were tried.
+def next_trial(
+    method: Method, count: int, trials: Sequence[Mapping[str, Any]], seed: int = 0
+) -> dict[str, float] | None:
+    """The options to try after `trials` (each with `options` and `score`), of `count` in all.
+
+    None where there are as many already, or the grid has no more.
     """
-    trials = [dict(options) for options in tried] or [dict(method.options)]
+    if not trials:
+        return dict(method.options)
+    if len(trials) >= count:
+        return None
+    aside = len(trials) - ceil(DRAWN * count)
+    near = _step_aside(method, trials, aside) if aside >= 0 else None
+    return near or _draw(method, trials, seed)
+
+
+def _draw(method: Method, trials: Sequence[Mapping[str, Any]], seed: int) -> dict[str, float] | None:
+    """A point of the grid that was not tried.
+
+    Each is drawn anew: the same order of points gone through again, on a grid of which one option has moved, would try
+    all other options' values together again that it had tried.
+    """
     names, values = list(method.search_space), list(method.search_space.values())
-    size = 1
-    for choices in values:
-        size *= len(choices)
-    rng = random.Random(f"{seed} {method.name}")
-    if size <= GRID_LIMIT:
+    rng = random.Random(f"{seed} {method.name} {len(trials)}")
+    if prod(len(choices) for choices in values) <= GRID_LIMIT:
         points = list(product(*values))
         rng.shuffle(points)
     else:
-        points = [tuple(rng.choice(choices) for choices in values) for _ in range(10 * count)]
-    for point in points:
-        if len(trials) >= count:
-            break
-        options = method.with_options(dict(zip(names, point, strict=True)))
-        if rounded(options) not in rounded(trials):
-            trials.append(options)
-    return trials
+        points = [tuple(rng.choice(choices) for choices in values) for _ in range(10)]
+    drawn = (method.with_options(dict(zip(names, point, strict=True))) for point in points)
+    return next((options for options in drawn if not _was_tried(options, trials)), None)
+
+
+def _step_aside(method: Method, trials: Sequence[Mapping[str, Any]], turn: int) -> dict[str, float] | None:
+    """The best trial's options with one of them a step further on its grid. turn: whose it is, rates first.
+
+    Of both neighbours that which was tried less, whatever the other options were; of equal ones the lower.
+    """
+    best = method.with_options(best_trial(trials)["options"])
+    names = sorted(method.search_space, key=lambda name: name not in RATES)
+    for place in range(len(names)):
+        name = names[(turn + place) % len(names)]
+        grid = [rounded(value) for value in method.search_space[name]]
+        beside = [
+            *sorted(value for value in grid if value < best[name])[-1:],
+            *sorted(value for value in grid if value > best[name])[:1],
+        ]
+        for value in sorted(beside, key=lambda value: sum(trial["options"].get(name) == value for trial in trials)):
+            options = method.with_options({**best, name: value})
+            if not _was_tried(options, trials):
+                return options
+    return None
+
+
+def _was_tried(options: Mapping[str, float], trials: Sequence[Mapping[str, Any]]) -> bool:
+    return rounded(options) in [rounded(trial["options"]) for trial in trials]
 
 
 def sweep_trials(method: Method) -> list[dict[str, float]]:
