@@ -1,7 +1,7 @@
 """Concept Neuron Selection: at the token alone, with our guards, as published, and without one of its parts."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
@@ -39,9 +39,16 @@ class CnsLearner:
     """A history of deltas on the shared base, learned by `LearningRun` as the product does."""
 
     def __init__(
-        self, base: BaseModel, settings: LearningSettings, calibration: Sequence[str], selector: Selector
+        self,
+        base: BaseModel,
+        settings: LearningSettings,
+        calibration: Sequence[str],
+        selector: Selector,
+        *,
+        apart: bool = True,
     ) -> None:
         self.base, self.settings, self.calibration, self.selector = base, settings, calibration, selector
+        self.apart = apart
         self.deltas: list[Delta] = []
 
     def learn(self, lesson: Lesson, on_step: OnStep = no_steps) -> Cost:
@@ -61,7 +68,7 @@ class CnsLearner:
         return Cost(trained, len(delta.to_bytes()), time.monotonic() - started)
 
     def painter(self) -> Painter:
-        return Painter(self.base, compose(self.base, self.deltas))
+        return Painter(self.base, compose(self.base, self.deltas), apart=self.apart)
 
 
 class RandomSelector:
@@ -86,6 +93,18 @@ class RandomSelector:
         drawn = torch.zeros(mask.numel(), dtype=torch.bool)
         drawn[torch.randperm(mask.numel(), generator=self._generator)[: int(mask.sum())]] = True
         return drawn.view(mask.shape).to(mask.device)
+
+
+def _as_the_method(_seed: int) -> Selector:
+    return select_concept_neurons
+
+
+def _choose_nothing(
+    weights: Mapping[str, Tensor], captions: TextFeatures, calibration: TextFeatures | None, settings: SelectionSettings
+) -> ConceptMasks:
+    """No entry of any layer: the token alone is learned."""
+    nothing = {layer: torch.zeros(weight.shape, dtype=torch.bool) for layer, weight in weights.items()}
+    return ConceptMasks(nothing, nothing, nothing)
 
 
 def settings_with(settings: LearningSettings, budget: Budget, options: Mapping[str, float]) -> LearningSettings:
@@ -140,15 +159,34 @@ def cns_methods(usual: UsualSettings, calibration: Sequence[str]) -> tuple[Metho
         options: Mapping[str, float],
         space: Mapping[str, tuple[float, ...]],
         fixed: Mapping[str, float],
-        random: bool = False,
+        choose: Callable[[int], Selector] = _as_the_method,
+        apart: bool = True,
         tuned_as: str | None = None,
     ) -> Method:
-        start = partial(_start, settings, tuple(calibration), fixed, random)
-        given = _given(settings, calibration, {**options, **fixed}, fixed)
+        start = partial(_start, settings, tuple(calibration), fixed, choose, apart)
+        given = _given(settings, calibration, {**options, **fixed}, fixed, apart)
         return Method(name, title, FAMILY, "sequential", start, options, space, given, tuned_as)
 
     return (
         method("cns-local", "CNS at the token alone (ours)", local, free, AT_THE_TOKEN),
+        method(
+            "cns-local-plain",
+            "CNS at the token alone, drawn as by all others",
+            local,
+            {},
+            {**AT_THE_TOKEN, "wide_guided": 1.0},
+            apart=False,
+            tuned_as="cns-local",
+        ),
+        method(
+            "textual-inversion-drawn",
+            "Textual Inversion, drawn as by ours",
+            {"lr_token": settings.lr_token},
+            {},
+            {**AT_THE_TOKEN, "token_first": 0.0},
+            choose=lambda _: _choose_nothing,
+            tuned_as="textual-inversion",
+        ),
         method("cns+", "CNS with guards, the token first (ours)", ours, {**tried, **guarding}, EVERYWHERE),
         method("cns", "CNS as published", own, {**tried, **protecting}, AS_PUBLISHED),
         method(
@@ -167,7 +205,7 @@ def cns_methods(usual: UsualSettings, calibration: Sequence[str]) -> tuple[Metho
             {**AS_PUBLISHED, "general_prompts": 0},
             tuned_as="cns",
         ),
-        method("cns-random", "CNS with random masks", own, {}, AS_PUBLISHED, random=True, tuned_as="cns"),
+        method("cns-random", "CNS with random masks", own, {}, AS_PUBLISHED, choose=RandomSelector, tuned_as="cns"),
     )
 
 
@@ -202,13 +240,17 @@ def cns_in_every_setting(settings: LearningSettings, calibration: Sequence[str])
     for name in space:
         now = getattr(selection, name) if hasattr(selection, name) else getattr(settings, name)
         options[name] = CHOICES[name].index(now) if name in CHOICES else float(now)
-    start = partial(_start, settings, tuple(calibration), {}, False)
-    given = _given(settings, calibration, options, {})
+    start = partial(_start, settings, tuple(calibration), {}, _as_the_method, True)
+    given = _given(settings, calibration, options, {}, True)
     return Method("cns-every-setting", "CNS, every setting (ours)", FAMILY, "sequential", start, options, space, given)
 
 
 def _given(
-    settings: LearningSettings, calibration: Sequence[str], decided: Mapping[str, float], fixed: Mapping[str, float]
+    settings: LearningSettings,
+    calibration: Sequence[str],
+    decided: Mapping[str, float],
+    fixed: Mapping[str, float],
+    apart: bool,
 ) -> dict[str, Any]:
     """What these methods take from the base besides their options and the budget, so that a default of one of them that
     changes is no reason to run the others again.
@@ -221,8 +263,9 @@ def _given(
     learning = {name: value for name, value in own.items() if name not in decided and name not in budget}
     # Cells of before values could reach less than everywhere say nothing of it.
     said = {name: value for name, value in fixed.items() if (name, value) not in EVERYWHERE.items()}
-    apart = {"apart": True} if decided["reach"] else {}  # cells of before did not keep concepts apart in pictures
-    return {"learning": learning, "selection": selection, "fixed": said, "calibration": list(calibration), **apart}
+    # Cells of before did not keep concepts apart in pictures.
+    kept = {"apart": True} if apart and decided["reach"] else {}
+    return {"learning": learning, "selection": selection, "fixed": said, "calibration": list(calibration), **kept}
 
 
 def _without(options: Mapping[str, float], *names: str) -> dict[str, float]:
@@ -233,10 +276,11 @@ def _start(
     settings: LearningSettings,
     calibration: Sequence[str],
     fixed: Mapping[str, float],
-    random: bool,
+    choose: Callable[[int], Selector],
+    apart: bool,
     base: BaseModel,
     budget: Budget,
     options: Mapping[str, float],
 ) -> CnsLearner:
-    selector: Selector = RandomSelector(budget.seed) if random else select_concept_neurons
-    return CnsLearner(base, settings_with(settings, budget, {**options, **fixed}), calibration, selector)
+    settings = settings_with(settings, budget, {**options, **fixed})
+    return CnsLearner(base, settings, calibration, choose(budget.seed), apart=apart)

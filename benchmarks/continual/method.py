@@ -84,17 +84,19 @@ class Painter:
 
     base: the shared base, or what `altered_base` made of it. version: its K/V weights and its tokens.
     written_as: words of a prompt that this model reads differently, such as "<rex> dog" -> "dog" on the base alone.
+    apart: whether concepts keep out of each other's places, where their values apply at their tokens.
     """
 
     base: BaseModel
     version: Version
     written_as: Mapping[str, str] = field(default_factory=dict)
+    apart: bool = True
 
     def paint(
         self, requests: Sequence[GenerationRequest], batch: int = 16, on_step: OnStep | None = None
     ) -> list[Tensor]:
         """One picture (3, height, width) float32 in 0..1 on the CPU for each request, in their order."""
-        read = [replace(request, prompt=self.read(request.prompt)) for request in requests]
+        read = [replace(request, prompt=self.read(request.prompt), apart=self.apart) for request in requests]
         return generate(self.base, self.version, read, batch=batch, on_step=on_step)
 
     def read(self, prompt: str) -> str:

@@ -70,6 +70,27 @@ def test_only_textual_inversion_and_the_base_leave_general_prompts_exactly_as_th
     assert same == ["base", "textual-inversion"]
 
 
+def test_textual_inversion_as_ours_draws_it_learns_the_words_that_it_learns_by_itself(sd1: BaseModel) -> None:
+    learner = cast(Learner, start(METHODS["textual-inversion-drawn"], sd1))
+    cost = learner.learn(LESSONS[0])
+    version = learner.painter().version
+    assert cost.trained_parameters == sum(vector.numel() for vector in version.tokens["<rex>"])
+    assert version.deltas[0].size == 0
+    plain = learn(METHODS["textual-inversion"], sd1, count=1).version
+    rate = METHODS["textual-inversion"].options, METHODS["textual-inversion-drawn"].options
+    assert rate[0] == rate[1]
+    torch.testing.assert_close(version.tokens["<rex>"], plain.tokens["<rex>"])
+
+
+def test_ours_drawn_as_by_all_others_lets_concepts_mix_and_guides_every_level(sd1: BaseModel) -> None:
+    together = [GenerationRequest("a photo of a <rex> dog and a <tom> cat", steps=1, seed=1)]
+    ours, plain = (learn(METHODS[name], sd1) for name in ("cns-local", "cns-local-plain"))
+    assert not torch.equal(ours.paint(together)[0], plain.paint(together)[0])
+    mixed = replace(ours, apart=False).paint(together)[0]
+    assert torch.equal(mixed, plain.paint(together)[0]), "what is learned is the same"
+    assert {delta.settings["wide_guided"] for delta in plain.version.deltas} == {1.0}
+
+
 def test_a_prior_is_of_the_class_and_moves_what_is_learned(sd1: BaseModel) -> None:
     prior = Prior(pictures=3, weight=0.5, guidance=1.0)
     beside = prior.paint(sd1, LESSONS, budget(), learned=0)
