@@ -29,6 +29,7 @@ import torch
 from benchmarks.continual.album import join_tiles
 from benchmarks.continual.beside import Opening, answer_beside, describe_task
 from benchmarks.continual.laboratory import Laboratory, open_laboratory
+from benchmarks.continual.low_rank import narrowest_input
 from benchmarks.continual.method import Budget
 from benchmarks.continual.page import strip_file, write_page
 from benchmarks.continual.registry import choose
@@ -114,16 +115,21 @@ def _collect(
     budget: Budget,
     tuned: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """Results of every finished cell of this setup, also those of earlier runs with other methods or repetitions."""
-    known = {stream.name for stream in streams}
-    others = [stream for name, stream in laboratory.streams.items() if name not in {*known, "validation"}]
+    """Results of every finished cell of this setup, also those of earlier runs with other methods or repetitions.
+
+    They are about the first of the streams that has a cell, whichever was asked for: a run of the second adds to them.
+    """
+    every = {name: stream for name, stream in laboratory.streams.items() if name != "validation"}
+    every |= {stream.name: stream for stream in streams}
     most = 100  # repetitions looked for
     methods = list(laboratory.methods.values())
-    wanted = ask(methods, [*streams, *others], budget, most, tuned)
+    wanted = ask(methods, list(every.values()), budget, most, tuned)
     found = [kept.find(one.name, one.question(laboratory)) for one in wanted if kept.has(one.name)]
     cells = [cell for cell in found if cell is not None]
-    whole = len(laboratory.streams[options.stream.split(",")[0]].concepts)
-    return build_results(options.name, streams[0], whole, methods, cells, laboratory.setup(streams[0], budget))
+    main = next(stream for name, stream in every.items() if any(cell["stream"] == name for cell in cells))
+    whole = len(laboratory.streams.get(main.name, laboratory.streams[options.stream.split(",")[0]]).concepts)
+    setup, narrowest = laboratory.setup(main, budget), narrowest_input(laboratory.base.unet)
+    return build_results(options.name, main, whole, methods, cells, setup, narrowest)
 
 
 def page(options: argparse.Namespace) -> None:

@@ -148,6 +148,11 @@ def merged_weights(unet: nn.Module, changes: Changes) -> dict[str, Tensor]:
     return made
 
 
+def narrowest_input(unet: nn.Module) -> int:
+    """How many numbers go into the narrowest projection of `ATTENTION`."""
+    return min(module.in_features for name, module in unet.named_modules() if name.endswith(ATTENTION))
+
+
 # --- orthogonal directions ------------------------------------------------------------------------------------------
 
 

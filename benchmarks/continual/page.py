@@ -73,9 +73,9 @@ def describe(
         describe_bars(results),
     ]
     for stream in dict.fromkeys(row["stream"] for row in results["rows"]):
-        parts += [f"## The table, stream {stream}\n", _describe_stream(results, rows_of(results, stream))]
+        parts += [f"## The table, stream {stream}\n", _describe_stream(results, stream)]
     if charts:
-        parts += ["## Curves\n", *(f"![{name}]({folder}/{name}.svg)\n" for name in charts)]
+        parts += ["## Curves\n", _describe_spread(results), *(f"![{name}]({folder}/{name}.svg)\n" for name in charts)]
     if strips:
         parts += ["## Pictures\n", _describe_pictures(results, strips)]
     parts += ["## Settings\n", describe_settings(results, tuning)]
@@ -93,9 +93,9 @@ def _describe_setup(results: Results) -> str:
         ", ".join(f"{name} {release}" for name, release in one.items()) for one in results["libraries"]
     )
     return (
-        f"{len(concepts)} concepts, learned in this order: {names}.{alike} Every method has the same pictures, "
-        f"captions and {budget['steps']} steps of {budget['batch']} for each concept; joint methods have that times "
-        "the number of concepts. They are judged by other pictures than those learned from.\n\n"
+        f"{len(concepts)} concepts, learned in this order: {names}.{alike} Every method is given the same pictures "
+        f"and captions and {budget['steps']} steps of {budget['batch']} for each concept; joint methods have that "
+        "times the number of concepts. They are judged by other pictures than those learned from.\n\n"
         f"Base `{results['setup']['base_id'][:12]}`; {' or '.join(map(describe_device, results['machines']))}; "
         f"{libraries}.\n"
     )
@@ -123,8 +123,22 @@ def describe_bars(results: Results) -> str:
     rivals = [row for row in rows_of(results, results["stream"]) if row["kind"] in RIVALS]
     titles = "; ".join(row["title"] for row in rivals if row["method"] != results["default"])
     others = f"*Every other* are those that take concepts one by one and were run on this stream: {titles or 'nobody'}."
-    parts = [bar_table(results["bars"]), others, "\n".join(said), *([TRIED] if missed else [])]
+    parts = [bar_table(results["bars"]), others, _by_seed(results), "\n".join(said), *([TRIED] if missed else [])]
     return "\n\n".join(parts) + "\n"
+
+
+def _by_seed(results: Results) -> str:
+    """What is compared, run by run: whether the lead is there with every seed."""
+    lines = [
+        f"- {_capital(name)}: {', '.join(f'{difference:+.4f}' for difference in found)}"
+        + ("." if not min(found) < 0 < max(found) else "; not the same side with every seed, so nothing is decided.")
+        for name, found in results["by_seed"].items()
+        if len(found) > 1
+    ]
+    alone = [name for name, found in results["by_seed"].items() if len(found) < 2]
+    told = ["The same differences with each seed that both were run with:\n", *lines] if lines else []
+    few = f"{'With' if not lines else 'All others with'} one seed alone: {len(alone)} of the comparisons."
+    return "\n".join([*told, *(["", few] if alone and lines else [few] if alone else [])])
 
 
 def _describe_miss(bar: Mapping[str, Any], results: Results) -> str:
@@ -155,8 +169,17 @@ COLUMNS_COST = (
 )
 
 
-def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str:
-    judge = best_judge(results)
+def _describe_spread(results: Results) -> str:
+    if all(row["repetitions"] == 1 for row in rows_of(results, results["stream"])):
+        return ""
+    return (
+        "Of repeated methods a line is the mean, its band goes from the lowest run to the highest; the line at the end "
+        "of a bar is the standard deviation.\n"
+    )
+
+
+def _describe_stream(results: Results, stream: str) -> str:
+    rows, judge = rows_of(results, stream), best_judge(results)
     columns = (
         ("right after", f"{judge}_right_after", 1.0, 3),
         ("at the end", f"{judge}_final", 1.0, 3),
@@ -175,18 +198,24 @@ def _describe_stream(results: Results, rows: Sequence[Mapping[str, Any]]) -> str
         ("three together", "triple_present", 1.0, 3),
     )
     most = max(row["repetitions"] for row in rows)
-    repeated = " Mean and standard deviation where a method was repeated." if most > 1 else ""
+    repeated = " Mean and sample standard deviation where a method was repeated." if most > 1 else ""
+    other = f"In this order: {', '.join(results['orders'][stream])}. " if stream != results["stream"] else ""
     return "\n".join(
         [
-            f"As the paper prints it: 100 x CLIP-I, and CLIPScore for the text.{repeated}\n",
+            f"{other}As the paper prints it: 100 x CLIP-I, and CLIPScore for the text (250 x the cosine). *Multi* is "
+            "of the whole picture with each of its concepts, so a picture that one of them fills is high too. Fusing "
+            f"is the last one, of all concepts.{repeated}\n",
             _table(rows, COLUMNS_LIKE_THE_PAPER),
             f"Image alignment is the share of the way from the class noun's pictures on the untouched base (0) to real "
             f"held-out ones (1), seen by {_JUDGES[judge]}; *things* leaves out styles and places; "
             "*forgotten* is the share of the similarity right after learning that is lost at the end, *of the way* "
             "the same of that share. *Two together*: pictures in which each part is nearest to its own concept and "
-            "half of the way to it; *two, how near* is the mean of that way.\n",
+            "half of the way to it, whichever stands left; *two, how near* is the mean of that way, each part taken "
+            "for the concept that it suits best, so that the base alone is a little above 0.\n",
             _table(rows, columns),
-            "What a concept costs:\n",
+            "What a concept costs, where all are learned at once a tenth of the whole for ten of them:\n"
+            if any(row["kind"] == "joint" for row in rows)
+            else "What a concept costs:\n",
             _table(rows, COLUMNS_COST),
         ]
     )
@@ -203,15 +232,17 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, 
             row["title"],
             KINDS[row["kind"]],
             row["repetitions"],
-            *(_cell(row["figures"].get(figure), factor, decimals) for _, figure, factor, decimals in shown),
+            *(_cell(row["figures"].get(figure), row, factor, decimals) for _, figure, factor, decimals in shown),
         )
         for row in rows
     ]
     return make_table(("method", "learned", "runs", *(heading for heading, *_ in shown)), lines, words=2) + "\n"
 
 
-def _cell(figure: Mapping[str, float | None] | None, factor: float, decimals: int) -> str:
-    if figure is None or figure["mean"] is None:
+def _cell(figure: Mapping[str, Any] | None, row: Mapping[str, Any], factor: float, decimals: int) -> str:
+    """The mean, what its runs spread where they do, and how many they are where some of the row's lack it."""
+    if figure is None:
         return ""
     mean = f"{figure['mean'] * factor:,.{decimals}f}"
-    return mean if figure["spread"] is None else f"{mean} ± {figure['spread'] * factor:,.{decimals}f}"
+    few = f" ({figure['runs']} runs)" if figure["runs"] < row["repetitions"] else ""
+    return (f"{mean} ± {figure['spread'] * factor:,.{decimals}f}" if figure["spread"] else mean) + few

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.continual.album import sheet_headings
 from benchmarks.continual.method import Method
 from benchmarks.continual.streams import Stream
-from benchmarks.continual.summary import check_bars, summarise
+from benchmarks.continual.summary import check_bars, differences_by_seed, summarise
 from benchmarks.kept import rounded
 from cns.history_folder import write_atomically
 
@@ -23,20 +23,22 @@ def build_results(
     methods: Sequence[Method],
     cells: Sequence[Mapping[str, Any]],
     setup: Mapping[str, Any],
+    narrowest: int,
 ) -> dict[str, Any]:
-    """stream: the one that the bars and the pictures are about. whole: how many concepts it has when it is not cut.
-
-    methods: all that there are, so that the page can say which of them were not run. cells: at least one.
+    """stream: the one that the bars and the pictures are about; of it there is a cell. whole: how many concepts it has
+    when it is not cut. methods: all that there are, so that the page can say which of them were not run. narrowest:
+    numbers that go into the narrowest of the projections that adapters change.
     """
     rows = summarise(cells, {one.name for one in stream.concepts if one.a_thing})
-    main = stream.name if any(cell["stream"] == stream.name for cell in cells) else cells[0]["stream"]
-    measured = {row.method for row in rows if row.stream == main}
+    measured = {row.method for row in rows if row.stream == stream.name}
+    bars = check_bars(rows, DEFAULT_METHOD, stream.name)
     return {
         "name": name,
         "machines": [json.loads(one) for one in dict.fromkeys(json.dumps(cell["machine"]) for cell in cells)],
         "libraries": [json.loads(one) for one in dict.fromkeys(json.dumps(cell["libraries"]) for cell in cells)],
         "setup": dict(setup),
-        "stream": main,
+        "stream": stream.name,
+        "orders": {cell["stream"]: _order(cell) for cell in cells},
         "whole": whole,
         "default": DEFAULT_METHOD,
         "concepts": [
@@ -45,7 +47,9 @@ def build_results(
         ],
         "headings": sheet_headings(stream),
         "not_run": [method.title for method in methods if method.name not in measured],
-        "bars": [asdict(bar) for bar in check_bars(rows, DEFAULT_METHOD, main)],
+        "narrowest": narrowest,
+        "bars": [asdict(bar) for bar in bars],
+        "by_seed": differences_by_seed(bars, rows, DEFAULT_METHOD, stream.name),
         "rows": [
             {
                 "method": row.method,
@@ -60,6 +64,11 @@ def build_results(
         ],
         "cells": list(cells),
     }
+
+
+def _order(cell: Mapping[str, Any]) -> list[str]:
+    """The concepts as they were learned."""
+    return [name for stage in cell["stages"] for name in stage["learned"]]
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:

@@ -23,7 +23,8 @@ def describe_settings(results: Results, tuning: Results | None) -> str:
     counts = ", ".join(f"{one['title']}: {len(one['trials'])}" for one in tuned.values())
     told = (
         f"Chosen by `python -m benchmarks.continual tune` on other concepts ({', '.join(tuning['concepts'])}); "
-        f"trials: {counts}. What matters most to each, by how far the mean scores of its values lie apart:\n"
+        f"trials: {counts}. What seems to matter most to each, by how far the mean scores of its values lie apart; a "
+        "hint and no more, as most trials differ in several settings at once:\n"
     )
     effects = [
         (
@@ -46,8 +47,9 @@ def describe_sweep(sweep: Results) -> str:
     table = make_table(("setting", "score at each value", "moves the score by"), lines, words=2)
     told = (
         "By `python -m benchmarks.continual sweep`, one setting changed at a time, on "
-        f"{', '.join(sweep['concepts'])}. The score is the image alignment at the end, less a fine for harm to generic "
-        "prompts (`benchmarks/continual/tuning.py`). Words are numbered from 0: `ranking` row, layer, global; "
+        f"{', '.join(sweep['concepts'])}. The score is the image alignment at the end and a tenth as much how "
+        "near two concepts in a picture have come, less a fine for harm to generic prompts "
+        "(`benchmarks/continual/tuning.py`). Words are numbered from 0: `ranking` row, layer, global; "
         "`norm_tokens` own, all; `base_prompts` all, first.\n\n"
     )
     left = ", ".join(f"`{name}`" for name in sweep["left"])

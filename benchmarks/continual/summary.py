@@ -1,6 +1,6 @@
 """Cells in, the table's rows and the bars out. Numbers only; nothing is painted or written here."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any
@@ -15,18 +15,25 @@ RIVALS = ("sequential", "fused")
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean over repetitions and their standard deviation; None where it was measured once."""
+    """Mean over repetitions and their sample standard deviation; None where it was measured once.
+
+    runs: how many it is of, as not every run has every figure.
+    """
 
     mean: float
     spread: float | None
+    runs: int
 
     def to_json(self) -> dict[str, float | None]:
-        return {"mean": self.mean, "spread": self.spread}
+        return {"mean": self.mean, "spread": self.spread, "runs": self.runs}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one stream. figures: name -> value; a figure that the method cannot have is absent."""
+    """One method on one stream. figures: name -> value; a figure that the method cannot have is absent.
+
+    by_seed: the same of each run alone.
+    """
 
     method: str
     title: str
@@ -35,6 +42,7 @@ class Row:
     stream: str
     repetitions: int
     figures: Mapping[str, Figure]
+    by_seed: Mapping[int, Mapping[str, float]]
 
     def mean(self, name: str) -> float | None:
         found = self.figures.get(name)
@@ -48,20 +56,16 @@ def summarise(cells: Iterable[Cell], things: Collection[str] = ()) -> list[Row]:
         groups.setdefault((cell["stream"], cell["method"]), []).append(cell)
     rows = []
     for (stream, method), group in groups.items():
-        measured = [measure_cell(cell, things) for cell in group]
-        names = dict.fromkeys(name for one in measured for name in one)
-        figures = {
-            name: _figure([one[name] for one in measured if one.get(name) is not None])
-            for name in names
-            if any(one.get(name) is not None for one in measured)
-        }
+        measured = {cell["seed"]: measure_cell(cell, things) for cell in group}
+        names = dict.fromkeys(name for one in measured.values() for name in one)
+        figures = {name: _figure([one[name] for one in measured.values() if name in one]) for name in names}
         first = group[0]
-        rows.append(Row(method, first["title"], first["kind"], first["family"], stream, len(group), figures))
+        rows.append(Row(method, first["title"], first["kind"], first["family"], stream, len(group), figures, measured))
     return rows
 
 
 def _figure(values: Sequence[float]) -> Figure:
-    return Figure(fmean(values), stdev(values) if len(values) > 1 else None)
+    return Figure(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
 
 
 def measure_cell(cell: Cell, things: Collection[str] = ()) -> dict[str, float]:
@@ -79,8 +83,8 @@ def measure_cell(cell: Cell, things: Collection[str] = ()) -> dict[str, float]:
     text_single, text_multi: CLIPScore with the prompt in class nouns; clip_i_single, clip_i_multi: 100 x CLIP-I.
     generic_text_loss: share of the base's fit of generic pictures to their text that is lost.
     pair_present, pair_share, triple_present, triple_share: see `Jury`. parameters, stored_bytes: mean of the concepts;
-    seconds, fuse_seconds: the middle one, as a machine that had other things to do spoils a mean; fuse_bytes,
-    peak_extra_bytes: the most that any of them took.
+    seconds: the middle one, as a machine that had other things to do spoils a mean; peak_extra_bytes: the most that any
+    of them took; fuse_seconds, fuse_bytes: of the last fusing, which is of all concepts.
     """
     last = cell["stages"][-1]
     figures: dict[str, float] = {}
@@ -143,12 +147,21 @@ def _cost_figures(stages: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     figures = {
         names.get(name, name): sum(stage["cost"][name] for stage in stages) / concepts for name in stages[0]["cost"]
     }
-    for name in ("seconds", "fuse_seconds"):
-        figures[name] = median(stage["cost"][name] / len(stage["learned"]) for stage in stages)
-    figures["fuse_bytes"] = float(max(stage["cost"]["fuse_bytes"] for stage in stages))
+    figures["seconds"] = median(stage["cost"]["seconds"] / len(stage["learned"]) for stage in stages)
+    figures |= {name: float(stages[-1]["cost"][name]) for name in ("fuse_seconds", "fuse_bytes")}
     peaks = [stage["peak_extra_bytes"] for stage in stages if stage["peak_extra_bytes"] is not None]
     return figures | ({"peak_extra_bytes": float(max(peaks))} if peaks else {})
 
+
+COMPARED = {
+    **{f"image alignment at the end, better than every other's, {judge}": f"{judge}_final" for judge in JUDGES},
+    **{f"the same of things, without styles and places, {judge}": f"{judge}_final_things" for judge in JUDGES},
+    **{f"forgetting, less than every other's, {judge}": f"{judge}_forgetting" for judge in JUDGES},
+    "generic prompts, more like the base's than every other's": "clip_generic",
+    "two concepts in a picture, more often than every other's": "pair_present",
+    "two concepts in a picture, nearer to both than every other's": "pair_share",
+}
+"""Bars that compare with the best rival -> the figure that they compare."""
 
 # --- bars -----------------------------------------------------------------------------------------------------------
 
@@ -174,11 +187,13 @@ def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
         if value is not None:
             bars.append(Bar(name, value, goal, value <= goal if most else value >= goal))
 
-    def compare(name: str, figure: str, pick: Callable[..., Row], less_is_better: bool = False) -> None:
+    def compare(name: str) -> None:
+        figure = COMPARED[name]
+        less_is_better = figure.endswith("_forgetting")
         known = [row for row in rivals if row.mean(figure) is not None]
         value = ours.mean(figure)
         if value is not None and known:
-            best = pick(known, key=lambda row: row.mean(figure))
+            best = (min if less_is_better else max)(known, key=lambda row: row.mean(figure) or 0.0)
             difference = value - (best.mean(figure) or 0.0)
             bars.append(Bar(name, difference, 0.0, difference <= 0 if less_is_better else difference > 0, best.method))
 
@@ -194,13 +209,18 @@ def check_bars(rows: Sequence[Row], default: str, stream: str) -> list[Bar]:
             if own is not None and other is not None and other > 0:
                 name = f"right after learning, share of Custom Diffusion's {reading}, {judge}"
                 bars.append(Bar(name, own / other, 0.95, own / other >= 0.95))
-    for judge in JUDGES:
-        compare(f"image alignment at the end, better than every other's, {judge}", f"{judge}_final", max)
-    for judge in JUDGES:
-        compare(f"the same of things, without styles and places, {judge}", f"{judge}_final_things", max)
-    for judge in JUDGES:
-        compare(f"forgetting, less than every other's, {judge}", f"{judge}_forgetting", min, less_is_better=True)
-    compare("generic prompts, more like the base's than every other's", "clip_generic", max)
-    compare("two concepts in a picture, more often than every other's", "pair_present", max)
-    compare("two concepts in a picture, nearer to both than every other's", "pair_share", max)
+    for name in COMPARED:
+        compare(name)
     return bars
+
+
+def differences_by_seed(bars: Sequence[Bar], rows: Sequence[Row], default: str, stream: str) -> dict[str, list[float]]:
+    """Of each bar that compares: the same difference with every seed alone that both were run with, in their order."""
+    on_stream = {row.method: row for row in rows if row.stream == stream}
+    found = {}
+    for bar in bars:
+        if bar.against is not None:
+            figure, ours, theirs = COMPARED[bar.name], on_stream[default].by_seed, on_stream[bar.against].by_seed
+            both = [seed for seed in ours if figure in ours[seed] and figure in theirs.get(seed, {})]
+            found[bar.name] = [ours[seed][figure] - theirs[seed][figure] for seed in sorted(both)]
+    return found

@@ -11,8 +11,9 @@ def stage(seconds: float, compositions: Any = ()) -> dict[str, Any]:
     return {"learned": ["rex"], "cost": {"seconds": seconds}, "compositions": list(compositions)}
 
 
-def search(grid: dict[str, list[float]], trials: int, **best: float) -> dict[str, Any]:
-    return {"title": "Method 0", "grid": grid, "trials": [{}] * trials, "best": {"options": best}}
+def search(grid: dict[str, list[float]], trials: int, generic: float = 1.0, **best: float) -> dict[str, Any]:
+    figures = {"clip_generic": generic, "generic_text_loss": 0.0}
+    return {"title": "Method 0", "grid": grid, "trials": [{}] * trials, "best": {"options": best, "figures": figures}}
 
 
 def results(*finals: float, pairs: int = 4, seeds: int = 3) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def results(*finals: float, pairs: int = 4, seeds: int = 3) -> dict[str, Any]:
             "stream": "one",
             "method": f"m{place}",
             "title": f"Method {place}",
+            "kind": "sequential",
             "repetitions": 2,
             "figures": {"clip_final": {"mean": final, "spread": 0.0}},
         }
@@ -35,9 +37,17 @@ def results(*finals: float, pairs: int = 4, seeds: int = 3) -> dict[str, Any]:
         "not_run": [],
         "machines": [{}],
         "setup": {"asking": {"composition_seeds": seeds}},
+        "orders": {"one": ["rex", "tom"]},
+        "narrowest": 128,
         "rows": rows,
         "cells": [
-            {"method": row["method"], "title": row["title"], "options": {}, "stages": [stage(3.0, compositions)]}
+            {
+                "stream": "one",
+                "method": row["method"],
+                "title": row["title"],
+                "options": {},
+                "stages": [stage(3.0, compositions)],
+            }
             for row in rows
         ],
     }
@@ -89,6 +99,8 @@ def test_a_reader_is_told_where_the_machine_did_other_things_meanwhile() -> None
     told["cells"][0]["stages"] = [stage(3.0, told["cells"][0]["stages"][0]["compositions"]) for _ in range(2)]
     assert "Seconds are the middle one" not in describe_caveats(told, None)
     told["cells"][0]["stages"][0]["cost"]["seconds"] = 30.0
+    again = {**told["cells"][0], "stages": [stage(3.0), stage(24.0)]}
+    told["cells"].append(again)
     assert "as another by the same method: Method 0 10.0." in describe_caveats(told, None)
 
 
@@ -96,7 +108,37 @@ def test_a_reader_is_told_how_many_directions_orthogonal_adapters_draw() -> None
     told = results(0.5)
     assert "directions" not in describe_caveats(told, None)
     told["cells"][0] |= {"method": "orthogonal-adaptation", "options": {"rank": 16}}
-    assert "draws 16 directions of a layer's inputs for each concept, 32 for all 2" in describe_caveats(told, None)
+    text = describe_caveats(told, None)
+    assert "draws 16 directions of a layer's inputs for each concept, 32 for all 2" in text
+    assert "the narrowest 128, so that there two concepts share 2.0 of them" in text
+
+
+def test_a_reader_is_told_who_was_run_once_and_what_a_repetition_is() -> None:
+    told = results(0.5, 0.6, 0.7)
+    assert "Run once" not in describe_caveats(told, None)
+    assert "Only the seed of learning differs" in describe_caveats(told, None)
+    told["rows"][1] |= {"repetitions": 1}
+    told["rows"][2] |= {"repetitions": 1, "kind": "bound"}
+    assert "**Run once: Method 1.**" in describe_caveats(told, None), "where nothing is learned no seed decides"
+    for row in told["rows"]:
+        row["repetitions"] = 1
+    text = describe_caveats(told, None)
+    assert "**Run once: Every method.**" in text
+    assert "Only the seed of learning differs" not in text
+
+
+def test_a_reader_is_told_what_another_order_is_and_is_not() -> None:
+    told = results(0.5)
+    assert "another order" not in describe_caveats(told, None)
+    told["orders"]["two"] = ["tom", "rex"]
+    assert "Stream two has the same concepts in another order" in describe_caveats(told, None)
+
+
+def test_a_reader_is_told_who_harms_generic_prompts_even_at_its_best() -> None:
+    grid = {"lr_weights": [1e-4, 1e-3, 1e-2]}
+    kind, harmful = (search(grid, 6, generic, lr_weights=1e-3) for generic in (0.96, 0.9))
+    assert "Even as the best" not in describe_caveats(*tuned(results(0.5), {"m0": kind}))
+    assert "beyond what tuning fines: Method 0." in describe_caveats(*tuned(results(0.5), {"m0": harmful}))
 
 
 def test_a_reader_is_told_what_was_looked_at_on_the_concepts_of_the_stream_itself() -> None:

@@ -86,7 +86,23 @@ def test_a_run_is_resumed_and_becomes_a_page(
     assert "Run once: Every method" in text
     assert "Not tuned: any method" in text
     assert "*Two together* counts 3 pictures a run: one more or less is 0.333." in text
-    assert "Not run on this stream: CNS at the token alone (ours), CNS as published" in text
+    assert (
+        "Not run on this stream: CNS at the token alone (ours), CNS at the token alone, drawn as by all others" in text
+    )
+
+
+def test_a_run_of_the_other_order_adds_a_table_and_leaves_the_bars_and_the_curves_where_they_were(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in ("one", "two"):
+        command(monkeypatch, workshop, "run", "--methods", "base", "--name", "continual-orders", "--stream", stream)
+        results = read_results(workshop / "results" / "continual-orders.json")
+        assert results["stream"] == "one"
+    assert [row["stream"] for row in results["rows"]] == ["one", "two"]
+    assert results["orders"]["two"] == results["orders"]["one"][::-1]
+    command(monkeypatch, workshop, "page", "--name", "continual-orders")
+    text = (workshop / "docs" / "benchmark.md").read_text()
+    assert f"In this order: {', '.join(results['orders']['two'])}." in text.split("## The table, stream two")[1]
 
 
 def test_cells_that_are_run_beside_each_other_are_the_same_ones(

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.bars import Bar
 from benchmarks.continual.page import describe_bars
-from benchmarks.continual.summary import check_bars, measure_cell, summarise
+from benchmarks.continual.summary import check_bars, differences_by_seed, measure_cell, summarise
 
 
 def seen(share: float, similarity: float, confused: float | None = None) -> dict[str, Any]:
@@ -69,8 +69,9 @@ def test_costs_are_of_a_concept() -> None:
     whole["stages"] = [{**whole["stages"][1], "learned": ["a", "b"]}]
     assert measure_cell(whole)["seconds"] == pytest.approx(1.5)
     growing = cell("fused", kept=1.0, kind="fused")
-    growing["stages"][1]["cost"] = {**growing["stages"][1]["cost"], "fuse_bytes": 30}
-    assert measure_cell(growing)["fuse_bytes"] == 30
+    growing["stages"][1]["cost"] = {**growing["stages"][1]["cost"], "fuse_bytes": 30, "fuse_seconds": 4.0}
+    figures = measure_cell(growing)
+    assert (figures["fuse_bytes"], figures["fuse_seconds"]) == (30, 4.0), "the last fusing is of all concepts"
 
 
 def test_a_pause_of_the_machine_does_not_make_a_method_slow() -> None:
@@ -141,20 +142,45 @@ def test_joint_methods_and_bounds_are_no_rivals() -> None:
     assert bars["image alignment at the end, better than every other's, clip"].against == "cns"
 
 
+def results_of(*cells: dict[str, Any]) -> dict[str, Any]:
+    rows = summarise(cells)
+    bars = check_bars(rows, "cns+", "one")
+    return {
+        "stream": "one",
+        "default": "cns+",
+        "rows": [{"method": row.method, "title": row.title, "kind": row.kind, "stream": row.stream} for row in rows],
+        "bars": [asdict(bar) for bar in bars],
+        "by_seed": differences_by_seed(bars, rows, "cns+", "one"),
+    }
+
+
+def test_a_lead_is_told_seed_by_seed_where_both_were_run_with_it() -> None:
+    ours = [cell("cns+", kept=kept, seed=seed) for seed, kept in enumerate((0.9, 0.9, 0.9))]
+    theirs = [cell("custom", kept=kept, seed=seed) for seed, kept in enumerate((0.4, 0.95))]
+    told = results_of(*ours, *theirs)
+    name = "image alignment at the end, better than every other's, clip"
+    assert told["by_seed"][name] == [pytest.approx(0.2), pytest.approx(-0.02)]
+    said = describe_bars(told)
+    assert "end, better than every other's, clip: +0.2000, -0.0200; not the same side with every seed" in said
+    alone = describe_bars(results_of(ours[0], theirs[0]))
+    assert "With one seed alone: 7 of the comparisons." in alone
+
+
+def test_a_figure_that_some_runs_lack_says_how_many_it_is_of() -> None:
+    blank = cell("cns+", kept=1.0, seed=1)
+    blank["stages"][0]["concepts"]["a"] = seen(-0.1, 0.7)
+    (row,) = summarise([cell("cns+", kept=1.0), blank])
+    assert (row.repetitions, row.figures["clip_final"].runs, row.figures["clip_forgetting_way"].runs) == (2, 2, 1)
+    assert row.figures["clip_forgetting_way"].to_json()["runs"] == 1
+
+
 def test_the_page_says_who_was_compared_and_who_is_level() -> None:
     cells = [
         cell("cns+", kept=1.0, present=0.5),
         cell("custom", kept=0.5, present=0.5),
         cell("base", 1.0, kind="bound"),
     ]
-    rows = summarise(cells)
-    results = {
-        "stream": "one",
-        "default": "cns+",
-        "rows": [{"method": row.method, "title": row.title, "kind": row.kind, "stream": row.stream} for row in rows],
-        "bars": [asdict(bar) for bar in check_bars(rows, "cns+", "one")],
-    }
-    said = describe_bars(results)
+    said = describe_bars(results_of(*cells))
     assert "were run on this stream: custom." in said
     assert "- Two concepts in a picture, more often than every other's: custom is level." in said
 
