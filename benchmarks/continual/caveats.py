@@ -15,9 +15,9 @@ DIFFERENCES = (
     "and at half of its rate of the token, Textual Inversion at the whole of it. Tuning finds each method rates of its "
     "own, but leaves the steps as they are.",
     "Custom Diffusion has pictures of the class beside the concept's only where tuning gave it a `prior_weight`. A "
-    "method with such a prior sees as many of them as of the concept's, on top of the budget. Its other way, learning "
-    "concepts alone and merging their weights, was not run. Its token and DreamBooth's begin at the class noun and are "
-    "trained, where the originals take a rare word; DreamBooth's originals do not train it.",
+    "method with such a prior sees as many of them as of the concept's, on top of the budget. Its token and "
+    "DreamBooth's begin at the class noun and are trained, where the originals take a rare word; DreamBooth's "
+    "originals do not train it.",
     "CNS as published begins with the base's `l1`, `l2` and `general_vote`, which were chosen beside our guards. "
     "ED-LoRA leaves the text encoder as it is, and a trained word stands for the class noun too; Mix-of-Show is asked "
     "by the prompt alone, without regions, and its fusion is solved in closed form. C-LoRA's captions and prompts "

@@ -1,8 +1,8 @@
 """Custom Diffusion (Kumari et al. 2023, arXiv 2212.04488): every key and value projection of text, and the token.
 
-Sequential: each concept is learned on top of what the last one left. Joint: all concepts at once. The original adds
-pictures of the class as a regulariser; it begins without any, like every other method but DreamBooth's second form, and
-tuning may give it some by `prior_weight`: see `prior`.
+Sequential: each concept is learned on top of what the last one left. Joint: all concepts at once. Each alone, then
+merged: see `custom_merged`. The original adds pictures of the class as a regulariser; it begins without any, like every
+other method but DreamBooth's second form, and tuning may give it some by `prior_weight`: see `prior`.
 """
 
 import time

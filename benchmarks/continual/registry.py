@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from benchmarks.continual.bounds import BASE_ALONE
 from benchmarks.continual.cns_methods import cns_methods
 from benchmarks.continual.custom_diffusion import custom_diffusion_methods
+from benchmarks.continual.custom_merged import merged_custom_diffusion
 from benchmarks.continual.dreambooth import dreambooth_methods
 from benchmarks.continual.low_rank_methods import low_rank_methods
 from benchmarks.continual.method import Method
@@ -23,10 +24,12 @@ QUICK = ("custom", "cns", "cns-local", "textual-inversion", "base")  # what take
 def all_methods(usual: UsualSettings, calibration: Sequence[str], guidance: float) -> dict[str, Method]:
     """usual: the base's own settings. calibration: its general prompts. guidance: how pictures are made on it."""
     settings = usual.by_reach["everywhere"]
+    custom = custom_diffusion_methods(settings, guidance)
     methods = (
         *cns_methods(usual, calibration),
         *textual_inversion_methods(settings),
-        *custom_diffusion_methods(settings, guidance),
+        *custom,
+        merged_custom_diffusion(custom[0], guidance, calibration),
         *dreambooth_methods(settings, guidance),
         *low_rank_methods(settings),
         BASE_ALONE,
