@@ -50,6 +50,7 @@ def describe_caveats(results: Results, tuning: Results | None) -> str:
         *_missing(results),
         *_repetitions(results),
         *_grain(results),
+        *_never(results),
         *_orders(results),
         *_beyond_real(results),
         *_tuned(results, tuning),
@@ -104,6 +105,15 @@ def _grain(results: Results) -> list[str]:
         return []
     pictures = pairs * results["setup"]["asking"]["composition_seeds"]
     return [f"*Two together* counts {pictures} pictures a run: one more or less is {1 / pictures:.3f}."]
+
+
+def _never(results: Results) -> list[str]:
+    """What nobody manages tells nobody from another."""
+    figures = [row["figures"].get("triple_present") for row in rows_of(results, results["stream"])]
+    found = [figure["mean"] for figure in figures if figure is not None]
+    if not found or any(found):
+        return []
+    return ["No method ever shows three concepts in one picture: *three together* is beyond this base or its judges."]
 
 
 def _orders(results: Results) -> list[str]:

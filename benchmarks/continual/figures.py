@@ -24,7 +24,7 @@ def draw_charts(results: Mapping[str, Any]) -> dict[str, str]:
             charts[name] = line_chart(lines, title=title, x_label="concepts learned", y_label=unit, goal=goal)
     for name, title in (("pair", "Two concepts in one picture"), ("triple", "Three concepts in one picture")):
         bars = _bars(results, f"{name}_present")
-        if bars:
+        if any(bar.value for bar in bars):
             charts[name] = bar_chart(
                 bars, title=title, x_label="share of pictures in which each part shows a concept of its own"
             )

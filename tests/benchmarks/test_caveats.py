@@ -134,6 +134,16 @@ def test_a_reader_is_told_what_another_order_is_and_is_not() -> None:
     assert "Stream two has the same concepts in another order" in describe_caveats(told, None)
 
 
+def test_a_reader_is_told_what_nobody_manages() -> None:
+    told = results(0.5, 0.6)
+    for row in told["rows"]:
+        row["figures"]["triple_present"] = {"mean": 0.0, "spread": None}
+    assert "No method ever shows three" in describe_caveats(told, None)
+    told["rows"][1]["figures"]["triple_present"]["mean"] = 0.1
+    assert "No method ever shows three" not in describe_caveats(told, None)
+    assert "No method ever shows three" not in describe_caveats(results(0.5), None)
+
+
 def test_a_reader_is_told_who_harms_generic_prompts_even_at_its_best() -> None:
     grid = {"lr_weights": [1e-4, 1e-3, 1e-2]}
     kind, harmful = (search(grid, 6, generic, lr_weights=1e-3) for generic in (0.96, 0.9))
