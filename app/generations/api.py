@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Header, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.deps import AppState, CurrentUser, Reading, StartingUser
+from app.deps import AppState, CurrentUser, Reading, StartingOnce
 from app.generations import reading, service
 from app.generations.regions import Region
 from app.generations.schemas import Generations, GenerationShown, NewGeneration, show_generations
@@ -44,7 +44,7 @@ def seconds_to_wait(prefer: str | None) -> float:
 async def ask(
     history_id: UUID,
     new: NewGeneration,
-    caller: StartingUser,
+    caller: StartingOnce,
     state: AppState,
     response: Response,
     prefer: Annotated[str | None, Header(description="`wait=30`: answer when it is done, or after 30 s.")] = None,
