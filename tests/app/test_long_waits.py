@@ -1,10 +1,12 @@
 """Requests that wait for pictures: so many of one user's, as long as somebody is there to be answered and may be."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from typing import Any, cast
 
 import httpx
@@ -22,6 +24,7 @@ from app.serve import Server, make_server
 from app.state import State
 from tests.app.opened import Opened, in_a_loop_of_its_own
 from tests.app.person import Person, make_person
+from tests.worker.processes import wait_until
 
 OPENAIS = "/v1/images/generations"
 ASKED = {"model": "pets", "prompt": "a mug"}
@@ -42,6 +45,11 @@ async def open_many(person: Person) -> list[Opened]:
         while await asyncio.to_thread(count_asked, person) < MOST_WAITING:
             await asyncio.sleep(0.01)
     return opened
+
+
+async def leave_all(*opened: Opened) -> None:
+    """At once: each is seen to be gone within two seconds."""
+    await asyncio.gather(*(one.leave() for one in opened))
 
 
 def count_asked(person: Person) -> int:
@@ -67,8 +75,7 @@ def test_who_lets_too_many_wait_is_refused_before_anything_is_begun_or_answered_
         assert (job["state"], "preference-applied" in at_once.headers) == ("queued", False)
         followed = Opened(ada.client.app, f"/api/v1/jobs/{job['id']}/events", key_of(ada))
         assert await followed.status() == 200
-        for one in (*waiting, followed):
-            await one.leave()
+        await leave_all(*waiting, followed)
 
     in_a_loop_of_its_own(ask())
     assert not waiting_for(ada)
@@ -87,9 +94,8 @@ def test_a_place_ends_with_its_client_whose_job_goes_on(ada: Person) -> None:
             while await asyncio.to_thread(count_asked, ada) < MOST_WAITING + 2:
                 assert not next_one.ended.done()
                 await asyncio.sleep(0.01)
-        for one in (*waiting, next_one, by_rest):
-            await one.leave()  # none of their jobs has ended
-            assert one.said == b""
+        await leave_all(*waiting, next_one, by_rest)  # none of their jobs has ended
+        assert {one.said for one in (*waiting, next_one, by_rest)} == {b""}
 
     in_a_loop_of_its_own(ask())
     assert not waiting_for(ada)
@@ -119,30 +125,39 @@ def test_whoever_is_put_out_while_they_wait_gets_no_pictures(
 
 
 @contextmanager
-def served(config: Settings) -> Iterator[tuple[Server, str]]:
-    """A server that can be told to stop, and its address."""
+def served(config: Settings) -> Iterator[tuple[Server, int]]:
+    """A server that can be told to stop, and its port."""
     server = make_server(config, "127.0.0.1", 0)
     listening = socket.create_server(("127.0.0.1", 0))
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(server.run, [listening])
         try:
-            yield server, f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield server, listening.getsockname()[1]
         finally:
             server.should_exit = True
             running.result()
 
 
+def test_a_server_sees_that_a_client_is_gone(config: Settings, sessions: Sessions, client: TestClient) -> None:
+    ada = make_person(client, sessions, "ada")
+    with served(config) as (_, port):
+        asking = HTTPConnection("127.0.0.1", port)
+        headers = {**key_of(ada), "Content-Type": "application/json"}
+        asking.request("POST", OPENAIS, json.dumps(ASKED), headers)
+        wait_until(lambda: len(waiting_for(ada)) == count_asked(ada) == 1, "it waits")
+        asking.close()
+        wait_until(lambda: not waiting_for(ada), "its place is free")
+
+
 def test_a_server_that_stops_answers_those_who_wait(config: Settings, sessions: Sessions, client: TestClient) -> None:
     ada = make_person(client, sessions, "ada")
     rest = f"/api/v1/histories/{ada.history_id}/generations"
-    with served(config) as (server, address), httpx.Client(base_url=address, timeout=30) as asking:
+    with served(config) as (server, port), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as asking:
         with ThreadPoolExecutor(2) as threads:
             openai = threads.submit(asking.post, OPENAIS, json=ASKED, headers=key_of(ada))
             prefers = {**key_of(ada), "Prefer": "wait=60"}
             by_rest = threads.submit(asking.post, rest, json={"prompt": "a mug"}, headers=prefers)
-            while len(waiting_for(ada)) < 2 or count_asked(ada) < 2:
-                assert not openai.done()
-                assert not by_rest.done()
+            wait_until(lambda: len(waiting_for(ada)) == count_asked(ada) == 2, "both wait")
             server.should_exit = True
         late = openai.result()
         assert (late.status_code, late.headers["Retry-After"]) == (503, "5")

@@ -12,13 +12,14 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from app.accounts.models import User
 from app.config import Settings
 from app.db import Sessions
 from app.generations.models import Generation
 from app.histories.models import History
+from app.idempotency import IdempotencyKey
 from app.jobs.models import Job, JobState
 from app.main import create_app
 from app.openai import api
@@ -459,6 +460,24 @@ def test_whoever_lost_the_line_is_waited_for_no_longer_and_finds_their_pictures(
 
     in_a_loop_of_its_own(ask())
     assert count_asked(sessions) == 1
+
+
+def test_pictures_that_left_by_another_process_meanwhile_do_not_leave_twice(
+    ada: Person, painter: Painter, sessions: Sessions
+) -> None:
+    painter.ends = None
+
+    async def ask() -> None:
+        one = Opened(ada.client.app, "/v1/images/generations", key_of(ada), {"model": "pets", "prompt": PROMPT})
+        await until_asked(sessions, 1)
+        with sessions.begin() as session:
+            session.execute(delete(IdempotencyKey))
+        painter.ends = JobState.DONE
+        await asyncio.to_thread(paint_all, painter, sessions)
+        assert await one.status() == 503
+        assert "Send this one again for others." in (await one.answer())["error"]["message"]
+
+    in_a_loop_of_its_own(ask())
 
 
 async def until_asked(sessions: Sessions, count: int) -> None:
