@@ -14,6 +14,7 @@ from app.accounts.service import find_by_api_key, find_by_session
 from app.accounts.usage import check_room
 from app.db import UnitOfWork
 from app.errors import Forbidden, Unauthorized
+from app.idempotency import is_used
 from app.limiting import spend
 from app.security import same
 from app.state import State
@@ -97,8 +98,16 @@ def caller_by(request: Request, reads: Session | Connection) -> Caller | None:
     return None
 
 
+def known_caller(request: Request, reads: Session | Connection) -> Caller:
+    """The same, or Unauthorized."""
+    found = caller_by(request, reads)
+    if found is None:
+        raise Unauthorized("Log in first, or send an API key as `Authorization: Bearer pk_...`.")
+    return found
+
+
 def caller_if_any(request: Request, state: AppState) -> Caller | None:
-    """The same, for whoever reads nothing else."""
+    """The caller, or None, for whoever reads nothing else."""
     with state.reading.connect() as connection:
         return caller_by(request, connection)
 
@@ -119,9 +128,7 @@ def _let_in(request: Request, csrf_token: str) -> Caller:
 def let_in(request: Request, reads: Session | Connection, csrf_token: str) -> Caller:
     """All in one turn through a thread."""
     state = state_of(request)
-    found = caller_by(request, reads)
-    if found is None:
-        raise Unauthorized("Log in first, or send an API key as `Authorization: Bearer pk_...`.")
+    found = known_caller(request, reads)
     if request.method not in SAFE_METHODS and found.session_id is not None:
         check_csrf(found.csrf_token or "", csrf_token)
     if found.session_id is None or request.method not in SAFE_METHODS:
@@ -165,3 +172,16 @@ def starts_work(state: AppState, caller: CurrentUser) -> Caller:
 
 
 StartingUser = Annotated[Caller, Depends(starts_work)]
+
+
+def starts_work_once(request: Request, state: AppState, caller: CurrentUser) -> Caller:
+    """The same for routes with an `Idempotency-Key`. One that was used already starts nothing, and nothing is refused
+    for what it does not start.
+    """
+    with state.readers() as session:
+        if not is_used(session, caller.id, request.headers.get("idempotency-key")):
+            check_may_start(state, caller, session)
+    return caller
+
+
+StartingOnce = Annotated[Caller, Depends(starts_work_once)]

@@ -15,7 +15,9 @@ from app.errors import Invalid
 
 
 class IdempotencyKey(Base):
-    """One key of one user, the request it came with, and the job it started. Forgotten after a day."""
+    """One key of one user, the request it came with, and the job it started. Forgotten after a day; keys of ours, of
+    OpenAI's clients (`openai/retries.py`), when the answer has left.
+    """
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index(None, "created_at"), Index(None, "job_id"))
@@ -53,12 +55,20 @@ class Once:
 
 def make_once(user_id: UUID, key: str | None, *asked: object) -> Once | None:
     """`asked`: everything that makes the request what it is. None without a key."""
-    if key is None:
-        return None
+    return None if key is None else once_by(user_id, key, *asked)
+
+
+def once_by(user_id: UUID, key: str, *asked: object) -> Once:
+    """The same where there is a key."""
     if not 1 <= len(key) <= 200:
         raise Invalid("An Idempotency-Key has 1 to 200 characters.")
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
     return Once(user_id, key, digest)
+
+
+def is_used(session: Session, user_id: UUID, key: str | None) -> bool:
+    """Whether the key came before: it then starts nothing, with whatever it comes."""
+    return key is not None and session.get(IdempotencyKey, (user_id, key)) is not None
 
 
 def commit_once(uow: UnitOfWork, once: Once | None, job_id: UUID) -> UUID:

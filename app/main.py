@@ -57,6 +57,7 @@ def make_state(config: Settings, send: Send | None = None) -> State:
         decoding=Decoding(),
         sweeping=asyncio.Lock(),
         readiness=SharedAnswer(READY_FOR_S),
+        stopping=asyncio.Event(),
     )
 
 

@@ -1,6 +1,7 @@
 """The web process: `python -m app.serve`. `make up` starts it with an open socket, the image with an address."""
 
 import argparse
+import asyncio
 import gc
 import socket
 import sys
@@ -13,7 +14,7 @@ from app.first_run import NOBODY_YET, first_run_link
 from app.main import create_app
 
 MADE_BETWEEN_COLLECTIONS = 20_000  # objects that are still there; a page makes thousands, nearly all gone at its end
-STREAMS_END_WITHIN_S = 5  # an open page follows its jobs for ever; it asks again where it was broken off
+ALL_END_WITHIN_S = 5  # who waits is answered in two; a page that follows its jobs asks again where it was broken off
 
 
 def main() -> None:
@@ -34,11 +35,24 @@ def main() -> None:
     server.run(sockets=[socket.socket(fileno=options.fd)] if options.fd is not None else None)
 
 
-def make_server(config: Settings, host: str, port: int) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Those who wait for pictures learn that it begins to stop, while they can still be answered."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event):
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
+
+
+def make_server(config: Settings, host: str, port: int) -> Server:
     """The lines of uvicorn go through our own log."""
-    return uvicorn.Server(
+    app = create_app(config)
+    return Server(
         uvicorn.Config(
-            create_app(config),
+            app,
             host=host,
             port=port,
             loop="uvloop",
@@ -48,8 +62,9 @@ def make_server(config: Settings, host: str, port: int) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             forwarded_allow_ips=config.forwarded_allow_ips,  # or log-in attempts would be counted for all of a proxy's
-            timeout_graceful_shutdown=STREAMS_END_WITHIN_S,
-        )
+            timeout_graceful_shutdown=ALL_END_WITHIN_S,
+        ),
+        app.state.palimpsest.stopping,
     )
 
 

@@ -20,7 +20,8 @@ from app.storage import BlobStore
 class State:
     """sessions: to write with. readers: to read with, over the connections of `reading`. send: rings the worker.
     limiter: counts requests in Redis. decoding: lets those that bring pictures in, one after another. sweeping: held
-    while files are removed. readiness: "ok" or not of each part, as it was a moment ago.
+    while files are removed. readiness: "ok" or not of each part, as it was a moment ago. stopping: set when the process
+    begins to stop.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class State:
     decoding: Decoding
     sweeping: asyncio.Lock
     readiness: SharedAnswer[dict[str, str]]
+    stopping: asyncio.Event
 
     def unit_of_work(self) -> UnitOfWork:
         """One transaction. A lost message is logged and no more: the sweep rings again."""

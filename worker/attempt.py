@@ -31,7 +31,13 @@ log = logging.getLogger(__name__)
 
 OUR_FAULT = "Something went wrong in the worker. Try again; if it happens again, tell an administrator this job's id."
 CALLED = {JobKind.LEARN: "learning", JobKind.GENERATE: "generation", JobKind.FORGET: "forgetting"}
-NO_MEMORY = "The device's memory does not suffice for this learning: choose a smaller batch or gradient checkpointing."
+NO_MEMORY = {
+    JobKind.LEARN: "The device's memory does not suffice for this learning: choose a smaller batch or gradient "
+    "checkpointing.",
+    JobKind.GENERATE: "The device's memory does not suffice for these pictures: make them smaller, or fewer at once.",
+    JobKind.FORGET: "The device's memory does not suffice for this forgetting. Try again when it has less to do; if it "
+    "happens again, tell an administrator.",
+}
 NO_STORAGE = "The server cannot use its storage ({}). Try again when an administrator has seen to it."
 DAMAGED = "A stored file of this job is missing or damaged, so it cannot be done: {}"
 
@@ -85,7 +91,7 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
         raise
     except Exception as error:
         log.exception("Failed.")
-        _end(worker, hold, JobState.FAILED, NO_MEMORY if is_out_of_memory(error) else OUR_FAULT)
+        _end(worker, hold, JobState.FAILED, NO_MEMORY[kind] if is_out_of_memory(error) else OUR_FAULT)
     finally:
         worker.hands.release(hold)
     return True

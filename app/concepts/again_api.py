@@ -5,7 +5,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.concepts.again import learn_again
-from app.deps import AppState, Reading, StartingUser, Uow
+from app.deps import AppState, Reading, StartingOnce, Uow
 from app.idempotency import make_once
 from app.jobs.api import IdempotencyKeyHeader
 from app.jobs.schemas import JobShown, show_job
@@ -30,7 +30,7 @@ def learn_version_again(
     history_id: UUID,
     number: int,
     which: WhichRemedy,
-    caller: StartingUser,
+    caller: StartingOnce,
     uow: Uow,
     session: Reading,
     state: AppState,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.concepts import service
 from app.concepts.models import Concept
 from app.config import Settings
-from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow, give_back
+from app.deps import AppState, CurrentUser, Reading, StartingOnce, Uow, give_back
 from app.errors import AppError, Invalid, SeveralRefused, TooLarge
 from app.files import IfNoneMatch, blob_response, thumbnail_response
 from app.histories import service as histories
@@ -151,7 +151,7 @@ def read_captions(text: str) -> list[str]:
 @decodes_pictures()
 def teach(
     history_id: UUID,
-    caller: StartingUser,
+    caller: StartingOnce,
     uow: Uow,
     session: Reading,
     state: AppState,

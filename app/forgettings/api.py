@@ -8,7 +8,7 @@ from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow
+from app.deps import AppState, CurrentUser, Reading, StartingOnce, Uow
 from app.forgettings import service
 from app.forgettings.models import Forgetting, Mode, Shared
 from app.histories import service as histories
@@ -138,7 +138,7 @@ def show_forgetting(session: Session, forgetting: Forgetting) -> ForgettingShown
 def forget(
     history_id: UUID,
     new: NewForgetting,
-    caller: StartingUser,
+    caller: StartingOnce,
     uow: Uow,
     session: Reading,
     state: AppState,

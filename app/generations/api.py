@@ -4,18 +4,18 @@ import re
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Header, Response
+from fastapi import Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.deps import AppState, CurrentUser, Reading, StartingUser
+from app.deps import AppState, CurrentUser, Reading, StartingOnce
 from app.generations import reading, service
 from app.generations.regions import Region
 from app.generations.schemas import Generations, GenerationShown, NewGeneration, show_generations
 from app.histories.service import get_history
 from app.idempotency import make_once
 from app.jobs.api import IdempotencyKeyHeader
+from app.jobs.long_waits import MOST_WAITING, place_to_wait, wait_for
 from app.jobs.models import OPEN
-from app.jobs.stream import wait_until_ended
 from app.paging import Page, number_after, split_page
 from app.problems import described
 from app.routing import rest_router
@@ -44,10 +44,17 @@ def seconds_to_wait(prefer: str | None) -> float:
 async def ask(
     history_id: UUID,
     new: NewGeneration,
-    caller: StartingUser,
+    caller: StartingOnce,
     state: AppState,
+    request: Request,
     response: Response,
-    prefer: Annotated[str | None, Header(description="`wait=30`: answer when it is done, or after 30 s.")] = None,
+    prefer: Annotated[
+        str | None,
+        Header(
+            description="`wait=30`: answer when it is done, or after 30 s; at once where "
+            f"{MOST_WAITING} of your requests wait already."
+        ),
+    ] = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> GenerationShown:
     """Ask for pictures; any number of concepts may stand in the prompt, or each in a region of its own."""
@@ -64,8 +71,10 @@ async def ask(
         **new.model_dump(exclude={"version", "regions"}),
     )
     if seconds := seconds_to_wait(prefer):
-        response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
-        await wait_until_ended(state, job.id, seconds)
+        async with place_to_wait(caller.id, request) as has_place:
+            if has_place:
+                response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
+                await wait_for(state, request, job.id, seconds)
     shown = await run_in_threadpool(_look, state, caller.id, generation.id)
     response.headers["Location"] = f"/api/v1/generations/{generation.id}"
     if shown.job.state not in OPEN:

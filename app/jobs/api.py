@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from app.deps import AppState, CurrentUser, Reading, StartingUser, Uow, caller_by, give_back
+from app.deps import AppState, CurrentUser, Reading, StartingOnce, Uow, caller_by, give_back
 from app.errors import NotFound
 from app.files import IfNoneMatch, blob_response
 from app.idempotency import make_once
@@ -126,7 +126,7 @@ def cancel(job_id: UUID, caller: CurrentUser, uow: Uow, session: Reading) -> Job
 @router.post("/jobs/{job_id}/retry", status_code=202, summary="Try a job again", responses=described(403, 409))
 def retry(
     job_id: UUID,
-    caller: StartingUser,
+    caller: StartingOnce,
     uow: Uow,
     session: Reading,
     state: AppState,

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -28,8 +28,7 @@ from app.state import State
 ASK_EVERY_S = 2.0
 ALIVE_EVERY_S = 15.0
 LOOK_AGAIN_EVERY_S = 15.0
-MOST_OPEN = 20  # streams and long waits of one user in one web process: each takes a turn through a thread now and then
-STREAMS_OPEN = f"You have {MOST_OPEN} streams of events open. Close one, or follow several jobs in one."
+MOST_OPEN = 20  # streams of one user in one web process: each takes a turn through a thread every few seconds
 _closing: set[asyncio.Task[None]] = set()  # a loop keeps its tasks weakly
 _open: Counter[UUID] = Counter()
 
@@ -45,12 +44,12 @@ class Happened:
 
 
 @contextlib.contextmanager
-def place_of(user_id: UUID, refused: str = STREAMS_OPEN) -> Iterator[None]:
-    """One more stream, or long wait, of that user while the block runs. TooMany, which says `refused`, when they have
-    as many as they may. In the loop's own thread only.
+def place_of(user_id: UUID) -> Iterator[None]:
+    """One more stream of that user while the block runs. TooMany when they have as many as they may. In the loop's own
+    thread only.
     """
     if _open[user_id] >= MOST_OPEN:
-        raise TooMany(refused)
+        raise TooMany(f"You have {MOST_OPEN} streams of events open. Close one, or follow several jobs in one.")
     _open[user_id] += 1
     try:
         yield
@@ -60,23 +59,29 @@ def place_of(user_id: UUID, refused: str = STREAMS_OPEN) -> Iterator[None]:
             del _open[user_id]
 
 
+async def _always() -> bool:
+    return True
+
+
 async def follow(
     state: State,
     told: Mapping[UUID, int],
     may_follow: Callable[[Session], bool] = lambda _: True,
     until: float = math.inf,
+    goes_on: Callable[[], Awaitable[bool]] = _always,
 ) -> AsyncGenerator[Happened | None, None]:
     """What happens to these jobs until all of them have ended; None now and then to say: still there.
 
     told: job -> its newest event that is known already. Each job goes on after its own: events of two jobs may be
     committed in another order than they were numbered in. may_follow: asked again now and then; it ends when it says
-    no. until: by the monotonic clock, when it ends in any case.
+    no. until: by the monotonic clock, when it ends in any case. goes_on: the same,
+    asked every two seconds, or oftener.
     """
     position = dict(told)
     said_at = looked_at = time.monotonic()
     async with _Channels(state, list(position)) as channels:
         await channels.subscribe()
-        while position and time.monotonic() < until:
+        while position and time.monotonic() < until and await goes_on():
             if time.monotonic() - looked_at > LOOK_AGAIN_EVERY_S:
                 looked_at = time.monotonic()
                 if not await run_in_threadpool(_ask, state, may_follow):
@@ -100,13 +105,20 @@ async def follow(
                 yield None
 
 
-async def wait_until_ended(state: State, job_id: UUID, seconds: float) -> None:
-    """Until the job has ended, or that time is over.
+async def wait_until_ended(
+    state: State,
+    job_id: UUID,
+    seconds: float,
+    may_follow: Callable[[Session], bool] = lambda _: True,
+    goes_on: Callable[[], Awaitable[bool]] = _always,
+) -> None:
+    """Until the job has ended, that time is over, or one of the two says no, as above.
 
     Nothing is cancelled when it is: a cancellation that reaches a connection to Redis while it is being opened can get
     lost there, and the wait would have no end.
     """
-    async with contextlib.aclosing(follow(state, {job_id: 0}, until=time.monotonic() + seconds)) as events:
+    until = time.monotonic() + seconds
+    async with contextlib.aclosing(follow(state, {job_id: 0}, may_follow, until, goes_on)) as events:
         async for _ in events:
             pass
 

@@ -10,21 +10,22 @@ from PIL import Image as Picture
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from app.accounts.caller import Caller
-from app.deps import AppState, CurrentUser, Reading, StartingUser
-from app.errors import Busy, Invalid
+from app.deps import AppState, CurrentUser, Reading, check_may_start
+from app.errors import Busy, Invalid, TooMany
 from app.generations import reading, service
 from app.generations.models import Generation, Image
 from app.histories.models import History
 from app.histories.service import list_histories
-from app.idempotency import make_once
+from app.idempotency import Once
 from app.jobs.api import IdempotencyKeyHeader
+from app.jobs.long_waits import MOST_WAITING, place_to_wait, wait_for
 from app.jobs.models import OPEN, JobState
-from app.jobs.stream import MOST_OPEN, place_of, wait_until_ended
 from app.openai.errors import PREFIX
 from app.openai.naming import find_model
-from app.openai.retries import find_same
+from app.openai.retries import hand_out, key_for
 from app.openai.schemas import Model, Models, PictureMade, PicturesAsked, PicturesMade
 from app.routing import OneTurn
 from app.state import State
@@ -40,7 +41,7 @@ COME_AGAIN_S = 5
 @router.post("/images/generations", response_model_exclude_none=True)
 async def make_pictures(
     asked: PicturesAsked,
-    caller: StartingUser,
+    caller: CurrentUser,
     state: AppState,
     request: Request,
     idempotency_key: IdempotencyKeyHeader = None,
@@ -48,30 +49,39 @@ async def make_pictures(
 ) -> PicturesMade:
     """As OpenAI's interface has it; concepts stand in the prompt as `<rex>`, each before its class noun."""
     is_sent_again = retries not in ("", "0")
-    with place_of(caller.id, f"{MOST_OPEN} of your requests are being waited for. Send this one when one has ended."):
-        generation_id, job_id = await run_in_threadpool(_begin, state, caller, asked, idempotency_key, is_sent_again)
-        await wait_until_ended(state, job_id, LONGEST_WAIT_S)
-    return await run_in_threadpool(_take, state, caller, generation_id, asked, address_of_site(request))
+    async with place_to_wait(caller.id, request) as has_place:
+        if not has_place:
+            raise TooMany(f"{MOST_WAITING} of your requests are being waited for. Send this one when one has ended.")
+        async with key_for(state, request, caller.id, asked, idempotency_key, is_sent_again) as once:
+            generation_id, job_id = await run_in_threadpool(_begin, state, caller, asked, once)
+            await wait_for(state, request, job_id, LONGEST_WAIT_S)
+            made = await run_in_threadpool(_take, state, caller, generation_id, asked, address_of_site(request))
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            if not await run_in_threadpool(hand_out, state.unit_of_work(), once):
+                raise Busy("These pictures went to another request. Send this one again for others.", COME_AGAIN_S)
+    return made
 
 
-def _begin(
-    state: State, caller: Caller, asked: PicturesAsked, idempotency_key: str | None, is_sent_again: bool
-) -> tuple[UUID, UUID]:
-    """Queue them; or find those that were queued, when the request is one that was sent before."""
+def _begin(state: State, caller: Caller, asked: PicturesAsked, once: Once) -> tuple[UUID, UUID]:
+    """Queue them; or find those that were queued, when the request is one that was sent before. That one starts
+    nothing, and its model may be another history by now.
+    """
     if asked.stream:
         raise Invalid("Pictures come whole here, and not as a stream.", field="stream")
     width_px, height_px = asked.size_px()
     with state.readers() as session:
+        if begun := once.find(session):
+            return reading.generation_of(session, begun).id, begun
+        check_may_start(state, caller, session)
         history_id, version_number = find_model(session, caller.id, asked.model)
-        if is_sent_again and (found := find_same(session, history_id, version_number, asked)):
-            return found
     generation, job = service.ask(
         state.unit_of_work(),
         state.settings,
         caller.id,
         history_id,
         version_number=version_number,
-        once=make_once(caller.id, idempotency_key, "openai", history_id, asked.model_dump()),
+        once=once,
         prompt=asked.prompt,
         negative_prompt=asked.negative_prompt or "",
         seed=asked.seed,
@@ -95,6 +105,7 @@ def _take(state: State, caller: Caller, generation_id: UUID, asked: PicturesAske
         images = _images_of(session, generation)
     kind = asked.output_format or "png"
     if asked.response_format == "url":
+        kind = "png"  # an address is that of the file as it lies here
         data = [PictureMade(url=f"{site}/api/v1/images/{image.id}/file") for image in images]
     else:
         files = (convert(state.store.get(image.blob_sha256), kind, asked.output_compression) for image in images)

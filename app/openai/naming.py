@@ -19,9 +19,10 @@ def find_model(session: Session, owner_id: UUID, model: str | None) -> tuple[UUI
     """The history, and the number of the version; None for the one in use.
 
     model: a history's name or id; with "@v7", or "@7", at that version, with "@latest" at the one in use. None, or one
-    of OpenAI's own names, is the history that its owner used last. NotFound for any other, with those that there are.
+    of OpenAI's own names where no history is called so, is the history that its owner used last. NotFound for any
+    other, with those that there are.
     """
-    if model is None or THEIR_OWN.match(model):
+    if model is None:
         return _used_last(session, owner_id), None
     histories = list_histories(session, owner_id)
     known = {key: one.id for one in histories for key in (str(one.id), one.name)}
@@ -30,6 +31,8 @@ def find_model(session: Session, owner_id: UUID, model: str | None) -> tuple[UUI
     found = _WITH_VERSION.fullmatch(model)
     if found and found["name"] in known:
         return known[found["name"]], None if found["number"] is None else int(found["number"])
+    if THEIR_OWN.match(model):
+        return _used_last(session, owner_id), None
     names = ", ".join(one.name for one in histories) or "none yet"
     raise NotFound(f"There is no model of that name. A model is one of your histories: {names}.", field="model")
 

@@ -1,7 +1,7 @@
 """OpenAI's interface for pictures: what its clients send and read, against rows that a worker would have written."""
 
+import asyncio
 import base64
-import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -12,18 +12,20 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
+from app.accounts.models import User
 from app.config import Settings
 from app.db import Sessions
 from app.generations.models import Generation
 from app.histories.models import History
+from app.idempotency import IdempotencyKey
 from app.jobs.models import Job, JobState
-from app.jobs.stream import MOST_OPEN, place_of
 from app.main import create_app
 from app.openai import api
 from app.storage import BlobStore
 from tests.app import make
+from tests.app.opened import Opened, in_a_loop_of_its_own
 from tests.app.person import Person, make_person, png
 
 TOO_LARGE = "The device's memory does not suffice for this picture: make it smaller."
@@ -50,6 +52,7 @@ class Painter:
                     make.image(session, self.store, generation.id, png(seed=place), place)
             job = session.get_one(Job, job_id)
             job.state, job.error = self.ends, TOO_LARGE if self.ends is JobState.FAILED else None
+            job.finished_at = datetime.now(UTC)
             session.commit()
 
 
@@ -146,6 +149,12 @@ def test_other_formats_can_be_asked_for(post: Post, kind: str, quality: int | No
         assert (picture.format, picture.size) == (kind.upper(), (80, 72))
 
 
+def test_an_address_is_that_of_the_png_and_whoever_wants_another_format_is_told_so(post: Post, ada: Person) -> None:
+    made = post(response_format="url", output_format="jpeg").json()
+    file = ada.client.get(made["data"][0]["url"], headers=key_of(ada))
+    assert (made["output_format"], file.headers["Content-Type"]) == ("png", "image/png")
+
+
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +177,18 @@ def test_a_name_that_looks_like_a_version_is_a_name_first(post: Post, ada: Perso
         session.commit()
     assert post(model="pets@v2").status_code == 200
     assert post(model="pets").json()["error"]["param"] == "model"
+
+
+@pytest.mark.parametrize("name", ["dall-e dogs", "gpt-image", "DALL-E-3"])
+def test_a_history_that_is_called_like_a_model_of_openais_is_meant_by_its_name(
+    post: Post, ada: Person, sessions: Sessions, name: str
+) -> None:
+    called_so = UUID(ada.ask("POST", "/histories", json={"name": name}).json()["id"])
+    assert post(model="pets").status_code == 200  # which is then the one that was used last
+    for model in (name, f"{name}@v0"):
+        assert post(model=model).status_code == 200
+        assert newest(sessions).history_id == called_so
+        assert post(model="pets").status_code == 200
 
 
 @pytest.mark.parametrize("model", ["gpt-image-1", "dall-e-3", "chatgpt-image-latest", None])
@@ -256,19 +277,6 @@ def test_whoever_asks_too_often_is_told_when_to_come_again(
     assert 0 < int(asked[1].headers["Retry-After"]) <= 60
 
 
-def test_whoever_lets_too_many_requests_wait_is_refused_before_anything_is_begun(
-    post: Post, ada: Person, sessions: Sessions
-) -> None:
-    with contextlib.ExitStack() as waiting:
-        for _ in range(MOST_OPEN):
-            waiting.enter_context(place_of(ada.id))
-        refused = post()
-        assert refused.status_code == 429
-        assert "20 of your requests are being waited for." in refused.json()["error"]["message"]
-        assert count_asked(sessions) == 0
-    assert post().status_code == 200
-
-
 @pytest.mark.parametrize(
     ("ends", "said"), [(JobState.FAILED, TOO_LARGE), (JobState.CANCELLED, "These pictures were cancelled.")]
 )
@@ -285,6 +293,22 @@ def test_pictures_that_failed_are_told_of_in_their_own_sentence_and_not_tried_ag
 
 
 AGAIN = {"x-stainless-retry-count": "1"}
+
+
+@pytest.fixture
+def unanswered(post: Post, painter: Painter, monkeypatch: pytest.MonkeyPatch) -> Post:
+    """A request whose client is sent away before anything is painted."""
+
+    def ask(**options: Any) -> httpx.Response:
+        ends = painter.ends
+        with monkeypatch.context() as now:
+            now.setattr(api, "LONGEST_WAIT_S", 0.0)
+            painter.ends = None
+            answer = post(**options)
+        painter.ends = ends
+        return answer
+
+    return ask
 
 
 def test_what_is_not_ready_in_time_is_waited_on_for_by_the_same_request(
@@ -312,28 +336,177 @@ def test_what_is_not_ready_in_time_is_waited_on_for_by_the_same_request(
         {"size": "128x128"},
         {"negative_prompt": "rain"},
         {"model": "pets@v1"},
+        {"headers": {**AGAIN, "Idempotency-Key": "mine"}},
     ],
 )
 def test_another_request_is_not_taken_for_one_that_is_sent_again(
-    post: Post, ada: Person, sessions: Sessions, changed: dict[str, Any]
+    post: Post, unanswered: Post, ada: Person, sessions: Sessions, changed: dict[str, Any]
 ) -> None:
     two_versions(sessions, ada.history_id)
-    assert post(seed=4).status_code == 200
-    assert post(headers=AGAIN, **{"seed": 4, **changed}).status_code == 200
+    assert unanswered(seed=4).status_code == 503
+    assert post(**{"headers": AGAIN, "seed": 4, **changed}).status_code == 200
     assert count_asked(sessions) == 2
 
 
-def test_the_same_request_anew_or_much_later_makes_new_pictures(post: Post, sessions: Sessions) -> None:
+@pytest.mark.parametrize(("model", "first"), [("pets", "pets@v2"), ("pets", "gpt-image-1"), (None, "pets")])
+def test_one_that_named_another_model_is_another_request_though_both_mean_the_same_now(
+    post: Post, unanswered: Post, ada: Person, sessions: Sessions, model: str | None, first: str
+) -> None:
+    two_versions(sessions, ada.history_id)
+    unanswered(model=first)
+    assert post(headers=AGAIN, model=model).status_code == 200
+    assert count_asked(sessions) == 2
+
+
+def test_the_same_request_anew_makes_new_pictures(post: Post, unanswered: Post, sessions: Sessions) -> None:
+    unanswered()
     for headers in ({}, {"x-stainless-retry-count": "0"}):
         post(headers=headers)
-    assert count_asked(sessions) == 2
-    with sessions.begin() as session:
-        session.execute(update(Generation).values(created_at=datetime.now(UTC) - timedelta(minutes=20)))
-    post(headers=AGAIN)
     assert count_asked(sessions) == 3
+
+
+def test_pictures_that_were_handed_out_are_not_handed_out_again(post: Post, sessions: Sessions) -> None:
+    """Whoever sends again was refused before anything was begun, or met a server that was not there."""
+    post()
+    assert post(headers=AGAIN).status_code == 200
+    assert count_asked(sessions) == 2
+
+
+@pytest.mark.parametrize("ends", [JobState.FAILED, JobState.CANCELLED])
+def test_pictures_that_came_to_nothing_are_asked_for_anew(
+    post: Post, painter: Painter, sessions: Sessions, ends: JobState
+) -> None:
+    painter.ends = ends
+    assert post().status_code == 422
+    painter.ends = JobState.DONE
+    assert post(headers=AGAIN).status_code == 200
+    assert count_asked(sessions) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "begun_min", "ended_min", "count"),
+    [
+        (JobState.RUNNING, 50, None, 1),
+        (JobState.RUNNING, 70, None, 2),
+        (JobState.DONE, 50, 10, 1),
+        (JobState.DONE, 50, 20, 2),
+    ],
+)
+def test_a_request_is_waited_on_for_as_long_as_it_is_open_and_a_quarter_of_an_hour_beyond_and_for_an_hour_at_the_most(
+    unanswered: Post, sessions: Sessions, state: JobState, begun_min: int, ended_min: int | None, count: int
+) -> None:
+    unanswered()
+    now = datetime.now(UTC)
+    with sessions.begin() as session:
+        session.execute(update(Generation).values(created_at=now - timedelta(minutes=begun_min)))
+        session.execute(
+            update(Job).values(
+                state=state,
+                created_at=now - timedelta(minutes=begun_min),
+                finished_at=None if ended_min is None else now - timedelta(minutes=ended_min),
+                lease_until=now + timedelta(minutes=1) if state == JobState.RUNNING else None,
+            )
+        )
+    unanswered(headers=AGAIN)
+    assert count_asked(sessions) == count
+
+
+@pytest.mark.parametrize("headers", [AGAIN, {"Idempotency-Key": "mine"}])
+def test_what_is_sent_again_stays_in_its_history_though_another_one_was_used_since(
+    post: Post, unanswered: Post, ada: Person, sessions: Sessions, headers: dict[str, str]
+) -> None:
+    unanswered(model="gpt-image-1", headers=headers)
+    ada.ask("POST", "/histories", json={"name": "mugs"})
+    post(model="mugs")
+    assert unanswered(model="gpt-image-1", headers=headers).status_code == 503
+    assert count_asked(sessions) == 2
+
+
+def test_whoever_sends_a_request_again_gets_no_pictures_that_another_one_waits_for(
+    ada: Person, painter: Painter, sessions: Sessions
+) -> None:
+    painter.ends = None
+    asked = {"model": "pets", "prompt": PROMPT, "response_format": "url"}
+
+    async def ask() -> None:
+        made = []
+        for count in range(1, 4):
+            made.append(Opened(ada.client.app, "/v1/images/generations", {**key_of(ada), **AGAIN}, asked))
+            await until_asked(sessions, count)
+        painter.ends = JobState.DONE
+        await asyncio.to_thread(paint_all, painter, sessions)
+        answers = [await one.answer() for one in made]
+        assert len({answer["data"][0]["url"] for answer in answers}) == 3
+
+    in_a_loop_of_its_own(ask())
+
+
+def test_whoever_lost_the_line_is_waited_for_no_longer_and_finds_their_pictures(
+    ada: Person, painter: Painter, sessions: Sessions
+) -> None:
+    painter.ends = None
+    path, asked = "/v1/images/generations", {"model": "pets", "prompt": PROMPT}
+
+    async def ask() -> None:
+        first = Opened(ada.client.app, path, key_of(ada), asked)
+        await until_asked(sessions, 1)
+        first.lose()
+        again = Opened(ada.client.app, path, {**key_of(ada), **AGAIN}, asked)
+        await first.leave()
+        painter.ends = JobState.DONE
+        await asyncio.to_thread(paint_all, painter, sessions)
+        assert await again.status() == 200
+        assert first.said == b""
+
+    in_a_loop_of_its_own(ask())
+    assert count_asked(sessions) == 1
+
+
+def test_pictures_that_left_by_another_process_meanwhile_do_not_leave_twice(
+    ada: Person, painter: Painter, sessions: Sessions
+) -> None:
+    painter.ends = None
+
+    async def ask() -> None:
+        one = Opened(ada.client.app, "/v1/images/generations", key_of(ada), {"model": "pets", "prompt": PROMPT})
+        await until_asked(sessions, 1)
+        with sessions.begin() as session:
+            session.execute(delete(IdempotencyKey))
+        painter.ends = JobState.DONE
+        await asyncio.to_thread(paint_all, painter, sessions)
+        assert await one.status() == 503
+        assert "Send this one again for others." in (await one.answer())["error"]["message"]
+
+    in_a_loop_of_its_own(ask())
+
+
+async def until_asked(sessions: Sessions, count: int) -> None:
+    async with asyncio.timeout(30):
+        while await asyncio.to_thread(count_asked, sessions) < count:
+            await asyncio.sleep(0.01)
+
+
+def paint_all(painter: Painter, sessions: Sessions) -> None:
+    with sessions() as session:
+        waiting = session.scalars(select(Job.id)).all()
+    for job_id in waiting:
+        painter.paint(job_id)
 
 
 def test_a_key_of_ones_own_starts_nothing_twice(post: Post, sessions: Sessions) -> None:
     first, second = (post(headers={"Idempotency-Key": "mine"}).json() for _ in range(2))
     assert first == second
     assert count_asked(sessions) == 1
+
+
+def test_what_was_begun_is_reached_by_its_key_and_by_sending_it_again_though_nothing_more_may_be_begun(
+    post: Post, unanswered: Post, ada: Person, painter: Painter, sessions: Sessions
+) -> None:
+    unanswered(headers={"Idempotency-Key": "mine"})
+    unanswered(prompt="a mug")
+    paint_all(painter, sessions)
+    with sessions.begin() as session:
+        session.get_one(User, ada.id).quota_bytes = 1
+    assert post().json()["error"]["code"] == "over_quota"
+    assert post(headers={"Idempotency-Key": "mine"}).status_code == 200
+    assert post(headers=AGAIN, prompt="a mug").status_code == 200

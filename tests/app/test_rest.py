@@ -1,18 +1,22 @@
 """The service over REST, as a program uses it."""
 
 import json
+from typing import Any
 from uuid import uuid4
 
+import pytest
 from fastapi.testclient import TestClient
 
+from app.config import Settings
 from app.db import Sessions
 from app.generations.models import Image
 from app.histories.models import BaseModelRow, History
 from app.jobs.models import Job
+from app.main import create_app
 from app.queue import GENERATE, LEARN
 from app.storage import BlobStore
 from tests.app import make
-from tests.app.person import Person, png
+from tests.app.person import Person, make_person, png
 
 
 def test_a_history_begins_on_the_bare_base(ada: Person) -> None:
@@ -81,6 +85,30 @@ def test_whatever_starts_work_takes_a_key_which_is_each_users_own(
         assert (again.status_code, again.json()["state"]) == (202, "queued")
     assert [kwargs["job_id"] for _, kwargs in sent] == [job, his.json()["job"]["id"], job]
     assert ada.ask("POST", path, json={"prompt": "a mug"}, headers={"Idempotency-Key": "x" * 201}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("limit", "refused"), [({"user_quota_bytes": 1}, 403), ({"start_rate": "4/minute"}, 429)], ids=["room", "rate"]
+)
+def test_what_a_key_has_started_is_answered_again_though_nothing_more_may_be_started(
+    config: Settings, sessions: Sessions, limit: dict[str, Any], refused: int
+) -> None:
+    with TestClient(create_app(config.model_copy(update=limit), lambda *_args, **_kwargs: None)) as client:
+        ada = make_person(client, sessions, "ada")
+        asked = {"path": f"/histories/{ada.history_id}/generations", "json": {"prompt": "a mug"}}
+        first = ada.ask("POST", **asked, headers={"Idempotency-Key": "pictures"})
+        ada.ask("POST", f"/jobs/{first.json()['job']['id']}/cancel")
+        retried = {"path": f"/jobs/{first.json()['job']['id']}/retry", "headers": {"Idempotency-Key": "again"}}
+        assert ada.ask("POST", **retried).status_code == 202
+        assert ada.teach("rex", headers={"Idempotency-Key": "rex"}).status_code == 202
+        ada.ask("POST", **asked)  # the last that the rate lets through, and there is no room for it
+        assert ada.ask("POST", **asked, headers={"Idempotency-Key": "new"}).status_code == refused
+        assert ada.ask("POST", **asked, headers={"Idempotency-Key": "pictures"}).json()["id"] == first.json()["id"]
+        assert ada.ask("POST", **retried).status_code == 202
+        assert ada.teach("rex", headers={"Idempotency-Key": "rex"}).status_code == 202
+        page = f"/jobs/{first.json()['job']['id']}/retry"  # of pages, which know no such header
+        answer = client.post(page, headers={"Authorization": f"Bearer {ada.key}", "Idempotency-Key": "again"})
+        assert answer.status_code == refused
 
 
 def test_settings_that_do_not_exist_or_are_out_of_range_are_named(ada: Person) -> None:

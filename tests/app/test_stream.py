@@ -4,7 +4,7 @@ than they may.
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -23,6 +23,7 @@ from app.jobs.channel import channel_of
 from app.jobs.stream import MOST_OPEN, follow, wait_until_ended
 from app.security import digest_of
 from app.state import State
+from tests.app.opened import Opened, in_a_loop_of_its_own
 from tests.app.person import Person
 
 
@@ -67,56 +68,6 @@ def test_waiting_for_a_job_ends_with_its_time_wherever_that_comes(ada: Person) -
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(lambda: asyncio.run(wait_often())).result()
-
-
-class Opened:
-    """A stream that is open until it ends or is left. A test client would read all of it before it gives any."""
-
-    def __init__(self, app: Any, path: str, headers: dict[str, str]):
-        self._left = asyncio.Event()
-        self._status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
-        self.said = b""
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            "server": ("testserver", 80),
-            "client": ("testclient", 1),
-        }
-        self.ended = asyncio.ensure_future(app(scope, self._receive, self._send))
-
-    async def _receive(self) -> dict[str, Any]:
-        for message in self._asked:
-            return message
-        await self._left.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self._status.set_result(message["status"])
-        else:
-            self.said += message.get("body", b"")
-
-    async def status(self) -> int:
-        async with asyncio.timeout(30):
-            return await self._status
-
-    async def leave(self) -> None:
-        self._left.set()
-        async with asyncio.timeout(30):
-            await self.ended
-
-
-def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
-    """The browser's tests may have one on this thread."""
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(work)).result()
 
 
 def test_who_opens_streams_without_end_is_told_to_close_one_and_holds_no_connection_by_the_others(

@@ -94,8 +94,8 @@ def test_pictures_are_dropped_and_chosen_captioned_and_the_learning_watched_to_i
 def test_a_picture_that_is_refused_for_now_goes_up_again_when_its_time_has_come(ada: Visitor) -> None:
     page = ada.go(f"/histories/{ada.history()}/teach")
     refusals = [
-        {"status": 429, "headers": {"retry-after": "1"}, "json": {"detail": "Too many."}},
-        {"status": 503, "headers": {"retry-after": "1"}, "content_type": "text/html", "body": "<h1>Away</h1>"},
+        {"status": 429, "headers": {"retry-after": "3"}, "json": {"detail": "Too many."}},
+        {"status": 503, "headers": {"retry-after": "3"}, "content_type": "text/html", "body": "<h1>Away</h1>"},
     ]
 
     def refuse_twice(route: Route) -> None:
@@ -106,11 +106,37 @@ def test_a_picture_that_is_refused_for_now_goes_up_again_when_its_time_has_come(
 
     page.route("**/uploads", refuse_twice)
     drop(page, [sample("zigi", 0), sample("zigi", 1)])
+    said = page.locator("#said")
+    for sentence in ("Too many at once; it goes up again in", "The server is busy; it goes up again in"):
+        expect(page.locator(".upload.coming").first).to_contain_text(sentence)
+        expect(said).to_have_text(re.compile(f"^zigi-0.png: {sentence} [0-9] s"))
+        ada.look(f"waits-{len(refusals)}")
     expect(page.locator("[data-upload]")).to_have_count(2)
+    expect(page.locator(".upload.coming")).to_have_count(0)
     expect(page.get_by_label("Caption of zigi-0.png")).to_be_visible()
     expect(page.locator(".upload.refused")).to_have_count(0)
     assert not refusals
     assert [one for one in ada.wrong if "status of 429" in one or "status of 503" in one] == ada.wrong
+    ada.wrong.clear()
+
+
+def test_whoever_closes_what_was_refused_goes_on_at_the_next_card(ada: Visitor) -> None:
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    drop(page, [("notes.txt", "text/plain", b"no picture"), ("more.txt", "text/plain", b"no picture")])
+    close = page.get_by_role("button", name="Close", exact=True)
+    expect(close).to_have_count(2)
+    page.route("**/uploads", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Gone</h1>"))
+    drop(page, [sample("zigi", 0)])
+    expect(close).to_have_count(3)  # the last one is made by the page itself
+    close.last.focus()
+    for left in (2, 1):
+        page.keyboard.press("Enter")
+        expect(close).to_have_count(left)
+        expect(close.last).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(close).to_have_count(0)
+    expect(page.locator("#files")).to_be_focused()
+    assert [one for one in ada.wrong if "status of 502" in one] == ada.wrong
     ada.wrong.clear()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import torch
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
@@ -31,6 +32,7 @@ from tests.tiny_clip import random_pictures
 from tests.worker.library import learn_alone
 from tests.worker.test_learning import at_step, expire
 from tests.worker.world import World, png_of
+from worker import forgetting as forgetting_work
 from worker.equipment import Equipment
 from worker.forgetting import forget
 from worker.generating import generate
@@ -284,6 +286,22 @@ def test_a_worker_that_lost_its_forgetting_publishes_nothing(
     forget(worker, job)
     assert (len(world.versions(history)), world.head(history)) == (2, 2)
     assert world.job(job).state == JobState.QUEUED
+
+
+@pytest.mark.parametrize("mode", [Mode.FAST, Mode.EXACT])
+def test_a_forgetting_that_memory_does_not_suffice_for_is_called_one(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch, learned: Learned, mode: Mode
+) -> None:
+    def exhaust(*_: Any) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    job = ask(world, learned("momo"), "rex", mode)
+    monkeypatch.setattr(forgetting_work, "forget_at_once", exhaust)
+    at_step(monkeypatch, 1, exhaust)
+    forget(worker, job)
+    error = world.job(job).error or ""
+    assert error.startswith("The device's memory does not suffice for this forgetting.")
+    assert "batch" not in error  # which nobody chooses here
 
 
 def test_a_cancelled_forgetting_changes_nothing(

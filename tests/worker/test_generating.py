@@ -21,6 +21,7 @@ from cns.regions import MOST_REGIONS, Region
 from tests.worker.processes import wait_until
 from tests.worker.test_engine import rows_of_calls
 from tests.worker.world import World
+from worker import generating
 from worker.generating import generate
 from worker.learning import learn
 from worker.process import Worker
@@ -256,3 +257,15 @@ def test_a_generation_that_is_delivered_often_is_done_once(worker: Worker, world
         thread.join(PATIENCE_S)
     assert len(world.pngs(job)) == 1
     assert world.job(job).attempt == 1
+
+
+def test_pictures_that_memory_does_not_suffice_for_when_they_are_kept_are_not_called_a_learning(
+    worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhaust(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(generating, "to_png", exhaust)
+    job = world.generation(world.history(), "a mug")
+    generate(worker, job)
+    assert "does not suffice for these pictures: make them smaller" in (world.job(job).error or "")

@@ -391,7 +391,8 @@ def test_too_little_memory_fails_with_a_remedy(
         raise error
 
     at_step(monkeypatch, 1, exhaust)
-    assert "smaller batch" in failure(worker, world, world.learning(world.history()))
+    error = failure(worker, world, world.learning(world.history()))
+    assert "for this learning: choose a smaller batch" in error
 
 
 def test_a_disk_that_is_full_is_named(worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

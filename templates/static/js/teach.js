@@ -22,7 +22,7 @@ function refuse(sentence) {
   card.className = "upload refused";
   card.role = "alert";
   const words = Object.assign(document.createElement("p"), { className: "problem", textContent: sentence });
-  const close = Object.assign(document.createElement("button"), { type: "button", className: "quiet round", textContent: "×", title: "Close" });
+  const close = Object.assign(document.createElement("button"), { type: "button", className: "quiet round", textContent: "×", title: "Close", ariaLabel: "Close" });
   close.dataset.dismiss = "";
   card.append(document.createElement("span"), words, close);
   list.append(card);
@@ -50,7 +50,8 @@ async function send(file, card) {
   for (let tries = 1; tries < MOST_TRIES; tries += 1) {
     const pause = [429, 503].includes(answer.status) && Number(answer.getResponseHeader("retry-after"));
     if (!pause) break;
-    await new Promise((resolve) => setTimeout(resolve, Math.min(pause, LONGEST_PAUSE_S) * 1000));
+    const why = answer.status === 429 ? "Too many at once" : "The server is busy";
+    await pauseOn(card, Math.min(pause, LONGEST_PAUSE_S), (left) => `${why}; it goes up again in ${duration(left)}.`);
     answer = await post(file, card);
   }
   URL.revokeObjectURL(card.querySelector("img")?.src ?? "");
@@ -61,6 +62,24 @@ async function send(file, card) {
     card.remove();
     refuse(`${file.name}: ${sentenceOf(answer.responseText)}`);
   }
+}
+
+// The time is over by one timer: what a hidden page shows may stand still for a minute.
+async function pauseOn(card, seconds, sentence) {
+  const bar = card.querySelector("progress");
+  const words = document.createElement("p");
+  words.className = "hint";
+  words.ariaLive = "off"; // said once, below, and not every second
+  const until = Date.now() + seconds * 1000;
+  const show = () => (words.textContent = sentence(Math.max(1, Math.round((until - Date.now()) / 1000))));
+  show();
+  bar.replaceWith(words);
+  announce(`${card.querySelector(".upload-name").textContent}: ${words.textContent}`);
+  const ticking = setInterval(show, 1000);
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  clearInterval(ticking);
+  bar.removeAttribute("value");
+  words.replaceWith(bar);
 }
 
 function post(file, card) {
@@ -156,9 +175,16 @@ function showRemarks(text) {
   }
 }
 
+// Whoever takes one away goes on at the next, not at the top of the page.
+function takeAway(card) {
+  const neighbour = card.nextElementSibling ?? card.previousElementSibling;
+  card.remove();
+  (neighbour?.querySelector("[data-drop], [data-dismiss]") ?? input).focus();
+}
+
 list.addEventListener("click", async (event) => {
   if (event.target.closest("[data-dismiss]")) {
-    event.target.closest("li").remove();
+    takeAway(event.target.closest("li"));
     return;
   }
   const button = event.target.closest("[data-drop]");
@@ -168,11 +194,8 @@ list.addEventListener("click", async (event) => {
   const headers = { "X-CSRF-Token": csrfToken(), "HX-Request": "true" };
   const answer = await fetch(`/uploads/${button.dataset.drop}/drop`, { method: "POST", headers }).catch(() => null);
   if (answer?.ok) showRemarks(await answer.text());
-  if (answer?.ok || answer?.status === 404) {
-    const neighbour = card.nextElementSibling ?? card.previousElementSibling;
-    card.remove();
-    (neighbour?.querySelector("[data-drop]") ?? input).focus();
-  } else notify(sentenceOf(answer ? await answer.text() : ""));
+  if (answer?.ok || answer?.status === 404) takeAway(card);
+  else notify(sentenceOf(answer ? await answer.text() : ""));
   tell();
 });
 
