@@ -1,6 +1,10 @@
 """The web process as it is served: behind a proxy, it knows people apart, and believes nobody else about them."""
 
+import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -44,3 +48,29 @@ def test_whoever_is_no_proxy_is_not_believed(served: TestClient) -> None:
 def test_addresses_to_copy_have_the_scheme_that_people_use(served: TestClient) -> None:
     asked = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1", "Host": "pictures.example"}
     assert "https://pictures.example/api/v1/histories" in served.get("/api/docs", headers=asked).text
+
+
+@pytest.mark.usefixtures("sessions")
+def test_the_administrators_link_has_the_port_at_which_the_container_is_published(config: Settings) -> None:
+    named = {
+        "DATABASE_URL": config.database_url,
+        "REDIS_URL": config.redis_url,
+        "BLOB_FOLDER": str(config.blob_folder),
+        "PUBLISH": "127.0.0.1:9000",
+    }
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        number = str(listening.fileno())
+        with subprocess.Popen(
+            [sys.executable, "-m", "app.serve", "--fd", number, "--first-run-link"],
+            env={**os.environ, **named},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            pass_fds=[listening.fileno()],
+        ) as process:
+            assert process.stdout is not None
+            try:
+                said = process.stdout.readline(), process.stdout.readline()
+            finally:
+                process.terminate()
+    assert said[1].startswith("  http://127.0.0.1:9000/first-run?token=")
