@@ -59,7 +59,7 @@ class Surroundings:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                SECONDS.labels(_pattern(scope)).observe(time.monotonic() - started)  # how long a stream lasts is no measure
+                SECONDS.labels(_pattern(scope)).observe(time.monotonic() - started)  # a stream goes on after it
                 given = {name for name, _ in message["headers"]}
                 ours = [(b"x-request-id", request_id.encode()), *self.headers]
                 message["headers"] = [*message["headers"], *(one for one in ours if one[0] not in given)]

@@ -88,7 +88,7 @@ class Postgres:
         try:
             for path in (self.folder, programs, self._socket_folder):
                 _open_for_passing(path)
-            for folder in (install, install.parent.with_suffix(".libs")):  # the second one is of some builds of the wheel
+            for folder in (install, install.parent.with_suffix(".libs")):  # not every build has the second
                 if folder.exists():
                     _open_for_reading(folder)
         except OSError as error:
