@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     behind_tls: bool = Field(False, description="Cookies travel over HTTPS only, and browsers are told so.")
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
-        description="Proxies, by their addresses with commas, that are believed about who asks and how; `*` for any.",
+        description="Proxies, by their addresses or networks with commas, that are believed about who asks and how; "
+        "`*` for any. [The page about proxies](proxy.md) says which it is with compose.",
     )
     session_days: int = Field(30, ge=1, description="Days after which a browser must log in again.")
     login_rate: str = Field(

@@ -244,6 +244,13 @@ def test_all_of_ours_reach_a_database_elsewhere() -> None:
         assert any(not network.get("internal") for network in reached), name
 
 
+def test_the_page_about_proxies_asks_for_the_network_over_which_browsers_come() -> None:
+    page, whole = (ROOT / "docs" / "proxy.md").read_text(encoding="utf-8"), compose()
+    (network,) = re.findall(rf"docker network inspect {whole['name']}_(\w+) ", page)
+    assert network in whole["services"]["web"]["networks"]
+    assert not whole["networks"][network].get("internal")
+
+
 def test_the_database_takes_more_connections_than_a_web_process_and_two_workers_open() -> None:
     from app.db import make_engine
 
