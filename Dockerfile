@@ -23,12 +23,15 @@ COPY templates templates
 # What is offered to be learned before people have pictures of their own.
 COPY storybook/samples storybook/samples
 COPY app app
+# They come with the modes that the checkout has, which under a umask such as 027 keep everybody but root out.
+RUN chmod -R a+rX .
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Alive, not ready: a database that is away for a moment is no reason to start the web process anew.
+# Alive, not ready: a database that is away for a moment is no reason to start the web process anew. Past any proxy that the
+# environment names, which knows nothing of our own port.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["python", "-m", "app.serve", "--host", "0.0.0.0", "--port", "8000", "--first-run-link"]
 
 
@@ -43,6 +46,7 @@ COPY app app
 COPY cns cns
 COPY storybook storybook
 COPY worker worker
+RUN chmod -R a+rX .
 # Where a base that is named by its hub id is kept.
 ENV HF_HOME=/var/lib/palimpsest/models NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001

@@ -5,6 +5,7 @@ parts whose writer was killed stay in the bucket, and on its bill, without showi
 """
 
 import errno
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ class Bucket:
             "connect_timeout": CONNECT_WITHIN,
             "timeout": ANSWER_WITHIN,
         }
-        if access.endpoint.startswith("http://"):
+        if (access.endpoint or os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://"):
             options["allow_http"] = True
         patient: RetryConfig = {"retry_timeout": TRY_FOR}
         at_once: RetryConfig = {"max_retries": 0, "retry_timeout": LOOK_WITHIN}

@@ -31,6 +31,7 @@ from app.db import Sessions, make_engine, make_sessions
 from app.idempotency import IdempotencyKey
 from app.installation import NotOurs, adopt, claim
 from app.jobs.service import drop_old_progress
+from app.logs import log, set_up_logs
 from app.storage import UNFINISHED, BlobStore
 from app.stores import open_store
 from app.tables import Base
@@ -38,6 +39,8 @@ from app.thumbnails import SIZES_PX, thumbnail_name
 
 YOUNG = timedelta(hours=1)
 KEYS_KEPT = timedelta(days=1)
+
+Say = Callable[[str, str], Any]
 
 
 @dataclass(frozen=True)
@@ -162,12 +165,13 @@ def _is_old(stored_at: float, young: timedelta) -> bool:
     return time.time() - stored_at > young.total_seconds()
 
 
-def keep_collecting(config: Settings, stop: threading.Event, every_s: float, say: Callable[[str, str], Any]) -> None:
+def keep_collecting(config: Settings, stop: threading.Event, every_s: float, say: Say, warn: Say | None = None) -> None:
     """Collect at once and then every `every_s` seconds until `stop` is set; says so when there was something, and where
-    the files are another database's.
+    the files are another database's. warn: who is told of that and of what failed, in the place of `say`.
 
     At once, as somebody may never let it run for as long as that.
     """
+    warn = warn or say
     engine = make_engine(config.database_url)
     sessions, store = make_sessions(engine), open_store(config)
     while True:
@@ -176,9 +180,9 @@ def keep_collecting(config: Settings, stop: threading.Event, every_s: float, say
             if done.blobs:
                 say("collect", str(done))
         except NotOurs as error:
-            say("collect", str(error))
+            warn("collect", str(error))
         except (SQLAlchemyError, OSError) as error:
-            say("collect", f"Nothing was collected this time: {str(error).splitlines()[0]}")
+            warn("collect", f"Nothing was collected this time: {str(error).splitlines()[0]}")
         if stop.wait(every_s):
             break
     engine.dispose()
@@ -205,10 +209,17 @@ def main() -> None:
         config = settings()
     except WrongSettings as error:
         sys.exit(str(error))
+    set_up_logs(config.log_format, config.log_level)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    keep_collecting(config, stop, options.every_hours * 3600, lambda _, line: _write(line))
+    keep_collecting(
+        config,
+        stop,
+        options.every_hours * 3600,
+        say=lambda _, line: log.info("collected", said=line),
+        warn=lambda _, line: log.warning("not_collected", said=line),
+    )
 
 
 def _adopt(sessions: Sessions, store: BlobStore) -> str:

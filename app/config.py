@@ -64,10 +64,16 @@ class Settings(BaseSettings):
     device: str = Field("", description="`cpu`, `cuda`, `cuda:1`; empty takes a GPU where there is one.")
 
     public_url: str = Field("", description="The address people type; empty takes the one of each request.")
+    publish: str = Field(
+        "",
+        description="With compose, the port of this machine at which the pages are, or its address and port, such as "
+        "`127.0.0.1:9000`; compose itself takes `127.0.0.1:8000` for an empty one.",
+    )
     behind_tls: bool = Field(False, description="Cookies travel over HTTPS only, and browsers are told so.")
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
-        description="Proxies, by their addresses with commas, that are believed about who asks and how; `*` for any.",
+        description="Proxies, by their addresses or networks with commas, that are believed about who asks and how; "
+        "`*` for any. [The page about proxies](proxy.md) says which it is with compose.",
     )
     session_days: int = Field(30, ge=1, description="Days after which a browser must log in again.")
     login_rate: str = Field(

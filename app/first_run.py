@@ -20,11 +20,19 @@ def first_run_link(database_url: str, address: str) -> str | None:
     return f"{address.rstrip('/')}/first-run?token={token}" if token else None
 
 
+def address_published(publish: str) -> str:
+    """What people type to come to the pages that compose publishes there: a port, an address and a port, or empty."""
+    host, _, port = publish.rpartition(":")
+    if host in ("", "0.0.0.0", "[::]"):  # noqa: S104 - recognised here, chosen by nobody
+        host = "localhost"
+    return f"http://{host}:{port or 8000}"
+
+
 def main() -> None:
     does = "Print a new link that makes the administrator, while nobody has an account. An older one ends."
     argparse.ArgumentParser(description=does).parse_args()
     with servers_of_command() as (config, servers):
-        address = config.public_url or servers.address or "http://localhost:8000"
+        address = config.public_url or servers.address or address_published(config.publish)
         link = first_run_link(servers.database_url, address)
     sys.stdout.write(f"{NOBODY_YET}\n  {link}\n" if link else "There are users already; log in.\n")
 

@@ -4,6 +4,7 @@ from functools import partial
 
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.deps import AppState
 from app.jobs.figures import figures_of
@@ -34,7 +35,12 @@ async def is_ready(state: AppState) -> JSONResponse:
 
 @router.get("/metrics")
 def show_metrics(state: AppState) -> Response:
-    """Prometheus' text format: requests of this process, and jobs and workers as the database has them."""
-    with state.readers() as session:
-        asked = figures_of(session)
-    return Response(generate_latest(REGISTRY) + generate_latest(asked), media_type=CONTENT_TYPE_LATEST)
+    """Prometheus' text format: requests of this process, and jobs and workers as the database has them. While that is
+    away, which is when they are looked at most, requests alone.
+    """
+    try:
+        with state.readers() as session:
+            kept = generate_latest(figures_of(session))
+    except SQLAlchemyError:
+        kept = b""
+    return Response(generate_latest(REGISTRY) + kept, media_type=CONTENT_TYPE_LATEST)

@@ -59,6 +59,7 @@ class Surroundings:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                SECONDS.labels(_pattern(scope)).observe(time.monotonic() - started)  # a stream goes on after it
                 given = {name for name, _ in message["headers"]}
                 ours = [(b"x-request-id", request_id.encode()), *self.headers]
                 message["headers"] = [*message["headers"], *(one for one in ours if one[0] not in given)]
@@ -76,9 +77,7 @@ class Surroundings:
             await our_mistake(Request(scope))(scope, receive, send_with_headers)
         finally:
             seconds = time.monotonic() - started
-            route = _pattern(scope)
-            REQUESTS.labels(scope["method"] if scope["method"] in METHODS else "other", route, status).inc()
-            SECONDS.labels(route).observe(seconds)
+            REQUESTS.labels(scope["method"] if scope["method"] in METHODS else "other", _pattern(scope), status).inc()
             if not scope["path"].startswith(QUIET):
                 self.log.info(
                     "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000)

@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from contextlib import suppress
@@ -30,8 +31,8 @@ class Postgres:
     durable: False where the data may be lost with the machine, as in tests: nothing waits for the disk then.
 
     The server trusts whoever reaches its socket; the socket lies in a folder that only its user can enter. PostgreSQL
-    refuses to run as root, so for root it runs as the user postgres or nobody, and the folders above the data and the
-    programs are opened for passing through.
+    refuses to run as root, so for root it runs as the user postgres or nobody. The folders above the data and the
+    programs are opened for passing through then, and the programs for reading, which root's umask may have closed.
     """
 
     name = "PostgreSQL"
@@ -58,8 +59,7 @@ class Postgres:
         programs = _programs()
         self._give_to_user(self._socket_folder)
         if self._user is not None:
-            for path in (self.folder, programs, self._socket_folder):
-                _open_for_passing(path)
+            self._let_in(self._user.pw_name, programs)
         if not (self.folder / "PG_VERSION").exists():
             self._make_data(programs)
         self._give_to_user(self.folder)
@@ -82,6 +82,19 @@ class Postgres:
         except BaseException:
             self.stop()
             raise
+
+    def _let_in(self, name: str, programs: Path) -> None:
+        install = programs.parent
+        try:
+            for path in (self.folder, programs, self._socket_folder):
+                _open_for_passing(path)
+            for folder in (install, install.parent.with_suffix(".libs")):  # not every build has the second
+                if folder.exists():
+                    _open_for_reading(folder)
+        except OSError as error:
+            raise ServerNotStarted(
+                f"PostgreSQL does not run as root, and the user {name} cannot be let in where it lies: {error}."
+            ) from None
 
     def _settings(self) -> list[str]:
         settings = {
@@ -203,3 +216,12 @@ def _open_for_passing(path: Path) -> None:
         mode = folder.stat().st_mode
         if not mode & 0o001:
             folder.chmod(mode | 0o001)
+
+
+def _open_for_reading(folder: Path) -> None:
+    """Let other users read all in `folder`, and run what its owner may run."""
+    for path in (folder, *folder.rglob("*")):
+        mode = path.lstat().st_mode
+        needed = 0o005 if mode & 0o111 else 0o004
+        if not stat.S_ISLNK(mode) and mode & needed != needed:
+            path.chmod(stat.S_IMODE(mode) | needed)

@@ -10,7 +10,7 @@ import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings, WrongSettings, settings
-from app.first_run import NOBODY_YET, first_run_link
+from app.first_run import NOBODY_YET, address_published, first_run_link
 from app.main import create_app
 
 MADE_BETWEEN_COLLECTIONS = 20_000  # objects that are still there; a page makes thousands, nearly all gone at its end
@@ -31,7 +31,7 @@ def main() -> None:
     server = make_server(config, options.host, options.port)
     leave_out_of_collections()
     if options.first_run_link:
-        tell_first_run_link(config, f"http://localhost:{options.port}")
+        tell_first_run_link(config, address_published(config.publish or str(options.port)))
     server.run(sockets=[socket.socket(fileno=options.fd)] if options.fd is not None else None)
 
 

@@ -7,12 +7,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import venv
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy.pool import QueuePool
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -81,6 +84,59 @@ def test_what_is_copied_exists_and_is_sent_to_the_engine() -> None:
         for path in copied(stage):
             assert (ROOT / path).exists(), path
             assert let_in & {path, *map(str, Path(path).parents)}, path
+
+
+@pytest.mark.parametrize("stage", ["web", "worker"])
+def test_whatever_the_umask_of_the_checkout_the_images_can_be_read_by_whoever_they_run_as(
+    stage: str, tmp_path: Path
+) -> None:
+    """COPY gives everything to root, with the modes it has."""
+    for word, rest in stages()[stage]:
+        if word == "COPY":
+            path, to = rest.split()
+            shutil.copytree(ROOT / path, tmp_path / to, ignore=shutil.ignore_patterns("__pycache__", "checkpoints"))
+            for copy in (tmp_path / to, *(tmp_path / to).rglob("*")):
+                copy.chmod(copy.stat().st_mode & 0o700)
+        elif word == "RUN" and "pip install" not in rest:
+            subprocess.run(["sh", "-c", rest], cwd=tmp_path, check=True)
+        elif word == "USER":
+            break
+    copied_in = list(tmp_path.rglob("*"))
+    assert copied_in
+    closed = [path for path in (tmp_path, *copied_in) if not path.stat().st_mode & (0o001 if path.is_dir() else 0o004)]
+    assert closed == []
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers as the web process of the image would that has this status."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/healthz" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Tests are quiet."""
+
+
+def test_the_health_check_of_the_web_image_asks_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = json.loads(dict(stages()["web"])["HEALTHCHECK"].partition(" CMD ")[2])
+    monkeypatch.setattr(Healthy, "status", 200)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        program = check[2].replace(":8000/", f":{server.server_port}/")
+        assert program != check[2]
+        nowhere = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+        environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"} | nowhere
+
+        def look() -> int:
+            return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True).returncode
+
+        assert look() == 0
+        monkeypatch.setattr(Healthy, "status", 500)
+        assert look() == 1
+        server.shutdown()
 
 
 def test_a_module_that_the_images_start_exists() -> None:
@@ -180,6 +236,35 @@ def test_the_database_and_the_broker_may_be_elsewhere() -> None:
             assert compose()["services"][name]["environment"][variable].startswith(f"${{{variable}:-"), name
 
 
+def test_all_of_ours_reach_a_database_elsewhere() -> None:
+    """Those that only keep tables or files in order too, without the file of the bucket."""
+    networks = compose()["networks"]
+    for name in ("migrate", "web", "worker", "collect"):
+        reached = [networks[network] for network in compose()["services"][name]["networks"]]
+        assert any(not network.get("internal") for network in reached), name
+
+
+def test_the_page_about_proxies_asks_for_the_network_over_which_browsers_come() -> None:
+    page, whole = (ROOT / "docs" / "proxy.md").read_text(encoding="utf-8"), compose()
+    (network,) = re.findall(rf"docker network inspect {whole['name']}_(\w+) ", page)
+    assert network in whole["services"]["web"]["networks"]
+    assert not whole["networks"][network].get("internal")
+
+
+def test_the_database_takes_more_connections_than_a_web_process_and_two_workers_open() -> None:
+    from app.db import make_engine
+
+    pool = make_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing").pool
+    assert isinstance(pool, QueuePool)
+    most = pool.size() + pool._max_overflow
+    web, worker = 2 * most, most  # the web process reads over a pool of its own
+    (takes,) = re.findall(r"max_connections=(\d+)", " ".join(compose()["services"]["postgres"]["command"]))
+    assert int(takes) > web + 2 * worker
+    said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"a web process opens {web} connections to it at most, a worker {worker}" in said
+    assert f"takes {takes}" in said
+
+
 def environments(*names: str) -> dict[str, dict[str, str]]:
     """What each of our services is given by these files together, and so has in the place of what .env says."""
     found: dict[str, dict[str, str]] = {}
@@ -239,6 +324,29 @@ def test_a_backup_is_made_while_nothing_removes_files_by_itself() -> None:
     }
     assert (stop[:3], start[:3]) == (["docker", "compose", "stop"], ["docker", "compose", "start"])
     assert set(stop[3:]) == set(start[3:]) == reach - {"web"}
+
+
+def test_a_bucket_is_copied_after_its_database_while_nothing_removes_files_by_itself() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"- \*A bucket:\* .*?```\n(.*?)```", text, re.DOTALL)
+    stop, dump, files, start = (line.split() for line in recipe.strip().splitlines())
+    both = ["docker", "compose", "-f", "docker-compose.yml", "-f", "docker-compose.s3.yml"]
+    assert (stop[:7], start[:7]) == ([*both, "stop"], [*both, "start"])
+    assert set(stop[7:]) == set(start[7:]) == set(compose("docker-compose.s3.yml")["services"]) - {"web", "migrate"}
+    assert (dump[0], files[:3]) == ("pg_dump", ["aws", "s3", "sync"])
+
+
+def test_the_recipe_for_compose_says_for_whom_it_is_and_every_one_names_the_base() -> None:
+    """The services of its own start empty beside a database and a bucket elsewhere, and give an empty backup."""
+    (backup,) = re.findall(
+        r"## Backup and upgrade\n(.*?)\n## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    head, *recipes = re.split(r"^- \*", backup, flags=re.MULTILINE)
+    assert "`BASE_MODEL`" in head
+    assert "`HF_HOME`" in head
+    (own,) = [recipe for recipe in recipes if recipe.startswith("Compose:")]
+    elsewhere = {variable for variable in ("DATABASE_URL", "BLOB_URL") if f"`{variable}`" in own.partition("```")[0]}
+    assert elsewhere == {"DATABASE_URL", "BLOB_URL"}
 
 
 def test_a_backup_comes_back_before_anything_else_starts_and_its_files_belong_to_who_uses_them() -> None:

@@ -38,6 +38,23 @@ def test_two_services_share_a_bucket_under_their_own_prefixes(s3: str) -> None:
     }
 
 
+def test_what_the_settings_leave_empty_is_taken_from_the_usual_variables(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where that store speaks plain HTTP."""
+    access = make_bucket(s3)
+    usual = {
+        "AWS_ENDPOINT_URL": access.endpoint,
+        "AWS_REGION": access.region,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }
+    for name, value in usual.items():
+        monkeypatch.setenv(name, value)
+    store = open_store(read_settings({"BLOB_URL": f"s3://{access.bucket}"}))
+    assert store.get(store.put(b"kept")) == b"kept"
+
+
 def test_what_is_stored_again_is_young_again_when_it_was_old(s3: str) -> None:
     access = make_bucket(s3)
     store = BlobStore(OldBucket(access, "blobs"), OldBucket(access, "thumbnails"))

@@ -70,6 +70,29 @@ def test_the_first_link_is_made_again_there(
     assert "http://127.0.0.1:8001/first-run?token=" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("sessions")
+@pytest.mark.parametrize(
+    ("publish", "address"),
+    [
+        ("", "http://localhost:8000"),
+        ("9000", "http://localhost:9000"),
+        ("0.0.0.0:9000", "http://localhost:9000"),
+        ("192.0.2.7:9000", "http://192.0.2.7:9000"),
+        ("[::]:9000", "http://localhost:9000"),
+        ("[2001:db8::7]:9000", "http://[2001:db8::7]:9000"),
+    ],
+)
+def test_the_first_link_leads_to_where_compose_publishes_the_pages(
+    publish: str, address: str, servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url, "PUBLISH": publish}
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["first_run"])
+    first_run.main()
+    assert f"  {address}/first-run?token=" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize("named", [("DATABASE_URL",), ("REDIS_URL",), ("DATABASE_URL", "REDIS_URL")])
 def test_a_server_that_is_named_is_the_one_that_is_meant_also_while_make_up_runs_here(

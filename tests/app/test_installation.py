@@ -1,8 +1,11 @@
 """Files that belong to another database are left alone, however much nobody in this one refers to them."""
 
+import json
+import os
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -22,6 +25,7 @@ from app.storage import BlobStore
 from tests.app import make
 from tests.app.person import png
 from tests.app.s3 import make_old
+from tests.worker.processes import wait_until
 
 
 def keep(sessions: Sessions, store: BlobStore, count: int = 3) -> set[str]:
@@ -198,6 +202,62 @@ def test_a_collector_that_goes_on_says_each_time_whose_the_files_are_not(
     assert len(said) == 3
     assert all("this database knows 0 of the 3 files there are" in line for line in said)
     assert stored(store) == digests
+
+
+@pytest.fixture
+def on_its_own(
+    store: BlobStore, config: Settings, sessions: Sessions
+) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Start `python -m app.collect --every-hours 1` over that store with this LOG_LEVEL, and lines in JSON."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(level: str) -> subprocess.Popen[str]:
+        named = {"DATABASE_URL": config.database_url, "BLOB_FOLDER": str(config.blob_folder)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.collect", "--every-hours", "1"],
+            env={**os.environ, **named, "LOG_FORMAT": "json", "LOG_LEVEL": level},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with process:  # which closes its pipe and waits
+            process.kill()
+
+
+def read_line(process: subprocess.Popen[str]) -> tuple[str, str, str]:
+    assert process.stdout is not None
+    line = json.loads(process.stdout.readline())
+    return line["level"], line["event"], line["said"]
+
+
+def test_a_collector_of_its_own_warns_of_files_that_are_not_this_databases(
+    sessions: Sessions, store: BlobStore, on_its_own: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    keep(sessions, store)
+    lose(sessions)
+    level, event, said = read_line(on_its_own("WARNING"))
+    assert (level, event) == ("warning", "not_collected")
+    assert "this database knows 0 of the 3 files there are" in said
+
+
+def test_what_a_collector_of_its_own_has_done_is_told_to_who_wants_to_know(
+    sessions: Sessions, store: BlobStore, on_its_own: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    claim(sessions, store)
+    store.put(b"nobody's")
+    make_old(store)
+    assert read_line(on_its_own("INFO")) == ("info", "collected", "1 unused files removed, 0.0 MB.")
+    digest = store.put(b"nobody's either")
+    make_old(store)
+    process = on_its_own("WARNING")
+    wait_until(lambda: not store.has(digest), "it has collected")
+    process.terminate()
+    assert (process.communicate()[0], process.returncode) == ("", 0)
 
 
 @pytest.fixture

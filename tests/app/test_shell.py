@@ -108,6 +108,17 @@ def test_metrics_count_requests_by_pattern_and_jobs_by_state(ada: Person) -> Non
     assert _number(numbers, page) == _number(before, page)  # the page of the same name is another route
 
 
+def test_metrics_show_what_this_process_counted_while_the_database_is_away(config: Settings) -> None:
+    away = config.model_copy(update={"database_url": "postgresql+psycopg://nobody@127.0.0.1:1/nothing"})
+    with TestClient(create_app(away, lambda *_args, **_kwargs: None), raise_server_exceptions=False) as client:
+        assert client.get("/api/v1/me", headers={"Authorization": "Bearer pk_x"}).status_code == 503
+        answer = client.get("/metrics")
+    assert answer.status_code == 200
+    numbers = answer.text.splitlines()
+    assert _number(numbers, 'palimpsest_requests_total{method="GET",route="/api/v1/me",status="503"} ') >= 1
+    assert not [line for line in numbers if line.startswith("palimpsest_jobs")]
+
+
 def test_a_method_that_somebody_made_up_makes_no_new_series(client: TestClient) -> None:
     for method in ("BREW", "WHEN"):
         assert client.request(method, "/healthz").status_code == 405

@@ -21,6 +21,7 @@ from app.deps import SESSION_COOKIE
 from app.jobs import stream
 from app.jobs.channel import channel_of
 from app.jobs.stream import MOST_OPEN, follow, wait_until_ended
+from app.metrics import REGISTRY
 from app.security import digest_of
 from app.state import State
 from tests.app.opened import Opened, in_a_loop_of_its_own
@@ -97,6 +98,25 @@ def test_who_opens_streams_without_end_is_told_to_close_one_and_holds_no_connect
 
     in_a_loop_of_its_own(open_many())
     assert not stream._open
+
+
+def test_a_stream_is_measured_until_it_begins_and_counted_once(client: TestClient, ada: Person) -> None:
+    path = f"/api/v1/jobs/{ada.teach('rex').json()['job']['id']}/events"
+    labels = {"route": "/api/v1/jobs/{job_id}/events"}
+
+    def measured() -> float:
+        return REGISTRY.get_sample_value("palimpsest_request_seconds_count", labels) or 0.0
+
+    before = measured()
+
+    async def follow_it() -> None:
+        followed = Opened(client.app, path, key_of(ada))
+        assert await followed.status() == 200
+        assert measured() == before + 1
+        await followed.leave()
+
+    in_a_loop_of_its_own(follow_it())
+    assert measured() == before + 1
 
 
 def key_of(person: Person) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from app.instance import NotStarted, listen, running
-from app.private_postgres import Postgres
+from app.private_postgres import Postgres, _programs
 from app.processes import works_in
 from app.servers import ServerNotStarted, private_servers
 from app.storage import blob_name
@@ -130,6 +131,28 @@ def test_a_database_starts_over_the_lock_of_one_that_was_killed_and_that_nobody_
     finally:
         first.close()
         second.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="for everybody else it runs as themselves, who may read their own files")
+def test_a_database_of_root_starts_from_programs_that_roots_umask_has_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = _programs().parents[1]
+    closed = tmp_path / "site-packages"
+    for name in (f"{package.name}/pginstall18", f"{package.name}.libs"):
+        shutil.copytree(package.parent / name, closed / name, symlinks=True)
+    (closed / package.name / "__init__.py").touch()
+    for path in (closed, *closed.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & 0o700)
+    monkeypatch.syspath_prepend(closed)
+    assert _programs().is_relative_to(closed)
+    database = Postgres(tmp_path / "postgres", durable=False)
+    try:
+        database.start()
+        assert database.alive
+    finally:
+        database.close()
 
 
 def test_any_other_port_is_one() -> None:
