@@ -185,8 +185,8 @@ def to_the_door(request: Request) -> Response:
         to_login = {"HX-Redirect": login_and_back(_page_at(page.path or "/", page.query))}
         return answer(request, 401, Unauthorized.kind, "You are logged out. Log in again.", headers=to_login)
     if request.method == "GET":
-        page = _page_at(request.url.path, request.url.query) if wants_page(request) else page_before(request)
-        return RedirectResponse(login_and_back(page), 303)
+        came_for = _page_at(request.url.path, request.url.query) if wants_page(request) else page_before(request)
+        return RedirectResponse(login_and_back(came_for), 303)
     sentence = "You are logged out, so nothing was done. Log in, go back to the form, and send it once more."
     return answer(request, 401, Unauthorized.kind, sentence)
 

@@ -98,9 +98,9 @@ def show_first_run(
 def make_first_user(request: Request, state: AppState, uow: Uow, form: TypedForm, csrf_token: SentToken) -> Response:
     """Make the administrator and let them in."""
     token, name, password = form.text("token"), form.text("name"), form.values.get("password", "")
-    spend(state, state.settings.login_rate, "first-run", _address(request))
     try:
         _check_form(request, csrf_token)
+        spend(state, state.settings.login_rate, "first-run", _address(request))
         service.set_up(uow, token, name, password)
     except (Forbidden, *AnswerableError) as error:
         return _form_page(

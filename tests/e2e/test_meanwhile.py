@@ -373,7 +373,7 @@ def test_of_a_list_that_cannot_be_had_it_is_told_once_and_until_it_can_be(reader
     page.route("**/jobs?*", fail)
     notice = page.locator(".notice")
     page.clock.run_for(2_100)
-    expect(notice).to_have_text("The server cannot be reached. This page shows what was last known.Close")
+    expect(notice).to_have_text("The server does not answer as it should. This page shows what was last known.Close")
     page.clock.run_for(30_000)  # less and less often: not fifteen times
     expect(notice).to_have_count(1)
     assert 1 < len(failures) < 6

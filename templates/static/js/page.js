@@ -165,7 +165,7 @@ document.body.addEventListener("htmx:beforeRequest", (event) => {
   if (isAskedAgain(event.detail.elt) && Date.now() < away.until) event.preventDefault();
 });
 document.body.addEventListener("htmx:afterRequest", ({ detail }) => {
-  if (!isAskedAgain(detail.elt)) return;
+  if (!isAskedAgain(detail.elt) || detail.xhr.status === 401) return;
   if (detail.successful) {
     away.notice?.remove();
     Object.assign(away, { pause: 2, until: 0, notice: null });
@@ -173,7 +173,7 @@ document.body.addEventListener("htmx:afterRequest", ({ detail }) => {
   }
   away.pause = Math.min(2 * away.pause, MOST_PAUSE_S);
   away.until = Date.now() + away.pause * 1000;
-  away.notice ??= notify("The server cannot be reached. This page shows what was last known.", null, { stays: true });
+  away.notice ??= notify("The server does not answer as it should. This page shows what was last known.", null, { stays: true });
 });
 
 // Whoever is logged out meanwhile is sent to the door, and finds what they had typed when they are back. So do they
