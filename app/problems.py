@@ -152,28 +152,49 @@ def _is_part(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
-def _login_and_back(path: str, query: str) -> str:
+def login_and_back(page: str) -> str:
     """The address of the login that leads on to this page; without its query where that would be too long for it."""
-    page = f"{path}?{query}" if query else path
-    to = next(one for one in (page, path, "/") if len(one) <= LONGEST_WAY_BACK)
+    to = next(one for one in (page, page.partition("?")[0], "/") if len(one) <= LONGEST_WAY_BACK)
     return f"/login?{urlencode({'next': to})}"
+
+
+def _page_at(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
+
+
+def page_before(request: Request) -> str:
+    """The page of this site whose form was sent or whose link was followed; empty when the browser does not say."""
+    try:
+        before = urlsplit(request.headers.get("referer", ""))
+    except ValueError:  # no browser wrote that
+        return ""
+    is_ours = before.path.startswith("/") and not before.path.startswith(("//", "/\\"))
+    return _page_at(before.path, before.query) if is_ours else ""
+
+
+def _follows_a_link(request: Request) -> bool:
+    """A browser that goes from one of our pages to what is none, such as a download."""
+    is_page = "text/html" in request.headers.get("accept", "")
+    return request.method == "GET" and is_page and bool(page_before(request))
 
 
 def to_the_door(request: Request) -> Response:
     """A person whose session is over logs in and comes back to the page they were on."""
     if _is_part(request):  # then the whole page has to go there; what was typed into it, it keeps by itself
         page = urlsplit(request.headers.get("hx-current-url", ""))
-        to_login = {"HX-Redirect": _login_and_back(page.path or "/", page.query)}
+        to_login = {"HX-Redirect": login_and_back(_page_at(page.path or "/", page.query))}
         return answer(request, 401, Unauthorized.kind, "You are logged out. Log in again.", headers=to_login)
     if request.method == "GET":
-        return RedirectResponse(_login_and_back(request.url.path, request.url.query), 303)
+        came_for = _page_at(request.url.path, request.url.query) if wants_page(request) else page_before(request)
+        return RedirectResponse(login_and_back(came_for), 303)
     sentence = "You are logged out, so nothing was done. Log in, go back to the form, and send it once more."
     return answer(request, 401, Unauthorized.kind, sentence)
 
 
 def refuse(request: Request, error: AppError) -> Response:
     """The answer to what cannot be done."""
-    if isinstance(error, Unauthorized) and (wants_page(request) or _is_part(request)):
+    is_browser = wants_page(request) or _is_part(request) or _follows_a_link(request)
+    if isinstance(error, Unauthorized) and is_browser:
         return to_the_door(request)
     errors = [{"field": field, "message": message} for field, message in error.errors]
     headers = {}

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from app import words
 from app.deps import Caller, session_of, state_of
 from app.fragments import Fragments
+from app.problems import login_and_back, page_before
 from app.shelf import Shelf, shelf_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "templates"
@@ -146,6 +147,8 @@ def _shelf(request: Request, caller: Caller | None) -> Shelf | None:
 def render_error(request: Request, problem: dict[str, Any]) -> HTMLResponse:
     """An error as a page. It asks nothing of the database, which may be what is away."""
     about = {"caller": None, "csrf_token": "", "shelf": None, "here": "", "is_fragment": False, "place": ""}
+    back = "" if request.method == "GET" else page_before(request)
+    about |= {"back": back, "login": login_and_back(back or "/")}
     text = ENVIRONMENT.get_template("error.html").render({**about, "problem": problem})
     return HTMLResponse(text, problem["status"], headers={"Cache-Control": "no-store"})
 

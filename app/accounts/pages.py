@@ -25,7 +25,7 @@ from app.deps import (
     give_back,
     sent_csrf_token,
 )
-from app.errors import NotFound, Unauthorized
+from app.errors import Forbidden, NotFound, Unauthorized
 from app.forms import AnswerableError, TypedForm, errors_of
 from app.limiting import spend
 from app.problems import LONGEST_WAY_BACK
@@ -41,12 +41,17 @@ DAY_S = 86_400
 OF_ALL_TOGETHER = 10  # times what one address may guess at one name, so that one or a few of them keep nobody out
 
 
-def stranger_form(request: Request, csrf_token: Annotated[str, Depends(sent_csrf_token)]) -> None:
-    """Who is not logged in has no session to hold a form's token, so a cookie of its own holds it."""
-    check_csrf(request.cookies.get(FORM_COOKIE, ""), csrf_token)
+SentToken = Annotated[str, Depends(sent_csrf_token)]
 
 
-FromStranger = Depends(stranger_form)
+def _check_form(request: Request, csrf_token: str) -> None:
+    """Who is not logged in has no session to hold a form's token, so a cookie of its own holds it. Forbidden when the
+    cookie has run out meanwhile, as when a page was left open: the form is then shown anew.
+    """
+    try:
+        check_csrf(request.cookies.get(FORM_COOKIE, ""), csrf_token)
+    except Forbidden:
+        raise Forbidden("This page was open for too long, so nothing was done. Send the form once more.") from None
 
 
 def _form_page(request: Request, state: State, template: str, *, status: int = 200, **about: object) -> Response:
@@ -89,14 +94,15 @@ def show_first_run(
     return _form_page(request, state, "accounts/first_run.html", token=token, name="", errors={})
 
 
-@router.post("/first-run", dependencies=[FromStranger])
-def make_first_user(request: Request, state: AppState, uow: Uow, form: TypedForm) -> Response:
+@router.post("/first-run")
+def make_first_user(request: Request, state: AppState, uow: Uow, form: TypedForm, csrf_token: SentToken) -> Response:
     """Make the administrator and let them in."""
     token, name, password = form.text("token"), form.text("name"), form.values.get("password", "")
-    spend(state, state.settings.login_rate, "first-run", _address(request))
     try:
+        _check_form(request, csrf_token)
+        spend(state, state.settings.login_rate, "first-run", _address(request))
         service.set_up(uow, token, name, password)
-    except AnswerableError as error:
+    except (Forbidden, *AnswerableError) as error:
         return _form_page(
             request,
             state,
@@ -123,14 +129,15 @@ def show_login(
     return _login_page(request, state, session, next=_safe(next), name="", errors={})
 
 
-@router.post("/login", dependencies=[FromStranger])
-def log_in(request: Request, state: AppState, session: Reading, form: TypedForm) -> Response:
+@router.post("/login")
+def log_in(request: Request, state: AppState, session: Reading, form: TypedForm, csrf_token: SentToken) -> Response:
     """Let somebody in; a wrong name or password is answered in the form, in the same words."""
     name, next_ = form.text("name"), _safe(form.text("next"))
     try:
+        _check_form(request, csrf_token)
         _spend_attempt(request, state, session, name)
         user, token = _log_in(request, state, name, form.values.get("password", ""))
-    except (Unauthorized, *AnswerableError) as error:
+    except (Unauthorized, Forbidden, *AnswerableError) as error:
         return _login_page(
             request, state, session, status=error.status, next=next_, name=name, errors={"": error.message}
         )

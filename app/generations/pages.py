@@ -132,6 +132,7 @@ def _studio(
         asked=asked,
         more=more,
         is_first=before is None,
+        before=before,
         errors=errors,
         once=new_once(),
         limits=state_of(request).settings,

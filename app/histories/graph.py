@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LANE_PX = 26
+MOST_PX = 120  # of all lanes together: about a third of a telephone, so that words find room beside them
 ROW_PX = 84
 BASE = 0
 
@@ -36,8 +37,8 @@ class Graph:
     lanes: int
 
     @property
-    def width_px(self) -> int:
-        return self.lanes * LANE_PX
+    def width_px(self) -> float:
+        return _x(self.lanes - 1, self.lanes) + LANE_PX / 2
 
 
 def draw_graph(parents: Mapping[int, int], head: int) -> Graph:
@@ -45,12 +46,13 @@ def draw_graph(parents: Mapping[int, int], head: int) -> Graph:
     numbers = [*sorted(parents, reverse=True), BASE]
     row_of = {number: row for row, number in enumerate(numbers)}
     lane_of = _lanes(parents, head, row_of)
+    lanes = max(lane_of.values()) + 1
     line = set(_up(parents, head))
     strokes: dict[int, list[Stroke]] = {number: [] for number in numbers}
     for child in sorted(parents, reverse=True):
         parent = parents[child]
         lane, parent_lane = lane_of[child], lane_of[parent]
-        x, parent_x, middle = _x(lane), _x(parent_lane), ROW_PX / 2
+        x, parent_x, middle = _x(lane, lanes), _x(parent_lane, lanes), ROW_PX / 2
         on_line = child in line
         strokes[child].append(Stroke(f"M{x} {middle}V{ROW_PX}", on_line))
         for between in numbers[row_of[child] + 1 : row_of[parent]]:
@@ -61,17 +63,19 @@ def draw_graph(parents: Mapping[int, int], head: int) -> Graph:
         Row(
             number,
             lane_of[number],
-            _x(lane_of[number]),
+            _x(lane_of[number], lanes),
             sorted(strokes[number], key=lambda stroke: stroke.on_line),  # the line of head lies on top
             number in line,
         )
         for number in numbers
     ]
-    return Graph(rows, max(lane_of.values()) + 1)
+    return Graph(rows, lanes)
 
 
-def _x(lane: int) -> float:
-    return lane * LANE_PX + LANE_PX / 2
+def _x(lane: int, lanes: int) -> float:
+    """The middle of a lane. Where there are many, they stand closer together."""
+    apart = min(LANE_PX, (MOST_PX - LANE_PX) / max(1, lanes - 1))
+    return round(LANE_PX / 2 + lane * apart, 1)
 
 
 def _up(parents: Mapping[int, int], number: int) -> list[int]:

@@ -35,8 +35,10 @@ def _why(session: Session, history: History, to_id: UUID | None) -> str:
     return "went to another branch"
 
 
-def undo_head_move(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> History:
-    """Put head where it was before its last move. Undoing twice does it again."""
+def undo_head_move(uow: UnitOfWork, owner_id: UUID, history_id: UUID, move_id: int | None = None) -> History:
+    """Put head where it was before its last move. Undoing twice does it again. move_id: the move that is meant;
+    Conflict when there was another one since.
+    """
     with uow:
         history = get_history(uow.session, owner_id, history_id, lock=True)
         last = uow.session.scalar(
@@ -44,6 +46,10 @@ def undo_head_move(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> History
         )
         if last is None:
             raise Conflict("The head of this history has never moved, so there is nothing to undo.")
+        if move_id not in (None, last.id):
+            raise Conflict(
+                "Something else was put to use meanwhile, so nothing was undone. Look at the timeline again."
+            )
         point_head(uow.session, history, last.from_id, owner_id, "undid the last move")
         uow.commit()
         return history

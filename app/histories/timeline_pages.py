@@ -17,6 +17,7 @@ from app.generations import service as generations
 from app.histories import head, service, versions
 from app.histories.models import History
 from app.histories.views import open_generations, pairs_of, show_version, timeline_of
+from app.jobs.service import queue_places
 from app.routing import page_router
 from app.templating import address, address_of_site, is_fragment, render
 from app.wording import prompt_about
@@ -83,8 +84,9 @@ def move_head(history_id: UUID, caller: CurrentUser, uow: Uow, form: TypedForm) 
 
 @router.post("/histories/{history_id}/head/undo")
 def undo(history_id: UUID, caller: CurrentUser, uow: Uow, form: TypedForm) -> RedirectResponse:
-    head.undo_head_move(uow, caller.id, history_id)
-    return RedirectResponse(f"/histories/{history_id}/timeline", 303)
+    """Only the move that the form's page showed as the last: what it says of it would not hold for another one."""
+    head.undo_head_move(uow, caller.id, history_id, form.whole("move", "The move"))
+    return RedirectResponse(f"/histories/{history_id}/timeline?moved=true", 303)
 
 
 @router.post("/histories/{history_id}/versions/{number}/label")
@@ -157,6 +159,8 @@ def _compare(
     suggestion = _suggestion(both_know, history.base.facts)
     prompt = (values or {}).get("prompt") or (pairs[0][0] if pairs else suggestion)
     asked = {"prompt": prompt, "seed": FIXED_SEED, "count": 2}
+    coming = open_generations(session, history, *compared)
+    places = queue_places(session, [job for _, job in coming])
     site, path = address_of_site(request), f"/histories/{history.id}/generations"
     return render(
         request,
@@ -168,7 +172,7 @@ def _compare(
         left=left,
         right=right,
         pairs=pairs,
-        coming=open_generations(session, history, *compared),
+        coming=[(made, job, places.get(job.id)) for made, job in coming],
         suggestion=suggestion,
         seed=FIXED_SEED,
         once=new_once(),

@@ -81,6 +81,61 @@ def test_nobody_is_sent_to_another_site(browser: TestClient, uow: UnitOfWork) ->
     assert browser.post("/login", data=data, follow_redirects=False).headers["location"] == "/"
 
 
+def test_a_login_page_that_was_open_for_too_long_is_shown_anew_with_what_was_typed(
+    browser: TestClient, uow: UnitOfWork
+) -> None:
+    create_user(uow, "ada", OPENS)
+    page = browser.get("/login", params={"next": "/account"})
+    browser.cookies.clear()  # as it does after an hour
+    data = {"csrf_token": token_in(page.text), "name": "ada", "password": OPENS, "next": "/account"}
+    again = browser.post("/login", data=data)
+    assert again.status_code == 403
+    assert "This page was open for too long, so nothing was done. Send the form once more." in again.text
+    assert 'value="ada"' in again.text
+    assert 'name="next" value="/account"' in again.text
+    inside = browser.post("/login", data={**data, "csrf_token": token_in(again.text)})
+    assert (inside.status_code, inside.url.path) == (200, "/account")
+
+
+def test_a_first_page_that_was_open_for_too_long_is_shown_anew_with_what_was_typed(
+    browser: TestClient, uow: UnitOfWork
+) -> None:
+    link = make_setup_link(uow)
+    page = browser.get("/first-run", params={"token": link})
+    browser.cookies.clear()
+    data = {"csrf_token": token_in(page.text), "token": link, "name": "ada", "password": OPENS}
+    again = browser.post("/first-run", data=data)
+    assert again.status_code == 403
+    assert "Send the form once more." in again.text
+    assert 'value="ada"' in again.text
+    assert "Log out" in browser.post("/first-run", data={**data, "csrf_token": token_in(again.text)}).text
+
+
+def test_whoever_is_logged_out_when_a_form_arrives_is_led_back_to_it_and_so_is_who_logged_in_anew(
+    browser: TestClient, uow: UnitOfWork
+) -> None:
+    create_user(uow, "ada", OPENS)
+    before = {"Referer": "http://testserver/account?from=here"}
+    out = browser.post("/account/keys", data={"name": "x"}, headers=before)
+    assert out.status_code == 401
+    assert 'href="/login?next=%2Faccount%3Ffrom%3Dhere">Log in' in out.text
+    log_in(browser)
+    stale = browser.post("/account/keys", data={"name": "x", "csrf_token": "of another session"}, headers=before)
+    assert stale.status_code == 403
+    assert 'href="/account?from=here">Back to the form' in stale.text
+    foreign = {"Referer": "https://evil.example//evil.example/x"}
+    assert "evil" not in browser.post("/account/keys", data={"name": "x"}, headers=foreign).text
+    assert browser.post("/account/keys", data={"name": "x"}, headers={"Referer": "http://["}).status_code == 403
+
+
+def test_whoever_is_logged_out_and_wants_a_download_logs_in_and_comes_back_to_its_page(browser: TestClient) -> None:
+    zip_of = "/api/v1/images.zip?image_id=0b4d5a5e-8a43-4f0e-9d2a-6a1c9d1f2e11"
+    answer = browser.get(zip_of, headers={"Referer": "http://testserver/gallery?version=2"}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2Fgallery%3Fversion%3D2")
+    by_program = browser.get(zip_of, headers={"Accept": "*/*", "Referer": "http://testserver/gallery"})
+    assert by_program.json()["status"] == 401
+
+
 def test_a_form_without_its_token_changes_nothing(browser: TestClient, uow: UnitOfWork) -> None:
     create_user(uow, "ada", OPENS)
     assert browser.post("/login", data={"name": "ada", "password": OPENS}).status_code == 403

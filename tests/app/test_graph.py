@@ -1,5 +1,7 @@
 """The tree of versions as a git graph."""
 
+from itertools import pairwise
+
 from app.histories.graph import draw_graph
 
 
@@ -57,3 +59,14 @@ def test_every_version_reaches_its_parent_without_a_gap() -> None:
         for between in order[order.index(child) + 1 : order.index(parent)]:
             assert any(stroke.path == f"M{x} 0V84" for stroke in rows[between].strokes)
         assert any(stroke.path.startswith(f"M{x} 0") for stroke in rows[parent].strokes)
+
+
+def test_many_lanes_stand_closer_together_so_that_words_find_room_beside_them() -> None:
+    few = draw_graph({1: 0, 2: 1, 3: 1}, 3)
+    assert ([row.x for row in few.rows], few.width_px) == ([13, 39, 13, 13], 52)
+    many = draw_graph(dict.fromkeys(range(1, 11), 0), 10)
+    assert many.lanes == 10
+    assert many.width_px <= 0.35 * 358  # what is left of a telephone beside its margins
+    places = sorted({row.x for row in many.rows})
+    assert len(places) == 10
+    assert min(after - before for before, after in pairwise(places)) > 8

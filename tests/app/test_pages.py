@@ -22,6 +22,7 @@ from app.db import Sessions
 from app.generations import studio
 from app.generations.models import Generation, Image
 from app.histories.models import History, Version
+from app.histories.versions import number_of
 from app.jobs.models import Job, JobEvent, JobState
 from app.main import create_app
 from app.queue import CAPTION, GENERATE, LEARN
@@ -607,6 +608,48 @@ def test_going_back_offers_to_undo_it(ask: Ask, tree: History, sessions: Session
     assert ask("POST", f"/histories/{tree.id}/head/undo", data={}).status_code == 303
     with sessions() as session:
         assert session.get_one(History, tree.id).head_id == tree.head_id
+
+
+def test_what_is_undone_is_the_move_that_the_page_showed_and_may_be_undone_itself(
+    ask: Ask, tree: History, sessions: Sessions
+) -> None:
+    ask("POST", f"/histories/{tree.id}/head", data={"version": "1"})
+    page = ask("GET", f"/histories/{tree.id}/timeline").text
+    shown = {"move": re.findall(r'name="move" value="(\d+)"', page)[0]}
+    ask("POST", f"/histories/{tree.id}/head", data={"version": "3"})  # in another tab
+    refused = ask("POST", f"/histories/{tree.id}/head/undo", data=shown)
+    assert refused.status_code == 409
+    assert "Something else was put to use meanwhile, so nothing was undone." in words(refused)
+    page = ask("GET", f"/histories/{tree.id}/timeline").text
+    shown = {"move": re.findall(r'name="move" value="(\d+)"', page)[0]}
+    answer = ask("POST", f"/histories/{tree.id}/head/undo", data=shown)
+    undone = words(ask("GET", answer.headers["location"]))
+    assert "Version 1 is in use now. Undo" in undone
+    with sessions() as session:
+        history = session.get_one(History, tree.id)
+        assert number_of(session, history.head_id) == 1
+
+
+def test_pages_on_which_something_is_typed_are_never_loaded_anew_by_themselves(
+    ask: Ask, tree: History, ada: Person
+) -> None:
+    ada.teach("kiko")
+    ask("POST", f"/histories/{tree.id}/generations", data={"prompt": "a dog", "version": "1"})
+    ask("POST", f"/histories/{tree.id}/compare", data={"left": "1", "right": "2", "prompt": "a dog"})
+    for page in ("", "/timeline", "/compare?left=1&right=2"):
+        text = ask("GET", f"/histories/{tree.id}{page}").text
+        assert 'http-equiv="refresh"' not in text
+        assert "Look again</a>" in text
+    assert 'http-equiv="refresh"' in ask("GET", "/jobs").text
+
+
+def test_a_comparison_says_how_many_wait_before_its_pictures(ask: Ask, tree: History) -> None:
+    ask("POST", f"/histories/{tree.id}/generations", data={"prompt": "a dog", "version": "1"})
+    ask("POST", f"/histories/{tree.id}/compare", data={"left": "1", "right": "2", "prompt": "a cat"})
+    said = words(ask("GET", f"/histories/{tree.id}/compare?left=1&right=2"))
+    assert "a cat: Waiting, 1 job before it." in said
+    assert "a cat: Waiting, 2 jobs before it." in said
+    assert "it is next" not in said
 
 
 def test_a_branch_begins_where_it_is_asked_for(ask: Ask, tree: History) -> None:

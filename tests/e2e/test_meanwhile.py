@@ -235,6 +235,80 @@ def test_what_was_typed_is_nobody_elses(reader: Visitor, story: Story) -> None:
     assert page.evaluate("sessionStorage.getItem('typed')") is None
 
 
+def type_a_lesson(page: Page) -> None:
+    page.get_by_label("Name", exact=True).fill("my-mug")
+    page.get_by_label("What is it?").fill("mug")
+    page.get_by_text("How it is learned").click()
+    page.get_by_label("Steps", exact=True).fill("33")
+
+
+def expect_the_lesson(page: Page) -> None:
+    expect(page.get_by_text("What you had typed is still here.")).to_be_visible()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("my-mug")
+    expect(page.get_by_label("What is it?")).to_have_value("mug")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("33")
+    expect(page.get_by_label("Steps", exact=True)).to_be_visible()
+
+
+def test_a_form_that_was_sent_when_the_session_was_over_is_filled_in_again_after_the_login(
+    reader: Visitor, story: Story
+) -> None:
+    address = f"{reader.site.url}/histories/{story.history_id}/teach"
+    page = reader.go(f"/histories/{story.history_id}/teach")
+    type_a_lesson(page)
+    log_out_elsewhere(reader)
+    page.get_by_role("button", name="Start learning").last.click()
+    expect(page.get_by_text("You are logged out, so nothing was done.")).to_be_visible()
+    reader.look("logged out", full=False)
+    page.get_by_role("link", name="Log in").click()
+    assert reader.user_id
+    log_in_again(reader, reader.user_id)
+    expect(page).to_have_url(address)
+    expect_the_lesson(page)
+
+
+def test_a_form_of_an_older_session_is_filled_in_again_when_one_goes_back_to_it(reader: Visitor, story: Story) -> None:
+    page = reader.go(f"/histories/{story.history_id}/teach")
+    type_a_lesson(page)
+    assert reader.user_id
+    token = reader.site.log_in(reader.user_id)  # in another tab
+    reader.context.add_cookies([{"name": "palimpsest_session", "value": token, "url": reader.site.url}])
+    page.get_by_role("button", name="Start learning").last.click()
+    expect(page.get_by_text("This form has expired.")).to_be_visible()
+    page.goto(f"{reader.site.url}/gallery")  # by a detour
+    page.goto(f"{reader.site.url}/histories/{story.history_id}/teach")
+    expect_the_lesson(page)
+    page.get_by_role("button", name="Start learning").last.click()  # without pictures: the form says so
+    expect(page.locator("#pictures-problem")).to_be_visible()
+    expect(page.get_by_text("What you had typed is still here.")).to_have_count(0)
+    assert page.evaluate("sessionStorage.getItem('typed')") is None
+
+
+def test_what_was_sent_and_has_arrived_is_not_offered_again(reader: Visitor, story: Story) -> None:
+    timeline = f"/histories/{story.history_id}/timeline?version=1"
+    page = reader.go(timeline)
+    page.get_by_text("Give it a name of your own").click()
+    page.get_by_label("Name of this version").fill("before the cat")
+    page.get_by_label("Name of this version").press("Enter")
+    expect(page.locator(".versions")).to_contain_text("before the cat")
+    expect(page.locator(".notice")).to_have_count(0)
+    assert page.evaluate("sessionStorage.getItem('typed')") is None
+
+
+def test_a_form_that_the_line_lost_is_filled_in_again_when_one_goes_back(reader: Visitor, story: Story) -> None:
+    page = reader.go(f"/histories/{story.history_id}/teach")
+    type_a_lesson(page)
+    away = {"status": 502, "content_type": "text/html", "body": "<h1>Away</h1>"}
+    page.route("**/teach", lambda route: route.fulfill(**away) if route.request.method == "POST" else route.continue_())
+    page.get_by_role("button", name="Start learning").last.click()
+    expect(page.get_by_text("Away", exact=True)).to_be_visible()
+    page.go_back()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("my-mug")
+    expect(page.get_by_label("What is it?")).to_have_value("mug")
+    assert [one for one in reader.wrong if "status of 502" in one] == reader.wrong
+    reader.wrong.clear()
+
+
 # --- lists and trees -----------------------------------------------------------------------------------------------
 
 
@@ -284,3 +358,27 @@ def test_a_version_is_opened_in_a_tab_of_its_own_by_whoever_asks_for_that(reader
         page.locator(".version-link").filter(has_text="zigi").click(modifiers=["Control"])
     expect(opened.value.locator("#version")).to_contain_text("Version 1")
     expect(page.locator("#version")).to_contain_text("Version 2")
+
+
+def test_of_a_list_that_cannot_be_had_it_is_told_once_and_until_it_can_be(reader: Visitor, story: Story) -> None:
+    page = reader.page
+    page.clock.install()
+    reader.go("/jobs")
+    failures: list[str] = []
+
+    def fail(route: Route) -> None:
+        failures.append(route.request.url)
+        route.fulfill(status=503)
+
+    page.route("**/jobs?*", fail)
+    notice = page.locator(".notice")
+    page.clock.run_for(2_100)
+    expect(notice).to_have_text("The server does not answer as it should. This page shows what was last known.Close")
+    page.clock.run_for(30_000)  # less and less often: not fifteen times
+    expect(notice).to_have_count(1)
+    assert 1 < len(failures) < 6
+    page.unroute("**/jobs?*")
+    page.clock.run_for(60_000)
+    expect(notice).to_have_count(0)
+    assert [one for one in reader.wrong if "503" in one] == reader.wrong
+    reader.wrong.clear()

@@ -125,7 +125,7 @@ def test_whoever_closes_what_was_refused_goes_on_at_the_next_card(ada: Visitor) 
     drop(page, [("notes.txt", "text/plain", b"no picture"), ("more.txt", "text/plain", b"no picture")])
     close = page.get_by_role("button", name="Close", exact=True)
     expect(close).to_have_count(2)
-    page.route("**/uploads", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Gone</h1>"))
+    page.route("**/uploads", lambda route: route.fulfill(status=500, content_type="text/html", body="<h1>Gone</h1>"))
     drop(page, [sample("zigi", 0)])
     expect(close).to_have_count(3)  # the last one is made by the page itself
     close.last.focus()
@@ -136,17 +136,45 @@ def test_whoever_closes_what_was_refused_goes_on_at_the_next_card(ada: Visitor) 
     page.keyboard.press("Enter")
     expect(close).to_have_count(0)
     expect(page.locator("#files")).to_be_focused()
+    assert [one for one in ada.wrong if "status of 500" in one] == ada.wrong
+    ada.wrong.clear()
+
+
+def wait_out_the_pauses(page: Page, count: int) -> None:
+    """The time until a picture goes up again, so many times, without waiting for it."""
+    for _ in range(count):
+        expect(page.locator(".upload.coming")).to_contain_text("The server cannot be reached; it goes up again in")
+        with page.expect_request("**/uploads"):
+            page.clock.fast_forward(20_000)
+
+
+def test_a_page_of_a_proxys_takes_no_pictures_place(ada: Visitor) -> None:
+    ada.page.clock.install()
+    page = ada.go(f"/histories/{ada.history()}/teach")
+    page.route("**/uploads", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Gone</h1>"))
+    drop(page, [sample("zigi", 0)])
+    wait_out_the_pauses(page, 4)
+    expect(page.locator(".upload.refused")).to_contain_text("zigi-0.png: The server cannot be reached.")
+    expect(page.get_by_text("Gone", exact=True)).to_have_count(0)
     assert [one for one in ada.wrong if "status of 502" in one] == ada.wrong
     ada.wrong.clear()
 
 
-def test_a_page_of_a_proxys_takes_no_pictures_place(ada: Visitor) -> None:
+def test_a_picture_whose_line_broke_is_kept_and_goes_up_when_the_server_is_back(ada: Visitor) -> None:
+    ada.page.clock.install()
     page = ada.go(f"/histories/{ada.history()}/teach")
-    page.route("**/uploads", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Gone</h1>"))
+    page.route("**/uploads", lambda route: route.abort())
     drop(page, [sample("zigi", 0)])
-    expect(page.locator(".upload.refused")).to_contain_text("zigi-0.png: The server cannot be reached.")
-    expect(page.get_by_text("Gone", exact=True)).to_have_count(0)
-    assert [one for one in ada.wrong if "status of 502" in one] == ada.wrong
+    wait_out_the_pauses(page, 4)
+    refused = page.locator(".upload.refused")
+    expect(refused).to_contain_text("zigi-0.png: The server cannot be reached. Try again")
+    expect(refused).not_to_contain_text("What you typed")
+    ada.look("never arrived", full=False)
+    page.unroute("**/uploads")
+    refused.get_by_role("button", name="Try again").click()
+    expect(page.locator("[data-upload]")).to_have_count(1)
+    expect(refused).to_have_count(0)
+    assert [one for one in ada.wrong if "net::ERR_FAILED" in one] == ada.wrong
     ada.wrong.clear()
 
 

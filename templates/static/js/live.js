@@ -1,18 +1,22 @@
 // Follows the jobs of a page: one event stream is open, for all of them that are.
 
-import { announce } from "./page.js";
+import { announce, toTheDoor } from "./page.js";
 import { duration } from "./words.js";
 
 const ends = { done: "is done", failed: "has failed", cancelled: "was cancelled" };
 const MOST = 20; // that one stream takes
 const FIRST_WAIT_S = 2;
 const LONGEST_WAIT_S = 60;
+const LOOK_EVERY_S = 15;
+const GONE = "It is no longer here: it was erased or deleted.";
 let stream = null;
 let followed = [];
 let wait = FIRST_WAIT_S;
+const heardAt = new Map(); // job -> when something was last told of it
 
 // With the newest first on a page, the last ones are those that were asked for first.
-const openJobs = () => [...document.querySelectorAll("[data-job]")].slice(-MOST).map((element) => element.dataset.job);
+const openElements = () => [...document.querySelectorAll("[data-job]")].slice(-MOST);
+const openJobs = () => openElements().map((element) => element.dataset.job);
 const elementOf = (job) => document.querySelector(`[data-job="${job}"]`);
 
 function follow() {
@@ -37,6 +41,7 @@ function listen(jobs) {
       if (hasEnded && stream === source) followed = followed.filter((job) => job !== data.job_id);
       const element = elementOf(data.job_id);
       if (!element) return;
+      heardAt.set(data.job_id, Date.now());
       if (event.lastEventId) element.dataset.after = event.lastEventId.split(".")[jobs.indexOf(data.job_id)];
       element.dispatchEvent(new CustomEvent(`job:${kind}`, { bubbles: true, detail: data }));
       if (hasEnded) ended(element, data);
@@ -44,10 +49,11 @@ function listen(jobs) {
     });
   }
   // A browser tries again by itself when a line breaks, but never after an answer that is an error, such as the one of a
-  // proxy whose service is being started anew.
+  // proxy whose service is being started anew. Nor does it say which: one job that is gone is reason enough for it.
   source.addEventListener("error", () => {
     if (source.readyState !== EventSource.CLOSED || stream !== source) return;
-    setTimeout(() => {
+    setTimeout(async () => {
+      for (const element of openElements()) if (stream === source) await look(element);
       if (stream !== source) return;
       stream = null;
       follow();
@@ -56,17 +62,51 @@ function listen(jobs) {
   });
 }
 
+// What has become of a job that nothing was told of for a while. It may be gone with its version or its history, and the
+// session may be over. One that waits has come forward meanwhile: that alone is put anew, so that what is opened stays so.
+async function look(element) {
+  const { job, refresh } = element.dataset;
+  const headers = { "HX-Request": "true", "HX-Current-URL": location.href };
+  const answer = await fetch(refresh ?? `/jobs/${job}`, { headers }).catch(() => null);
+  const text = (answer?.ok && (await answer.text().catch(() => ""))) || "";
+  if (element.dataset.job !== job || !document.contains(element)) return;
+  if (answer?.status === 401) toTheDoor(answer.headers.get("HX-Redirect"));
+  else if (answer?.status === 404) letGo(element);
+  else if (element.matches("[data-waits]")) tellItsPlace(element, text);
+}
+
+function tellItsPlace(element, text) {
+  const { content } = Object.assign(document.createElement("template"), { innerHTML: text });
+  const now = content.querySelector("[data-waits] [data-standing]")?.textContent;
+  const standing = element.querySelector("[data-standing]");
+  if (now && standing.textContent !== now) standing.textContent = now;
+}
+
+// Nothing more will be told of it, and there is nothing to be done with it.
+function letGo(element) {
+  for (const mark of ["data-job", "data-refresh", "data-waits"]) element.removeAttribute(mark);
+  for (const part of element.querySelectorAll('form[action^="/jobs/"], progress, [data-state-mark]')) part.remove();
+  for (const place of element.querySelectorAll(".picture.waiting span")) place.textContent = "not made";
+  sayWhereItStands(element, GONE);
+  announce(GONE);
+  element.dispatchEvent(new CustomEvent("job:ended", { bubbles: true }));
+  follow();
+}
+
+function sayWhereItStands(element, sentence) {
+  const standing = element.querySelector("[data-standing]");
+  if (standing) standing.textContent = sentence;
+}
+
 async function ended(element, { state, held_back: heldBack = [] }) {
   element.removeAttribute("data-job");
   follow(); // with nothing left, the stream closes: the server is about to end it, and a browser would ask again
+  if (!element.dataset.refresh) sayWhereItStands(element, `It ${ends[state]}.`);
   if (element.dataset.said) announce(`${element.dataset.said} ${ends[state]}${heldBack.length ? ", but its version was held back" : ""}.`);
   if (element.dataset.refresh) await showWhatCameOfIt(element);
   else element.dispatchEvent(new CustomEvent("job:ended", { bubbles: true }));
   // Whoever waits behind it has come forward.
-  for (const { id } of document.querySelectorAll("[data-job][data-refresh]")) {
-    const other = document.getElementById(id);
-    if (other?.querySelector(".queued")) await refresh(other);
-  }
+  for (const other of openElements()) if (other.matches("[data-waits]")) await look(other);
   follow();
 }
 
@@ -83,8 +123,8 @@ async function showWhatCameOfIt(element) {
 
 // Its worker stopped or was lost, and another one will go on with it.
 async function waitAgain(element) {
-  const standing = element.querySelector("[data-standing]");
-  if (standing) standing.textContent = "Waiting for a worker.";
+  element.toggleAttribute("data-waits", true);
+  sayWhereItStands(element, "Waiting for a worker.");
   await refresh(element);
 }
 
@@ -99,9 +139,18 @@ async function refresh(element) {
 document.addEventListener("picture:deleted", ({ target }) => target.closest("[data-refresh]") && refresh(target.closest("[data-refresh]")));
 
 document.body.addEventListener("htmx:responseError", ({ target, detail }) => {
-  const isGone = detail.xhr.status < 500 && target.matches("[data-refresh]");
-  if (isGone) target.removeAttribute("data-refresh");
+  const isGone = detail.xhr.status === 404 && target.matches("[data-refresh]");
+  if (isGone) letGo(target);
 });
+
+// Places in the queue stay true, and what has gone without a word is noticed, while somebody looks.
+setInterval(async () => {
+  if (document.visibilityState === "hidden") return;
+  const silentSince = Date.now() - LOOK_EVERY_S * 1000;
+  for (const element of openElements()) {
+    if (element.matches("[data-waits]") || (heardAt.get(element.dataset.job) ?? 0) < silentSince) await look(element);
+  }
+}, LOOK_EVERY_S * 1000);
 
 // Whoever had the focus in what is replaced keeps a place to go on from.
 let leftIn = "";
@@ -125,6 +174,18 @@ document.addEventListener("job:progress", (event) => {
   if (standing && total > 1 && !element.hasAttribute("data-own-standing")) {
     standing.textContent = `Step ${step} of ${total}${left ? `, ${duration(left)} left` : ""}.`;
   }
+});
+
+// What waited has begun. Told anew of one that has gone on already, this says nothing.
+document.addEventListener("job:state", ({ target, detail }) => {
+  for (const words of target.querySelectorAll("[data-when-running]")) {
+    const { whenRunning: running, whenQueued: queued } = words.dataset;
+    words.textContent = { running, queued }[detail.state] ?? words.textContent;
+  }
+  if (detail.state !== "running" || !target.matches("[data-waits]")) return;
+  target.removeAttribute("data-waits");
+  target.querySelector("[data-progress]")?.removeAttribute("hidden");
+  sayWhereItStands(target, "It begins.");
 });
 
 document.addEventListener("job:state", (event) => {

@@ -1,20 +1,34 @@
 // What every page does: menus that close, forms that are sent once, questions, notices, the light, things to copy.
 
 import { ask } from "./ask.js";
-import { bringBackTyped, keepTyped } from "./typed.js";
+import { bringBackTyped, forgetTyped, keepTyped } from "./typed.js";
 import { relative } from "./words.js";
 
 const notices = document.getElementById("notices");
 const said = document.getElementById("said");
 const NOTICED_S = 8;
+const leaving = new WeakMap(); // notice -> the timer that takes it away
 
-// While a dialog is open, all that is outside of it can be neither seen, heard nor pressed.
-const bringWhereItIsNoticed = () => (document.querySelector("dialog[open]") ?? document.body).append(notices, said);
+// While a dialog is open, all that is outside of it can be neither seen, heard nor pressed. What has the focus in them
+// would lose it by being moved, and is where it can be noticed already.
+function bringWhereItIsNoticed() {
+  const place = document.querySelector("dialog[open]") ?? document.body;
+  if (notices.parentElement !== place) place.append(notices, said);
+}
 document.addEventListener("close", bringWhereItIsNoticed, true);
 
-// With a link it stays until it is followed or closed.
-export function notify(sentence, link = null) {
+// With a link it stays until it is followed or closed. What stands there already is not said twice. Returns the notice.
+export function notify(sentence, link = null, { stays = Boolean(link) } = {}) {
   bringWhereItIsNoticed();
+  const told = [...notices.children].find((one) => one.firstElementChild.textContent === sentence);
+  const notice = told ?? makeNotice(sentence, link);
+  if (!told) notices.append(notice);
+  clearTimeout(leaving.get(notice));
+  if (!stays) leaving.set(notice, setTimeout(() => notice.remove(), NOTICED_S * 1000));
+  return notice;
+}
+
+function makeNotice(sentence, link) {
   const notice = document.createElement("div");
   notice.className = "notice";
   notice.append(Object.assign(document.createElement("span"), { textContent: sentence }));
@@ -22,8 +36,7 @@ export function notify(sentence, link = null) {
   const close = Object.assign(document.createElement("button"), { type: "button", className: "as-link", textContent: "Close" });
   close.addEventListener("click", () => notice.remove());
   notice.append(close);
-  notices.append(notice);
-  if (!link) setTimeout(() => notice.remove(), NOTICED_S * 1000);
+  return notice;
 }
 
 // Pages glide to a place, but for those who asked for less of that.
@@ -88,7 +101,9 @@ document.addEventListener("submit", async (event) => {
     return;
   }
   sure = null;
-  if (form.method === "post") setTimeout(() => form.querySelectorAll("button").forEach((button) => (button.disabled = true)));
+  if (form.method !== "post") return;
+  keepTyped({ isSent: true });
+  setTimeout(() => form.querySelectorAll("button").forEach((button) => (button.disabled = true)));
 });
 window.addEventListener("pageshow", () => document.querySelectorAll("form button:disabled:not([data-stays-disabled])").forEach((button) => (button.disabled = false)));
 
@@ -138,12 +153,39 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   event.detail.shouldSwap = true;
   event.detail.isError = false;
 });
-document.body.addEventListener("htmx:responseError", (event) => notify(sentenceOf(event.detail.xhr.responseText)));
-document.body.addEventListener("htmx:sendError", () => notify(sentenceOf("")));
+const isAskedAgain = (element) => element.matches('[hx-trigger^="every"]');
+document.body.addEventListener("htmx:responseError", ({ detail }) => !isAskedAgain(detail.elt) && notify(sentenceOf(detail.xhr.responseText)));
+document.body.addEventListener("htmx:sendError", ({ detail }) => !isAskedAgain(detail.elt) && notify(sentenceOf("")));
 
-// Whoever is logged out meanwhile is sent to the door, and finds what they had typed when they are back.
-document.body.addEventListener("htmx:beforeOnLoad", ({ detail }) => detail.xhr.status === 401 && keepTyped());
-if (bringBackTyped()) notify("You are logged in again. What you had typed is still here.");
+// Of a list that is asked for again and again it is told once that it cannot be had, until it can; and it is asked for
+// less and less often.
+const MOST_PAUSE_S = 60;
+const away = { pause: 2, until: 0, notice: null };
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  if (isAskedAgain(event.detail.elt) && Date.now() < away.until) event.preventDefault();
+});
+document.body.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (!isAskedAgain(detail.elt) || detail.xhr.status === 401) return;
+  if (detail.successful) {
+    away.notice?.remove();
+    Object.assign(away, { pause: 2, until: 0, notice: null });
+    return;
+  }
+  away.pause = Math.min(2 * away.pause, MOST_PAUSE_S);
+  away.until = Date.now() + away.pause * 1000;
+  away.notice ??= notify("The server does not answer as it should. This page shows what was last known.", null, { stays: true });
+});
+
+// Whoever is logged out meanwhile is sent to the door, and finds what they had typed when they are back. So do they
+// whose form belongs to a session that is over.
+document.body.addEventListener("htmx:beforeOnLoad", ({ detail: { xhr } }) => [401, 403].includes(xhr.status) && !isPartOfPage(xhr) && keepTyped());
+document.body.addEventListener("htmx:afterOnLoad", ({ detail }) => detail.requestConfig.verb === "post" && detail.xhr.status < 400 && forgetTyped());
+if (bringBackTyped()) notify("What you had typed is still here.");
+
+export function toTheDoor(address) {
+  keepTyped();
+  location.assign(address ?? "/login");
+}
 
 // "3 minutes ago" stays true on a page that is left open.
 setInterval(() => {

@@ -28,14 +28,21 @@ function insert(text, from, to) {
   area.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
+// Where somebody was writing. A field that nobody has been in has its caret at the front; what it was filled with is
+// gone on with at its end.
+const entered = new WeakSet();
+document.addEventListener("focusin", ({ target }) => target === prompt() && entered.add(target));
+const caret = (area) => (entered.has(area) ? [area.selectionStart, area.selectionEnd] : [area.value.length, area.value.length]);
+
 document.addEventListener("click", (event) => {
   const chip = event.target.closest("[data-concept]");
   if (!chip) return;
   const area = prompt();
-  const before = area.value.slice(0, area.selectionStart).trimEnd();
+  const [from, to] = caret(area);
+  const before = area.value.slice(0, from).trimEnd();
   const article = /(^|\s)(a|an|the|my|our|this|that|one)$/i.test(before) ? "" : "a "; // as in the captions it was taught with
   const text = `${article}<${chip.dataset.concept}> ${chip.dataset.noun}`;
-  insert(area.value.trim() ? text : `a photo of ${text}`, area.selectionStart, area.selectionEnd);
+  insert(area.value.trim() ? text : `a photo of ${text}`, from, to);
 });
 
 // --- completion: after "<", the names that the version knows ---------------------------------------------------------
@@ -114,13 +121,17 @@ document.addEventListener(
 
 const fresh = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
+// The button that was pressed cannot be pressed again meanwhile, and a browser takes the focus off what cannot.
+let pressed = null;
 document.body.addEventListener("htmx:beforeRequest", (event) => {
   if (event.target !== form()) return;
+  pressed = document.activeElement.matches("[type=submit]") ? document.activeElement : null;
   form().querySelectorAll(".problem").forEach((problem) => problem.remove());
   form().querySelectorAll(".has-problem").forEach((field) => field.classList.remove("has-problem"));
 });
 
 document.body.addEventListener("htmx:afterRequest", (event) => {
+  if (event.target === form() && document.activeElement === document.body) pressed?.focus();
   if (event.target !== form() || !event.detail.successful || event.detail.xhr.status >= 400) return;
   form().elements.once.value = fresh(); // the next press asks for more pictures, even of the same prompt
   document.querySelector("[data-empty]")?.remove();

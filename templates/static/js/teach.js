@@ -1,6 +1,7 @@
 // Teaching: files go up one after another as soon as they are dropped, chosen or pasted, and show at once.
 
 import { announce, csrfToken, isPartOfPage, notify, sentenceOf } from "./page.js";
+import { keepTyped } from "./typed.js";
 import { duration } from "./words.js";
 
 const form = document.querySelector("[data-teach]");
@@ -10,22 +11,35 @@ const input = form.querySelector("#files");
 const most = Number(form.dataset.most);
 const mostBytes = Number(form.dataset.mostBytes);
 const MOST_TRIES = 5;
+const FIRST_PAUSE_S = 2;
 const LONGEST_PAUSE_S = 60;
+const AWAY = [0, 502, 503, 504]; // the line broke, or a proxy or the service itself says that it is away for now
 document.documentElement.classList.add("scripts");
 
 const cards = () => [...list.querySelectorAll("[data-upload]")];
 let queue = Promise.resolve();
 let coming = 0;
 
-function refuse(sentence) {
+// file: one that may be sent again.
+function refuse(sentence, file = null) {
   const card = document.createElement("li");
   card.className = "upload refused";
   card.role = "alert";
   const words = Object.assign(document.createElement("p"), { className: "problem", textContent: sentence });
   const close = Object.assign(document.createElement("button"), { type: "button", className: "quiet round", textContent: "×", title: "Close", ariaLabel: "Close" });
   close.dataset.dismiss = "";
+  if (file) words.append(" ", againButton(file, card));
   card.append(document.createElement("span"), words, close);
   list.append(card);
+}
+
+function againButton(file, card) {
+  const again = Object.assign(document.createElement("button"), { type: "button", className: "as-link", textContent: "Try again" });
+  again.addEventListener("click", () => {
+    takeAway(card);
+    add([file]);
+  });
+  return again;
 }
 
 function placeFor(file) {
@@ -44,24 +58,38 @@ function placeFor(file) {
   return card;
 }
 
-// One that is refused for now, as too many are on their way, goes up again when its time has come.
+// One that is refused for now, as too many are on their way or the server is away, goes up again when its time has come.
 async function send(file, card) {
   let answer = await post(file, card);
   for (let tries = 1; tries < MOST_TRIES; tries += 1) {
-    const pause = [429, 503].includes(answer.status) && Number(answer.getResponseHeader("retry-after"));
+    const pause = pauseAfter(answer, tries);
     if (!pause) break;
-    const why = answer.status === 429 ? "Too many at once" : "The server is busy";
-    await pauseOn(card, Math.min(pause, LONGEST_PAUSE_S), (left) => `${why}; it goes up again in ${duration(left)}.`);
+    await pauseOn(card, Math.min(pause, LONGEST_PAUSE_S), (left) => `${whyNot(answer.status)}; it goes up again in ${duration(left)}.`);
     answer = await post(file, card);
   }
   URL.revokeObjectURL(card.querySelector("img")?.src ?? "");
   if (isPartOfPage(answer)) {
     card.outerHTML = answer.responseText;
     look();
-  } else {
-    card.remove();
-    refuse(`${file.name}: ${sentenceOf(answer.responseText)}`);
+    return;
   }
+  card.remove();
+  if ([401, 403].includes(answer.status)) keepTyped(); // it is there again after the login that is due
+  const mayComeAgain = answer.status === 429 || AWAY.includes(answer.status);
+  const why = answer.responseText.startsWith("{") ? sentenceOf(answer.responseText) : "The server cannot be reached.";
+  refuse(`${file.name}: ${why}`, mayComeAgain ? file : null);
+}
+
+// Seconds until it goes up again: as the server says, else longer each time. 0 where that would change nothing.
+function pauseAfter(answer, tries) {
+  const said = Number(answer.getResponseHeader("retry-after"));
+  if (answer.status === 429) return said;
+  return AWAY.includes(answer.status) ? said || FIRST_PAUSE_S * 2 ** (tries - 1) : 0;
+}
+
+function whyNot(status) {
+  if (status === 429) return "Too many at once";
+  return status === 503 ? "The server is busy" : "The server cannot be reached";
 }
 
 // The time is over by one timer: what a hidden page shows may stand still for a minute.

@@ -24,16 +24,24 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
 // The address names the version that is open. htmx is not asked to keep it: going back and forth quickly, its own loading
 // and ours would overtake each other.
 const withoutHash = (address) => address.split("#")[0];
-const showWhatTheAddressNames = () => htmx.ajax("GET", withoutHash(location.href), { target: "#version", swap: "outerHTML" });
+let named = withoutHash(location.href);
+function showWhatTheAddressNames() {
+  if (withoutHash(location.href) === named) return; // a link within the page was followed
+  named = withoutHash(location.href);
+  htmx.ajax("GET", named, { target: "#version", swap: "outerHTML" });
+}
 
 document.body.addEventListener("htmx:afterRequest", (event) => {
   const link = event.target.closest?.(".version-link");
-  if (link && event.detail.successful && link.href !== location.href) history.pushState({}, "", link.href);
+  if (!link || !event.detail.successful) return;
+  if (link.href !== location.href) history.pushState({}, "", link.href);
+  named = withoutHash(location.href);
 });
 window.addEventListener("popstate", showWhatTheAddressNames);
 // Back or forward may be pressed before this script runs; nobody would have heard it.
 const [loaded] = performance.getEntriesByType("navigation");
-if (loaded && withoutHash(loaded.name) !== withoutHash(location.href)) showWhatTheAddressNames();
+named = loaded ? withoutHash(loaded.name) : named;
+showWhatTheAddressNames();
 
 // Up and down walk along the tree.
 document.addEventListener("keydown", (event) => {

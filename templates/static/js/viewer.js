@@ -15,12 +15,19 @@ async function show(link) {
   if (!place.hasChildNodes()) return; // it could not be had, which has been told
   // Whoever deletes it stays on the page they look at.
   for (const back of place.querySelectorAll('[name="back"]')) back.value = location.pathname + location.search;
+  showWhereToGo(link);
   if (!viewer.open) viewer.showModal();
   viewer.scrollTop = 0;
+}
+
+// Before it opens, or what has the focus by then would lose it. At the first and the last picture Close takes it over.
+function showWhereToGo(link) {
   const links = all();
   const here = placeOf(links, link);
+  const had = document.activeElement;
   viewer.querySelector('[data-viewer="back"]').disabled = here <= 0;
   viewer.querySelector('[data-viewer="on"]').disabled = here < 0 || here === links.length - 1;
+  if (had.matches("[data-viewer]:disabled")) viewer.querySelector('[data-viewer="close"]').focus();
 }
 
 function move(by) {
