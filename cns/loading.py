@@ -15,6 +15,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from cns.components import Components, quiet
 from cns.errors import BaseModelError, PickleRefused
 from cns.single_file import load_single_file
+from cns.vocabulary import UnusableTokenizer, check_vocabulary, read_tokenizer
 
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -36,8 +37,12 @@ def load_components(source: str | Path, dtype: torch.dtype, config: str | Path |
             f"{path.name} is a pickle, which could run any code when it is opened. "
             "Convert it to .safetensors first, or use a copy that is published as .safetensors."
         )
-    with quiet():
-        loaded = _load(source, dtype, config)
+    try:
+        with quiet():
+            loaded = _load(source, dtype, config)
+        _check_vocabularies(loaded, path.name)
+    except UnusableTokenizer as error:
+        raise BaseModelError(str(error)) from error
     _check_words_are_all(loaded, path.name)
     return loaded
 
@@ -51,6 +56,12 @@ def _load(source: str | Path, dtype: torch.dtype, config: str | Path | None) -> 
     if isinstance(source, str) and HUB_ID.fullmatch(source):
         return _from_folder(_download(source, weights=True), dtype)
     raise BaseModelError(f"There is no base model at {source}: a folder, a .safetensors file or a hub id is needed.")
+
+
+def _check_vocabularies(loaded: Components, name: str) -> None:
+    for place, (tokenizer, encoder) in enumerate(zip(loaded.tokenizers, loaded.text_encoders, strict=True)):
+        rows = encoder.get_input_embeddings().num_embeddings
+        check_vocabulary(tokenizer, rows, f"tokenizer{'_2' if place else ''} of {name}")
 
 
 def _check_words_are_all(loaded: Components, name: str) -> None:
@@ -100,7 +111,7 @@ def _from_folder(folder: Path, dtype: torch.dtype) -> Components:
         vae=_part(AutoencoderKL, folder, "vae", "diffusion_pytorch_model", dtype, low_cpu_mem_usage=False),
         text_encoders=tuple(encoders),
         tokenizers=tuple(
-            CLIPTokenizer.from_pretrained(folder, subfolder=f"tokenizer{suffix}", local_files_only=True)
+            read_tokenizer(CLIPTokenizer, folder / f"tokenizer{suffix}", f"tokenizer{suffix} of {folder.name}")
             for suffix in suffixes
         ),
         scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
