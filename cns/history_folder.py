@@ -143,7 +143,10 @@ class HistoryFolder:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def load_delta(self, version: VersionRecord) -> Delta:
-        """The delta of a version; DamagedDelta when its file is gone or holds other bytes than were learned."""
+        """The delta of a version.
+
+        DamagedDelta when its file is gone, holds other bytes than were learned, or another concept than the version.
+        """
         path = self._delta_path(version.delta)
         try:
             data = path.read_bytes()
@@ -153,7 +156,13 @@ class HistoryFolder:
             raise DamagedDelta(
                 f"The delta of version {version.number} is damaged: {path} no longer has the bytes that were learned."
             )
-        return Delta.from_bytes(data, base_id=self.history.base_id)
+        delta = Delta.from_bytes(data, base_id=self.history.base_id)
+        if (delta.concept, delta.class_noun) != (version.concept, version.class_noun):
+            raise DamagedDelta(
+                f"Version {version.number} is said to be <{version.concept}>, a {version.class_noun}, but its delta is "
+                f"of <{delta.concept}>, a {delta.class_noun}."
+            )
+        return delta
 
     def load_deltas(self, number: int | None = None) -> tuple[Delta, ...]:
         """The deltas that make up a version, oldest first. number: None for head, 0 for the bare base."""

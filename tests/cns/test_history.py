@@ -181,6 +181,18 @@ def test_a_delta_file_with_other_bytes_gives_a_sentence(folder: HistoryFolder) -
         folder.load_deltas()
 
 
+@pytest.mark.parametrize(("part", "said"), [("concept", "max"), ("class_noun", "cat")])
+def test_a_delta_of_something_else_than_its_version_says_is_not_read(
+    folder: HistoryFolder, part: str, said: str
+) -> None:
+    publish(folder, delta("rex"))
+    written = json.loads((folder.folder / "history.json").read_text())
+    written["versions"][0][part] = said
+    (folder.folder / "history.json").write_text(json.dumps(written))
+    with pytest.raises(DamagedDelta, match="Version 1 is said to be .* but its delta is of <rex>, a dog"):
+        HistoryFolder.open(folder.folder).load_deltas()
+
+
 def test_a_folder_without_a_history_gives_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="There is no history in"):
         HistoryFolder.open(tmp_path / "nowhere")
