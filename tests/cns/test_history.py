@@ -189,7 +189,7 @@ def test_a_delta_of_something_else_than_its_version_says_is_not_read(
     written = json.loads((folder.folder / "history.json").read_text())
     written["versions"][0][part] = said
     (folder.folder / "history.json").write_text(json.dumps(written))
-    with pytest.raises(DamagedDelta, match="Version 1 is said to be .* but its delta is of <rex>, a dog"):
+    with pytest.raises(DamagedDelta, match=r"Version 1 is said to be .* but its delta is of <rex>, a dog"):
         HistoryFolder.open(folder.folder).load_deltas()
 
 
