@@ -14,7 +14,7 @@ from cns.compose import compose
 from cns.denoise import GenerationRequest, check_picture, generate, to_pictures
 from cns.errors import CnsError
 from cns.examination import ExaminationSettings
-from cns.export import export_custom_diffusion, export_diffusers, export_lora
+from cns.export import end_of_text_line, export_custom_diffusion, export_diffusers, export_lora
 from cns.history_folder import HistoryFolder, write_atomically
 from cns.opening import CaptionerName, choose_captioner, open_base, open_judge
 from cns.own_settings import load_generation_settings, load_thresholds, load_usual_settings
@@ -305,6 +305,11 @@ def export_version(
         typer.echo(
             f"LoRA of rank {rank} leaves out {sum(residuals.values()) / len(residuals):.1%} of the difference in the "
             f"mean over {len(residuals)} layers, {worst:.1%} in the worst; each layer's share is in residuals.json."
+        )
+    if form is not ExportFormat.diffusers and (line := end_of_text_line(model)):
+        typer.echo(
+            "This base names a wrong end-of-text, by which prompts with new tokens are read wrongly. Once the tokens "
+            f"are loaded into a pipeline of diffusers, say:\n{line}"
         )
     typer.echo(out)
 
