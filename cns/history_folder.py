@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -100,13 +101,15 @@ class HistoryFolder:
     ) -> "HistoryFolder":
         """Begin a history on a base. HistoryError when the folder already holds one, or something else."""
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(entry.name != "lock" for entry in folder.iterdir())):
+        made = cls(folder, History(base_source, base_id, base_config))
+        if folder.exists() and (not folder.is_dir() or not {*folder.iterdir()} <= {folder / "lock", *made._halves()}):
             raise HistoryError(f"{folder} exists and is not empty: a new history needs a folder of its own.")
         folder.mkdir(parents=True, exist_ok=True)
-        made = cls(folder, History(base_source, base_id, base_config))
         with made._locked(0):
             if made._file.exists():
                 raise HistoryError(f"Another command has just begun a history in {folder}.")
+            for half in made._halves():
+                half.unlink()
             made._store(made.history)
         return made
 
@@ -122,6 +125,10 @@ class HistoryFolder:
     @property
     def _file(self) -> Path:
         return self.folder / "history.json"
+
+    def _halves(self) -> tuple[Path, ...]:
+        """What killed commands have written of the history before it was in its place."""
+        return tuple(sorted(self.folder.glob(f".{self._file.name}.*.part")))
 
     def read_again(self) -> History:
         try:
@@ -251,6 +258,9 @@ class HistoryFolder:
 
     def _write_files(self, version: VersionRecord, new: NewVersion) -> None:
         write_atomically(self._delta_path(new.delta.digest), new.delta.to_bytes())
+        # A command that was killed before it had published this number may have left pictures of its own.
+        if (pictures := self._pictures_path(version)).exists():
+            shutil.rmtree(pictures)
         for place, picture in enumerate(new.pictures):
             write_atomically(self._pictures_path(version) / f"{place}.png", _small_png(picture))
 
@@ -268,9 +278,9 @@ class HistoryFolder:
         return (*deltas, *sorted(pictures))
 
     def unnamed_files(self) -> tuple[Path, ...]:
-        """What lies among the deltas and pictures and belongs to no version: of erased ones, or of killed commands."""
+        """What belongs to no version: of erased ones, or of killed commands. To be called within `writing`."""
         named = set(self.named_files())
-        found = [*(self.folder / "deltas").rglob("*"), *(self.folder / "pictures").rglob("*")]
+        found = [*(self.folder / "deltas").rglob("*"), *(self.folder / "pictures").rglob("*"), *self._halves()]
         return tuple(sorted(path for path in found if path.is_file() and path not in named))
 
     def move_head(self, number: int, why: str = "rolled back") -> History:

@@ -233,6 +233,38 @@ def test_a_killed_command_leaves_no_lock_and_the_state_before_it(folder: History
         assert history.head == 1
 
 
+def test_pictures_of_a_killed_learning_are_not_those_of_the_next(folder: HistoryFolder) -> None:
+    source = (
+        "import os, signal, sys\n"
+        "from cns import history_folder\n"
+        "from tests.cns.test_history import PICTURE, delta\n"
+        "folder = history_folder.HistoryFolder.open(sys.argv[1])\n"
+        "folder._store = lambda history: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with folder.writing():\n"
+        "    folder.publish(delta('rex'), [PICTURE.rotate(90, expand=True)] * 5)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", source, str(folder.folder)], check=False, cwd=ROOT)
+    assert ended.returncode == -9
+    assert len(list((folder.folder / "pictures" / "rex-1").iterdir())) == 5
+    with folder.writing():
+        version = folder.publish(delta("rex"), [PICTURE] * 3)
+    assert [picture.size for picture in folder.load_pictures(version)] == [PICTURE.size] * 3
+
+
+def test_a_history_is_begun_where_a_command_was_killed_as_it_began_one(tmp_path: Path) -> None:
+    half = tmp_path / ".history.json.7.part"
+    half.write_text("half")
+    (tmp_path / "lock").touch()
+    HistoryFolder.create(tmp_path, "model", BASE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.json", "lock"]
+
+
+def test_half_a_history_belongs_to_no_version(folder: HistoryFolder) -> None:
+    half = folder.folder / ".history.json.7.part"
+    half.write_text("half")
+    assert folder.unnamed_files() == (half,)
+
+
 def test_what_a_writer_did_is_seen_by_the_next_one(folder: HistoryFolder) -> None:
     other = HistoryFolder.open(folder.folder)
     rex = delta("rex")
