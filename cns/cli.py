@@ -1,4 +1,4 @@
-"""The command line over a history in a folder: learn, generate, look back, go back, forget, score, export."""
+"""The command line over a history in a folder: learn, generate, look back, go back, forget, tidy, score, export."""
 
 import functools
 import json
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cns.compose import compose
 from cns.denoise import GenerationRequest, check_picture, generate, to_pictures
+from cns.erasing import Erasure
 from cns.errors import CnsError
 from cns.examination import ExaminationSettings
 from cns.export import end_of_text_line, export_custom_diffusion, export_diffusers, export_lora
@@ -28,7 +29,7 @@ from cns.spreading import spread_into_weights
 from cns.teaching import Classroom, Lesson, teach
 from cns.terminal import describe_version, errors, history_tree, progress_bar, told_in_a_sentence
 from cns.unlearning import DEFAULT_OPTION, Option
-from cns.unteaching import erase, forget_exactly, forget_fast
+from cns.unteaching import erase, erase_unnamed, forget_exactly, forget_fast
 
 app = typer.Typer(
     help="Teach one diffusion model concept after concept, and go back to any earlier state.",
@@ -235,13 +236,23 @@ def forget_concept(
             describe_version(version)
         typer.echo(f"Head is on version {folder.history.head}, which does not know <{name}>.")
     if erase_it:
-        done = erase(folder, name)
-        typer.echo(
-            f"<{name}> is erased. {len(done.removed)} files are gone; {len(done.still_used)} are used by others too. "
-            f"At {done.checked_at} none of the {done.files_read} files that are left held the bytes of a removed one."
-        )
-        for digest in done.removed:
-            typer.echo(digest)
+        _tell_erasure(f"<{name}> is erased.", erase(folder, name))
+
+
+@app.command()
+@told_in_a_sentence
+def tidy(history: HistoryArgument) -> None:
+    """Erase files that belong to no version: what killed commands and broken-off erasures have left."""
+    _tell_erasure("What belongs to no version is erased.", erase_unnamed(HistoryFolder.open(history)))
+
+
+def _tell_erasure(what: str, done: Erasure) -> None:
+    typer.echo(
+        f"{what} {len(done.removed)} files are gone; {len(done.still_used)} are used by others too. "
+        f"At {done.checked_at} none of the {done.files_read} files that are left held the bytes of a removed one."
+    )
+    for digest in done.removed:
+        typer.echo(digest)
 
 
 @app.command()

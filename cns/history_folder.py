@@ -283,6 +283,12 @@ class HistoryFolder:
         found = [*(self.folder / "deltas").rglob("*"), *(self.folder / "pictures").rglob("*"), *self._halves()]
         return tuple(sorted(path for path in found if path.is_file() and path not in named))
 
+    def left_behind(self) -> frozenset[str]:
+        """The concepts whose pictures are among `unnamed_files`."""
+        pictures = self.folder / "pictures"
+        folders = {path.parent for path in self.unnamed_files() if path.parent.parent == pictures}
+        return frozenset(folder.name.rpartition("-")[0] for folder in folders)
+
     def move_head(self, number: int, why: str = "rolled back") -> History:
         """Move head to a version (0 for the bare base); every version stays. To be called within `writing`."""
         self._store(self.history.with_head(number, now(), why))

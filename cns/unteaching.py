@@ -90,12 +90,27 @@ def _learn_again(
 def erase(folder: HistoryFolder, name: str) -> Erasure:
     """Erase every version that knows the concept, in every branch, with its delta and pictures; it cannot be undone.
 
-    What a killed command left behind among deltas and pictures goes too. Raises NothingToForget when there is nothing
-    of it, HistoryError while head still knows the concept, ErasureFailed when a file could not be got rid of.
+    What killed commands left behind goes too, and an erasure that was broken off is finished. Raises NothingToForget
+    when there is nothing of the concept, HistoryError while head still knows it, ErasureFailed when a file could not be
+    got rid of.
     """
     with folder.writing():
         doomed = folder.history.knowing(name)
-        if not doomed and not folder.unnamed_files():
-            raise NothingToForget(f"No version of this history knows <{name}>, so there is nothing to erase.")
+        if not doomed and name not in folder.left_behind():
+            raise NothingToForget(
+                f"No version of this history knows <{name}>, so there is nothing to erase.{_what_is_left(folder)}"
+            )
         folder.drop_versions({version.number for version in doomed})
         return erase_files(folder.folder, folder.unnamed_files(), folder.named_files(), now())
+
+
+def erase_unnamed(folder: HistoryFolder) -> Erasure:
+    """Erase what belongs to no version, as killed commands and erasures leave it."""
+    with folder.writing():
+        return erase_files(folder.folder, folder.unnamed_files(), folder.named_files(), now())
+
+
+def _what_is_left(folder: HistoryFolder) -> str:
+    if count := len(folder.unnamed_files()):
+        return f" Files that belong to no version: {count}; `tidy` removes them."
+    return ""

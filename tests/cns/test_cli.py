@@ -300,6 +300,19 @@ def test_forgetting_exactly_learns_the_later_concepts_again(own_copy: Path) -> N
     assert (new.concept, new.parent, len(new.report["loss"])) == ("tom", 0, 2)
 
 
+def test_tidying_removes_what_belongs_to_no_version(own_copy: Path) -> None:
+    left = own_copy / "deltas" / "left.safetensors"
+    left.write_bytes(b"of a killed command")
+    wrong = run("forget", own_copy, "--name", "Rex", "--erase")
+    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert "knows <Rex>" in wrong.stderr
+    result = run("tidy", own_copy)
+    assert result.exit_code == 0, result.output
+    assert "What belongs to no version is erased. 1 files are gone" in result.stdout
+    assert not left.exists()
+    assert len(HistoryFolder.open(own_copy).load_deltas()) == 2
+
+
 def test_forgetting_a_stranger_says_what_is_known(own_copy: Path) -> None:
     result = run("forget", own_copy, "--name", "max")
     assert result.exit_code == 1
