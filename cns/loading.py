@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def load_components(source: str | Path, dtype: torch.dtype, config: str | Path |
     except UnusableTokenizer as error:
         raise BaseModelError(str(error)) from error
     _check_words_are_all(loaded, path.name)
+    _check_schedule(loaded.scheduler_config, path.name)
     return loaded
 
 
@@ -76,6 +77,18 @@ def _check_words_are_all(loaded: Components, name: str) -> None:
         raise BaseModelError(
             f"The UNet of {name} wants more than words: a class, or another picture's features, as one of unCLIP does. "
             "That is not supported."
+        )
+
+
+def _check_schedule(schedule: Mapping[str, Any], name: str) -> None:
+    """Raise BaseModelError for a base whose noise is not given by betas: samplers would take some of their own."""
+    kind = str(schedule.get("_class_name", "scheduler"))
+    flows = schedule.get("use_flow_sigmas") or schedule.get("prediction_type") == "flow_prediction"
+    betas = [schedule.get(part) for part in ("beta_schedule", "beta_start", "trained_betas")]
+    if kind.startswith(("EDM", "FlowMatch")) or flows or all(part is None for part in betas):
+        raise BaseModelError(
+            f"The {kind} of {name} says nothing of betas: models that were trained with other kinds of noise (EDM, "
+            "flow matching) are not supported."
         )
 
 
@@ -133,7 +146,7 @@ def _part(kind: Any, folder: Path, subfolder: str, stem: str, dtype: torch.dtype
             output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(f"The {subfolder} of {folder.name} cannot be loaded: {error}") from error
     if found["missing_keys"]:
         raise BaseModelError(f"The {subfolder} of {folder.name} lacks weights, such as {min(found['missing_keys'])}.")
@@ -156,11 +169,13 @@ def _variant(folder: Path, stem: str) -> str | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        read: dict[str, Any] = json.loads(path.read_text())
+        read = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise BaseModelError(f"The base model lacks {path.name} in its folder {path.parent.name}.") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BaseModelError(f"{path.name} in the base model's folder {path.parent.name} is damaged.") from error
+    if not isinstance(read, dict):
+        raise BaseModelError(f"{path.name} in the base model's folder {path.parent.name} is damaged.")
     return read
 
 
