@@ -64,13 +64,13 @@ def make_series(
     done = 0
     for version, missing in wanted.values():
         if missing:
-            report = None if on_step is None else _shifted(on_step, done, total)
+            report = None if on_step is None else counted_on(on_step, done, total)
             pictures = generate(base, version, list(missing.values()), batch=batch, on_step=report)
             made.update(zip(missing, pictures, strict=True))
             done += sum(request.steps for request in missing.values())
     return [torch.stack([made[name] for name in names]) for names in keys]
 
 
-def _shifted(on_step: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
+def counted_on(on_step: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
     """Counts on from `before` and against the whole, whatever part is being made."""
     return lambda done, _: on_step(before + done, total)
