@@ -29,7 +29,7 @@ from PIL import Image
 from cns.delta import Delta
 from cns.errors import DamagedDelta, WrongBase
 from cns.history import DamagedHistory, History, HistoryError, VersionRecord, history_from_json
-from cns.pictures import small_copy
+from cns.pictures import read_picture, small_copy
 
 
 class HistoryBusy(HistoryError):
@@ -135,7 +135,7 @@ class HistoryFolder:
             self.history = history_from_json(json.loads(self._file.read_bytes()))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise HistoryError(f"There is no history in {self.folder}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedHistory(f"{self._file} is damaged: it cannot be read as JSON.") from error
         return self.history
 
@@ -177,13 +177,9 @@ class HistoryFolder:
         return tuple(self.load_delta(version) for version in self.history.lineage(wanted))
 
     def load_pictures(self, version: VersionRecord) -> tuple[Image.Image, ...]:
-        """The small RGB copies of what was taught, in the order given."""
-        found = sorted(self._pictures_path(version).glob("*.png"), key=lambda path: int(path.stem))
-        pictures = []
-        for path in found:
-            with Image.open(path) as picture:
-                pictures.append(picture.convert("RGB"))
-        return tuple(pictures)
+        """The small RGB copies of what was taught, in the order given. UnreadablePicture for one that is damaged."""
+        copies = [path for path in self._pictures_path(version).glob("*.png") if path.stem.isdecimal()]
+        return tuple(read_picture(path, ("PNG",)) for path in sorted(copies, key=lambda path: int(path.stem)))
 
     # --- writing ------------------------------------------------------------------------------------------------
 

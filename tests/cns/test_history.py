@@ -14,6 +14,7 @@ from cns.delta import Delta
 from cns.errors import DamagedDelta, WrongBase
 from cns.history import DamagedHistory, History, HistoryError, UnknownVersion, VersionRecord, history_from_json
 from cns.history_folder import HistoryBusy, HistoryFolder, as_json, write_atomically
+from cns.pictures import UnreadablePicture
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "b" * 64
@@ -108,6 +109,17 @@ def test_a_history_is_the_same_after_it_was_written_and_read() -> None:
         ("concept", "../rex"),
         ("parent", 3),
         ("number", "1"),
+        ("head", float("inf")),
+        ("head_moves", [[]]),
+        ("base", []),
+        ("versions", [[]]),
+        ("versions", [None]),
+        ("concept", 5),
+        ("class_noun", ["dog"]),
+        ("delta", ["0"] * 64),
+        ("report", ["loss"]),
+        ("seconds", None),
+        ("examination", 3),
     ],
 )
 def test_what_is_no_history_is_refused(part: str, value: object) -> None:
@@ -139,6 +151,26 @@ def test_small_copies_of_the_pictures_are_kept(folder: HistoryFolder) -> None:
     kept = folder.load_pictures(version)
     assert [picture.size for picture in kept] == [(8, 6), (512, 256)]
     assert kept[0].tobytes() == PICTURE.tobytes()
+
+
+def test_of_the_kept_pictures_only_our_own_are_read(folder: HistoryFolder) -> None:
+    version = publish(folder, delta("rex"))
+    kept = folder.folder / "pictures" / "rex-1"
+    for name in ("._0.png", "copy.png", ".png", "1 (2).png"):
+        (kept / name).write_bytes(b"of another program")
+    assert [picture.size for picture in folder.load_pictures(version)] == [PICTURE.size]
+    PICTURE.save(kept / "1.png", "GIF")
+    with pytest.raises(UnreadablePicture, match=r"1\.png"):
+        folder.load_pictures(version)
+
+
+def test_a_kept_picture_that_would_fill_the_memory_is_not_unfolded(
+    folder: HistoryFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = publish(folder, delta("rex"))
+    monkeypatch.setattr("cns.pictures.MOST_PIXELS", 40)
+    with pytest.raises(UnreadablePicture, match="8 x 6 pixels"):
+        folder.load_pictures(version)
 
 
 def test_rolling_back_moves_head_and_deletes_nothing(folder: HistoryFolder) -> None:
@@ -196,9 +228,10 @@ def test_a_delta_of_something_else_than_its_version_says_is_not_read(
 def test_a_folder_without_a_history_gives_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="There is no history in"):
         HistoryFolder.open(tmp_path / "nowhere")
-    (tmp_path / "history.json").write_text("{")
-    with pytest.raises(DamagedHistory, match="cannot be read as JSON"):
-        HistoryFolder.open(tmp_path)
+    for written in ("{", "[" * 100_000):
+        (tmp_path / "history.json").write_text(written)
+        with pytest.raises(DamagedHistory, match="cannot be read as JSON"):
+            HistoryFolder.open(tmp_path)
 
 
 def test_a_new_history_does_not_take_over_a_folder_in_use(folder: HistoryFolder, tmp_path: Path) -> None:
