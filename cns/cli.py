@@ -3,15 +3,18 @@
 import functools
 import json
 import re
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from torch import Tensor
 
-from cns.compose import compose
-from cns.denoise import GenerationRequest, check_picture, generate, to_pictures
+from cns.base_model import BaseModel
+from cns.compose import Version, compose
+from cns.denoise import GenerationRequest, NoPicture, check_picture, check_request, generate, to_pictures
 from cns.erasing import Erasure
 from cns.errors import CnsError
 from cns.examination import ExaminationSettings
@@ -24,6 +27,7 @@ from cns.pictures import read_picture
 from cns.recipe import recipe_of, to_png
 from cns.samplers import SAMPLERS
 from cns.scoring import score_history
+from cns.series import counted_on
 from cns.settings import Reach
 from cns.spreading import spread_into_weights
 from cns.teaching import Classroom, Lesson, teach
@@ -171,15 +175,46 @@ def generate_pictures(
         )
         for place in range(count)
     ]
-    with progress_bar() as on_progress:
-        pixels = generate(
-            model, compose(model, deltas), requests, batch=batch, on_step=functools.partial(on_progress, "generating")
-        )
-    for request, made, picture in zip(requests, pixels, to_pictures(pixels)):
-        check_picture(made)
-        path = free_path(out, f"v{number}-seed{request.seed}-{slug(prompt)}")
-        write_atomically(path, to_png(picture, recipe_of(model, deltas, request, number)))
-        typer.echo(path)
+    written: list[Path] = []
+    overflowed: list[str] = []
+    try:
+        with progress_bar() as on_progress:
+            tell = functools.partial(on_progress, "generating")
+            for request, made in draw_in_batches(model, compose(model, deltas), requests, batch, tell):
+                try:
+                    check_picture(made)
+                except NoPicture:
+                    overflowed.append(str(request.seed))
+                    continue
+                path = free_path(out, f"v{number}-seed{request.seed}-{slug(prompt)}")
+                [picture] = to_pictures([made])
+                write_atomically(path, to_png(picture, recipe_of(model, deltas, request, number)))
+                written.append(path)
+    finally:
+        for path in written:  # once the bar is gone, which would take hold of what is printed
+            typer.echo(path)
+    if overflowed:
+        raise NoPicture(f"seed {', '.join(overflowed)}")
+
+
+def draw_in_batches(
+    model: BaseModel,
+    version: Version,
+    requests: Sequence[GenerationRequest],
+    batch: int,
+    on_step: Callable[[int, int], None],
+) -> Iterator[tuple[GenerationRequest, Tensor]]:
+    """Each request with its picture (3, height, width), as soon as its batch is made.
+
+    Nothing is begun while one of them cannot be made at all: raises what `check_request` raises for it.
+    """
+    for request in requests:
+        check_request(model, version, request)
+    total, done = sum(request.steps for request in requests), 0
+    for start in range(0, len(requests), batch):
+        part = requests[start : start + batch]
+        yield from zip(part, generate(model, version, part, batch=batch, on_step=counted_on(on_step, done, total)))
+        done += sum(request.steps for request in part)
 
 
 @app.command("history")

@@ -44,10 +44,15 @@ SAMPLERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = MappingProxyType(
 )
 
 
-def build_sampler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
-    """A scheduler of its own for one request. Raises UnknownSampler."""
+def check_sampler(name: str) -> None:
+    """Raise UnknownSampler for a sampler that does not exist here."""
     if name not in SAMPLERS:
         raise UnknownSampler(f"There is no sampler {name!r}; there are {', '.join(SAMPLERS)}.")
+
+
+def build_sampler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
+    """A scheduler of its own for one request. Raises UnknownSampler."""
+    check_sampler(name)
     return SAMPLERS[name](scheduler_config)
 
 

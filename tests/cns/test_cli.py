@@ -9,9 +9,11 @@ import pytest
 import torch
 from click.testing import Result
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from cns import cli, opening
+from cns.base_model import BaseModel
 from cns.history_folder import HistoryFolder
 from cns.own_settings import THRESHOLDS
 from cns.recipe import read_recipe
@@ -132,6 +134,52 @@ def test_pictures_carry_their_recipe(learned: Path, tmp_path: Path) -> None:
     assert re.search(r"Steps: 2, Sampler: DDIM, CFG scale: 5.0, Seed: 6, Size: 16x16", text)
 
 
+def test_a_picture_that_overflows_takes_no_other_with_it(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, batches = BaseModel.decode_latents, []
+
+    def decode(self: BaseModel, latents: Tensor) -> Tensor:
+        made = original(self, latents)
+        batches.append(len(made))
+        if len(batches) == 2:
+            made[0, 0, 0, 0] = float("nan")
+        return made
+
+    monkeypatch.setattr(BaseModel, "decode_latents", decode)
+    result = run("generate", learned, "<rex>", "--count", 5, "--batch", 2, "--out", tmp_path, "--steps", 1)
+    assert (result.exit_code, batches) == (1, [2, 2, 1])
+    assert "No picture came of seed 2: its values overflowed" in result.stderr
+    told = [Path(line) for line in result.stdout.split()]
+    assert [path.name for path in told] == [f"v2-seed{seed}-rex.png" for seed in (0, 1, 3, 4)]
+    assert sorted(told) == sorted(tmp_path.iterdir())
+
+
+def test_what_is_made_is_written_whatever_happens_to_the_rest(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, batches = BaseModel.decode_latents, []
+
+    def decode(self: BaseModel, latents: Tensor) -> Tensor:
+        batches.append(len(latents))
+        if len(batches) == 2:
+            raise torch.OutOfMemoryError("The memory is full.")
+        return original(self, latents)
+
+    monkeypatch.setattr(BaseModel, "decode_latents", decode)
+    result = run("generate", learned, "<rex>", "--count", 4, "--batch", 2, "--out", tmp_path, "--steps", 1)
+    assert (result.exit_code, result.stderr.strip().splitlines()[-1]) == (1, "The memory is full.")
+    assert [Path(line) for line in result.stdout.split()] == sorted(tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_is_made_where_a_later_seed_is_none(learned: Path, tmp_path: Path) -> None:
+    asked = ("--seed", 2**64 - 1, "--count", 2, "--batch", 1, "--steps", 1)
+    result = run("generate", learned, "<rex>", "--out", tmp_path, *asked)
+    assert (result.exit_code, result.stdout, list(tmp_path.iterdir())) == (1, "", [])
+    assert "The seed of a picture" in result.stderr
+
+
 @pytest.mark.parametrize(("options", "apart"), [((), True), (("--may-mix",), False)])
 def test_concepts_of_a_picture_keep_apart_unless_they_may_mix(
     learned: Path, tmp_path: Path, options: tuple[str, ...], apart: bool
@@ -233,6 +281,8 @@ def test_a_version_is_exported_in_each_form(learned: Path, tmp_path: Path, form:
         (("export", "{history}", "--format", "lora", "--out", "{out}", "--version", "0"), "bare base"),
         (("learn", "{history}", "{text}", "--name", "mia", "--noun", "cat"), "notes.png cannot be read as a PNG"),
         (("learn", "{history}", "{out}/none.png", "--name", "mia", "--noun", "cat"), "There is no file"),
+        (("generate", "{history}", "a dog \udc80", "--out", "{out}"), "half a character"),
+        (("learn", "{history}", "{picture}", "--name", "mia", "--noun", "cat\udc80"), "half a character"),
         (("learn", "{history}", "{picture}", "--name", "a b", "--noun", "cat"), "letters, digits"),
         (("learn", "{history}", "{picture}", "--name", "rex", "--noun", "cat"), "already knows <rex>"),
         (("learn", "{history}", "{picture}", "--name", "mia", "--noun", "cat", "--captioner", "blip"), "--blip"),
