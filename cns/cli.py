@@ -3,7 +3,7 @@
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from cns.history_folder import HistoryFolder, write_atomically
 from cns.opening import CaptionerName, choose_captioner, open_base, open_judge
 from cns.own_settings import load_generation_settings, load_thresholds, load_usual_settings
 from cns.phrases import load_calibration_prompts
-from cns.pictures import read_picture
+from cns.pictures import REFERENCE_PX, read_picture
 from cns.recipe import recipe_of, to_png
 from cns.samplers import SAMPLERS
 from cns.scoring import score_history
@@ -33,7 +33,7 @@ from cns.spreading import spread_into_weights
 from cns.teaching import Classroom, Lesson, teach
 from cns.terminal import describe_version, errors, history_tree, progress_bar, told_in_a_sentence
 from cns.unlearning import DEFAULT_OPTION, Option
-from cns.unteaching import erase, erase_unnamed, forget_exactly, forget_fast
+from cns.unteaching import erase, erase_unnamed, forget_exactly, forget_fast, from_smaller_pictures
 
 app = typer.Typer(
     help="Teach one diffusion model concept after concept, and go back to any earlier state.",
@@ -245,7 +245,13 @@ def rollback(
 def forget_concept(
     history: HistoryArgument,
     name: Annotated[str, typer.Option(help="Of a concept that head knows.")],
-    exact: Annotated[bool, typer.Option(help="Learn the later concepts again, so that nothing of it is left.")] = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            help="Learn the later concepts again, so that nothing of it is left. The pictures are those that the "
+            f"history keeps, at most {REFERENCE_PX} px on their shorter side."
+        ),
+    ] = False,
     option: Annotated[
         Option, typer.Option(help="Without --exact: what becomes of values that later concepts share with it.")
     ] = DEFAULT_OPTION,
@@ -263,6 +269,7 @@ def forget_concept(
     if name in known or not erase_it:
         model, source, _ = open_base(history, base, config, device, dtype)
         if exact:
+            tell_of_smaller_pictures(from_smaller_pictures(folder, model, name), name)
             with progress_bar() as on_progress:
                 made = forget_exactly(folder, Classroom(model, base_folder=Path(source)), name, on_progress)
         else:
@@ -272,6 +279,18 @@ def forget_concept(
         typer.echo(f"Head is on version {folder.history.head}, which does not know <{name}>.")
     if erase_it:
         _tell_erasure(f"<{name}> is erased.", erase(folder, name))
+
+
+def tell_of_smaller_pictures(sides_px: Mapping[str, int], forgotten: str) -> None:
+    """sides_px: as `from_smaller_pictures` finds them."""
+    if not sides_px:
+        return
+    typer.echo(
+        f"{', '.join(f'<{name}>' for name in sides_px)}: learned again from the copies that this history keeps, whose "
+        f"shorter side is {REFERENCE_PX} px; the bytes are not those of a history that never knew <{forgotten}>."
+    )
+    if coarse := [f"<{name}> ({side} px)" for name, side in sides_px.items() if side > REFERENCE_PX]:
+        typer.echo(f"Details are lost to {', '.join(coarse)}: teach it anew from its own pictures to have them.")
 
 
 @app.command()

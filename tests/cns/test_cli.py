@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
-from cns import cli, opening
+from cns import cli, opening, unteaching
+from cns import pictures as kept_pictures
 from cns.base_model import BaseModel
 from cns.history_folder import HistoryFolder
 from cns.own_settings import THRESHOLDS
@@ -346,8 +347,32 @@ def test_forgetting_goes_on_without_a_concept_and_erases_it_when_asked(own_copy:
 def test_forgetting_exactly_learns_the_later_concepts_again(own_copy: Path) -> None:
     result = run("forget", own_copy, "--name", "rex", "--exact")
     assert result.exit_code == 0, result.output
+    assert "copies" not in result.stdout
     new = HistoryFolder.open(own_copy).history.find(3)
     assert (new.concept, new.parent, len(new.report["loss"])) == ("tom", 0, 2)
+
+
+@pytest.mark.parametrize(("resolution", "coarse"), [((), True), (("--resolution", 8), False)])
+def test_forgetting_exactly_says_what_is_learned_from_smaller_pictures(
+    sd1_folder: Path,
+    pictures: list[str],
+    tmp_path: Path,
+    resolution: tuple[object, ...],
+    coarse: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (kept_pictures, unteaching, cli):
+        monkeypatch.setattr(module, "REFERENCE_PX", 12)  # as 256 is to Stable Diffusion, 12 is to a base of 16 px
+    Image.new("RGB", (9, 11), "red").save(tmp_path / "small.png")
+    history = tmp_path / "history"
+    for name, taught in (("rex", pictures), ("tom", pictures), ("mia", [str(tmp_path / "small.png")])):
+        assert learn(history, sd1_folder, taught, name, *resolution).exit_code == 0
+    result = run("forget", history, "--name", "rex", "--exact")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "<tom>: learned again from the copies that this history keeps, whose shorter side is 12 px" in said
+    assert ("Details are lost to <tom> (16 px)" in said) == coarse
+    assert "<mia>" not in said.split("Version")[0]
 
 
 def test_tidying_removes_what_belongs_to_no_version(own_copy: Path) -> None:
