@@ -78,7 +78,7 @@ def learn(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
     resolution: Annotated[int | None, typer.Option(min=8, help="Side of the training pictures in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed and inputs give the same delta.")] = None,
+    seed: Annotated[int | None, typer.Option(help="On a CPU the same seed and inputs give the same delta.")] = None,
     reach: Annotated[
         Reach | None, typer.Option(help="Where the values apply: everywhere, or at the concept's token alone.")
     ] = None,

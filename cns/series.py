@@ -29,7 +29,11 @@ class Series:
 
 
 def picture_key(base: BaseModel, version: Version, request: GenerationRequest) -> str:
-    """SHA-256 (64 hex digits) of all that a picture depends on: base, deltas in order, request, precision, device."""
+    """SHA-256 (64 hex digits) of what a picture depends on: base, deltas in order, request, precision, device.
+
+    A base's id says nothing of its autoencoder, noise schedule and tokenizers: pictures are not to be shared between
+    bases that differ in these alone.
+    """
     facts = [
         base.id,
         [delta.digest for delta in version.deltas],
