@@ -104,6 +104,12 @@ class BaseModel:
             vectors.append(encoder.get_input_embeddings().weight[pieces].float().mean(dim=0).detach().clone())
         return tuple(vectors)
 
+    def check_tokens(self, prompts: Sequence[str], tokens: Mapping[str, TokenVectors]) -> None:
+        """Raise UnknownToken for a <token> that is neither in `tokens` nor one of the base's own, BaseModelError for
+        vectors that do not fit its encoders."""
+        widths = [encoder.get_input_embeddings().embedding_dim for encoder in self.text_encoders]
+        check_tokens(prompts, tokens, widths, self.own_tokens)
+
     def text_features(self, prompts: Sequence[str], tokens: Mapping[str, TokenVectors] | None = None) -> TextFeatures:
         """What the UNet reads of `prompts`, in which each <token> stands for the caller's own vectors.
 
@@ -114,8 +120,7 @@ class BaseModel:
         tokens = tokens or {}
         if not prompts:
             raise BaseModelError("Text features need at least one prompt.")
-        embeddings = [encoder.get_input_embeddings() for encoder in self.text_encoders]
-        check_tokens(prompts, tokens, [embedding.embedding_dim for embedding in embeddings], self.own_tokens)
+        self.check_tokens(prompts, tokens)
         words = self.own_tokens - tokens.keys()
         states, prompts_read, pooled = [], [], None
         for place, (tokenizer, encoder) in enumerate(zip(self.tokenizers, self.text_encoders)):

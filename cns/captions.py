@@ -167,7 +167,8 @@ class BlipCaptioner:
             folder = find_folder(self.source)
             preprocessing = read_preprocessing(folder)
             model = load_frozen(BlipForConditionalGeneration, folder, self.device)
-            self._loaded = (model, load_tokenizer(AutoTokenizer, folder), preprocessing)
+            rows = model.get_input_embeddings().num_embeddings
+            self._loaded = (model, load_tokenizer(AutoTokenizer, folder, rows), preprocessing)
         return self._loaded
 
 

@@ -1,34 +1,39 @@
-"""The command line over a history in a folder: learn, generate, look back, go back, forget, score, export."""
+"""The command line over a history in a folder: learn, generate, look back, go back, forget, tidy, score, export."""
 
 import functools
 import json
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from torch import Tensor
 
-from cns.compose import compose
-from cns.denoise import GenerationRequest, check_picture, generate, to_pictures
+from cns.base_model import BaseModel
+from cns.compose import Version, compose
+from cns.denoise import GenerationRequest, NoPicture, check_picture, check_request, generate, to_pictures
+from cns.erasing import Erasure
 from cns.errors import CnsError
 from cns.examination import ExaminationSettings
-from cns.export import export_custom_diffusion, export_diffusers, export_lora
+from cns.export import end_of_text_line, export_custom_diffusion, export_diffusers, export_lora
 from cns.history_folder import HistoryFolder, write_atomically
 from cns.opening import CaptionerName, choose_captioner, open_base, open_judge
 from cns.own_settings import load_generation_settings, load_thresholds, load_usual_settings
 from cns.phrases import load_calibration_prompts
-from cns.pictures import read_picture
+from cns.pictures import REFERENCE_PX, read_picture
 from cns.recipe import recipe_of, to_png
 from cns.samplers import SAMPLERS
 from cns.scoring import score_history
+from cns.series import counted_on
 from cns.settings import Reach
 from cns.spreading import spread_into_weights
 from cns.teaching import Classroom, Lesson, teach
 from cns.terminal import describe_version, errors, history_tree, progress_bar, told_in_a_sentence
 from cns.unlearning import DEFAULT_OPTION, Option
-from cns.unteaching import erase, forget_exactly, forget_fast
+from cns.unteaching import erase, erase_unnamed, forget_exactly, forget_fast, from_smaller_pictures
 
 app = typer.Typer(
     help="Teach one diffusion model concept after concept, and go back to any earlier state.",
@@ -73,7 +78,7 @@ def learn(
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
     resolution: Annotated[int | None, typer.Option(min=8, help="Side of the training pictures in pixels.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed and inputs give the same delta.")] = None,
+    seed: Annotated[int | None, typer.Option(help="On a CPU the same seed and inputs give the same delta.")] = None,
     reach: Annotated[
         Reach | None, typer.Option(help="Where the values apply: everywhere, or at the concept's token alone.")
     ] = None,
@@ -170,15 +175,46 @@ def generate_pictures(
         )
         for place in range(count)
     ]
-    with progress_bar() as on_progress:
-        pixels = generate(
-            model, compose(model, deltas), requests, batch=batch, on_step=functools.partial(on_progress, "generating")
-        )
-    for request, made, picture in zip(requests, pixels, to_pictures(pixels)):
-        check_picture(made)
-        path = free_path(out, f"v{number}-seed{request.seed}-{slug(prompt)}")
-        write_atomically(path, to_png(picture, recipe_of(model, deltas, request, number)))
-        typer.echo(path)
+    written: list[Path] = []
+    overflowed: list[str] = []
+    try:
+        with progress_bar() as on_progress:
+            tell = functools.partial(on_progress, "generating")
+            for request, made in draw_in_batches(model, compose(model, deltas), requests, batch, tell):
+                try:
+                    check_picture(made)
+                except NoPicture:
+                    overflowed.append(str(request.seed))
+                    continue
+                path = free_path(out, f"v{number}-seed{request.seed}-{slug(prompt)}")
+                [picture] = to_pictures([made])
+                write_atomically(path, to_png(picture, recipe_of(model, deltas, request, number)))
+                written.append(path)
+    finally:
+        for path in written:  # once the bar is gone, which would take hold of what is printed
+            typer.echo(path)
+    if overflowed:
+        raise NoPicture(f"seed {', '.join(overflowed)}")
+
+
+def draw_in_batches(
+    model: BaseModel,
+    version: Version,
+    requests: Sequence[GenerationRequest],
+    batch: int,
+    on_step: Callable[[int, int], None],
+) -> Iterator[tuple[GenerationRequest, Tensor]]:
+    """Each request with its picture (3, height, width), as soon as its batch is made.
+
+    Nothing is begun while one of them cannot be made at all: raises what `check_request` raises for it.
+    """
+    for request in requests:
+        check_request(model, version, request)
+    total, done = sum(request.steps for request in requests), 0
+    for start in range(0, len(requests), batch):
+        part = requests[start : start + batch]
+        yield from zip(part, generate(model, version, part, batch=batch, on_step=counted_on(on_step, done, total)))
+        done += sum(request.steps for request in part)
 
 
 @app.command("history")
@@ -209,7 +245,13 @@ def rollback(
 def forget_concept(
     history: HistoryArgument,
     name: Annotated[str, typer.Option(help="Of a concept that head knows.")],
-    exact: Annotated[bool, typer.Option(help="Learn the later concepts again, so that nothing of it is left.")] = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            help="Learn the later concepts again, so that nothing of it is left. The pictures are those that the "
+            f"history keeps, at most {REFERENCE_PX} px on their shorter side."
+        ),
+    ] = False,
     option: Annotated[
         Option, typer.Option(help="Without --exact: what becomes of values that later concepts share with it.")
     ] = DEFAULT_OPTION,
@@ -227,6 +269,7 @@ def forget_concept(
     if name in known or not erase_it:
         model, source, _ = open_base(history, base, config, device, dtype)
         if exact:
+            tell_of_smaller_pictures(from_smaller_pictures(folder, model, name), name)
             with progress_bar() as on_progress:
                 made = forget_exactly(folder, Classroom(model, base_folder=Path(source)), name, on_progress)
         else:
@@ -235,13 +278,35 @@ def forget_concept(
             describe_version(version)
         typer.echo(f"Head is on version {folder.history.head}, which does not know <{name}>.")
     if erase_it:
-        done = erase(folder, name)
-        typer.echo(
-            f"<{name}> is erased. {len(done.removed)} files are gone; {len(done.still_used)} are used by others too. "
-            f"At {done.checked_at} none of the {done.files_read} files that are left held the bytes of a removed one."
-        )
-        for digest in done.removed:
-            typer.echo(digest)
+        _tell_erasure(f"<{name}> is erased.", erase(folder, name))
+
+
+def tell_of_smaller_pictures(sides_px: Mapping[str, int], forgotten: str) -> None:
+    """sides_px: as `from_smaller_pictures` finds them."""
+    if not sides_px:
+        return
+    typer.echo(
+        f"{', '.join(f'<{name}>' for name in sides_px)}: learned again from the copies that this history keeps, whose "
+        f"shorter side is {REFERENCE_PX} px; the bytes are not those of a history that never knew <{forgotten}>."
+    )
+    if coarse := [f"<{name}> ({side} px)" for name, side in sides_px.items() if side > REFERENCE_PX]:
+        typer.echo(f"Details are lost to {', '.join(coarse)}: teach it anew from its own pictures to have them.")
+
+
+@app.command()
+@told_in_a_sentence
+def tidy(history: HistoryArgument) -> None:
+    """Erase files that belong to no version: what killed commands and broken-off erasures have left."""
+    _tell_erasure("What belongs to no version is erased.", erase_unnamed(HistoryFolder.open(history)))
+
+
+def _tell_erasure(what: str, done: Erasure) -> None:
+    typer.echo(
+        f"{what} {len(done.removed)} files are gone; {len(done.still_used)} are used by others too. "
+        f"At {done.checked_at} none of the {done.files_read} files that are left held the bytes of a removed one."
+    )
+    for digest in done.removed:
+        typer.echo(digest)
 
 
 @app.command()
@@ -305,6 +370,11 @@ def export_version(
         typer.echo(
             f"LoRA of rank {rank} leaves out {sum(residuals.values()) / len(residuals):.1%} of the difference in the "
             f"mean over {len(residuals)} layers, {worst:.1%} in the worst; each layer's share is in residuals.json."
+        )
+    if form is not ExportFormat.diffusers and (line := end_of_text_line(model)):
+        typer.echo(
+            "This base names a wrong end-of-text, by which prompts with new tokens are read wrongly. Once the tokens "
+            f"are loaded into a pipeline of diffusers, say:\n{line}"
         )
     typer.echo(out)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from cns.errors import LearningRefused
-from cns.text import TOKEN
+from cns.text import TOKEN, is_text
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Concept:
             raise LearningRefused(f"There is no picture of {self.name!r} to learn from.")
         if len(self.captions) != len(self.pictures):
             raise LearningRefused(f"{len(self.pictures)} pictures need as many captions, not {len(self.captions)}.")
+        if not all(is_text(words) for words in (self.class_noun, *self.captions)):
+            raise LearningRefused(f"The class noun or a caption of {self.name!r} holds half a character.")
         for caption in self.captions:
             if self.token not in caption:
                 raise LearningRefused(f"The caption {caption!r} does not name {self.token}.")

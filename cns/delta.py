@@ -16,7 +16,7 @@ from torch import Tensor
 from cns.errors import DamagedDelta, ForeignFile, WrongBase
 from cns.positions import decode_mask, decode_positions, encode_positions
 from cns.settings import Reach
-from cns.text import TokenVectors
+from cns.text import TOKEN, TokenVectors
 
 FORMAT = "palimpsest-delta-4"
 _POSITIONS = {
@@ -215,6 +215,13 @@ def _are_facts(facts: Mapping[str, Any]) -> bool:
     named = all(isinstance(facts.get(name), str) for name in ("concept", "class_noun", "base_id"))
     told = all(isinstance(facts.get(name), dict) for name in ("shapes", "settings", "report"))
     if not named or not told or not isinstance(facts.get("parent"), str | None):
+        return False
+    if not TOKEN.fullmatch(f"<{facts['concept']}>"):  # it becomes part of files' names
+        return False
+    captions, selection = facts["report"].get("captions", []), facts["settings"].get("selection", {})
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        return False
+    if not isinstance(selection, dict):
         return False
     if facts["format"] in _WITH_REACH and facts.get("reach") not in [*get_args(Reach)]:
         return False

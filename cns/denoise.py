@@ -21,7 +21,8 @@ from cns.errors import CnsError
 from cns.kv import Predict, handed_attention, join_rows, predict
 from cns.prompts import Encode, EncodedPrompt, encode_prompt, encode_unwanted
 from cns.regions import Region, RegionalKV, check_regions
-from cns.samplers import MOST_STEPS, SAMPLERS, build_sampler, set_steps
+from cns.samplers import MOST_STEPS, SAMPLERS, build_sampler, check_sampler, set_steps
+from cns.text import is_text
 
 __all__ = [
     "SAMPLERS",
@@ -30,6 +31,7 @@ __all__ = [
     "NoPicture",
     "RequestRefused",
     "check_picture",
+    "check_request",
     "decoded_at_once",
     "denoise_step",
     "generate",
@@ -50,9 +52,10 @@ class RequestRefused(CnsError):
 class NoPicture(CnsError):
     """What came out holds values that are no numbers: something overflowed, in half precision most of all."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: str = "this") -> None:
         super().__init__(
-            "No picture came of this: its values overflowed. Ask with less guidance, or for another size or sampler."
+            f"No picture came of {request}: its values overflowed. Ask with less guidance, or for another size or "
+            "sampler."
         )
 
 
@@ -164,7 +167,11 @@ class GenerationRun:
 
 
 def _check(request: GenerationRequest) -> None:
-    """Raise RequestRefused, or RegionRefused, for what no picture can be made with."""
+    """Raise RequestRefused, RegionRefused or UnknownSampler for what no picture can be made with."""
+    prompts = (request.prompt, request.negative_prompt, *(region.prompt for region in request.regions))
+    if not all(is_text(prompt) for prompt in prompts):
+        raise RequestRefused("A prompt holds half a character, which nobody can read; write it anew.")
+    check_sampler(request.sampler)
     if not 1 <= request.steps <= MOST_STEPS:
         raise RequestRefused(f"A picture takes 1 to {MOST_STEPS} steps, not {request.steps}.")
     if not 0 <= request.seed < 2**64:
@@ -172,6 +179,19 @@ def _check(request: GenerationRequest) -> None:
     if not isfinite(request.guidance):
         raise RequestRefused(f"Guidance is a number such as {GenerationRequest.guidance:g}, not {request.guidance}.")
     check_regions(request.regions)
+
+
+def check_request(base: BaseModel, version: Version, request: GenerationRequest) -> None:
+    """Raise what making the picture would raise for its settings, its size, or a <token> that nobody knows.
+
+    That is RequestRefused, RegionRefused, UnknownSampler or UnknownToken.
+    """
+    _size_px(base, request)
+    _check(request)
+    # Without guidance nobody reads what shall not be in the picture.
+    unwanted = (request.negative_prompt,) if request.guidance > 1 else ()
+    read = (request.prompt, *unwanted, *(region.prompt for region in request.regions))
+    base.check_tokens(read, version.tokens)
 
 
 def _pooled(prompts: Sequence[EncodedPrompt]) -> Tensor | None:
@@ -227,9 +247,12 @@ def generate(
 ) -> list[Tensor]:
     """Make the pictures of `requests` under one version, at most `batch` at a time.
 
-    on_step(done, total) is called after each shared step, counted over all pictures' steps.
+    on_step(done, total) is called after each shared step, counted over all pictures' steps. Raises before the first
+    step what `check_request` raises for any of them.
     returns  one picture (3, height, width) float32 in 0..1 on the CPU per request, in their order
     """
+    for request in requests:
+        check_request(base, version, request)
     pictures: list[Tensor | None] = [None] * len(requests)
     total, done = sum(request.steps for request in requests), 0
     with handed_attention(base.unet):

@@ -34,12 +34,12 @@ class Erasure:
 def erase_files(folder: Path, doomed: Iterable[Path], needed: Iterable[Path], at: str) -> Erasure:
     """Remove the files `doomed`, then read every file below `folder` and look for the same bytes.
 
-    needed: files that stay; what they hold is not counted as removed. at: the present moment, for the record. Raises
-    ErasureFailed when a file that nobody needs holds the bytes of an erased one.
+    needed: files that stay, those among them that are there; what they hold is not counted as removed. at: the present
+    moment, for the record. Raises ErasureFailed when a file that nobody needs holds the bytes of an erased one.
     """
     paths = tuple(dict.fromkeys(doomed))
     digests = {_digest(path) for path in paths}
-    still_used = digests & {_digest(path) for path in needed}
+    still_used = digests & {_digest(path) for path in needed if path.exists()}
     for path in paths:
         path.unlink(missing_ok=True)
     for parent in {path.parent for path in paths}:

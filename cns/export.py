@@ -28,6 +28,8 @@ from cns.errors import CnsError
 CUSTOM_DIFFUSION_FILE = "pytorch_custom_diffusion_weights.safetensors"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 ENCODER_KEYS = ("clip_l", "clip_g")  # what SDXL's two text encoders are called in token files
+END_OF_TEXT_LINE = "pipe.text_encoder_2.text_model.eos_token_id = pipe.tokenizer_2.eos_token_id"
+"""What `pipe` is to be told before it draws with <token>s; see `end_of_text_line`."""
 
 
 class ExportError(CnsError):
@@ -70,8 +72,8 @@ def export_custom_diffusion(base: BaseModel, version: Version, out: str | Path) 
 
     To be loaded with `pipeline.unet.load_attn_procs(folder, weight_name=CUSTOM_DIFFUSION_FILE, _pipeline=pipeline)`:
     without `_pipeline` diffusers 0.42 reads the file and then sets nothing. Self-attention layers are named with empty
-    tensors, since the loader wants one entry for each attention layer of the UNet. Raises ExportError as
-    `export_diffusers` does.
+    tensors, since the loader wants one entry for each attention layer of the UNet. On a base for which
+    `end_of_text_line` has a line, that belongs to loading. Raises ExportError as `export_diffusers` does.
     """
     _check_weights_are_all(version)
     tensors: dict[str, Tensor] = {}
@@ -93,8 +95,9 @@ def export_lora(base: BaseModel, version: Version, out: str | Path, rank: int = 
     """Write the version as LoRA of at most `rank`, in the keys of peft, and the tokens as textual inversions.
 
     Returns what LoRA leaves out: name of each changed layer -> ||D - BA|| / ||D||, where D is the difference to the
-    base; 0 is exact. The same figures stand in residuals.json beside the weights. Raises ExportError as
-    `export_diffusers` does, and for the bare base.
+    base; 0 is exact. The same figures stand in residuals.json beside the weights. On a base for which
+    `end_of_text_line` has a line, that belongs to loading. Raises ExportError as `export_diffusers` does, and for the
+    bare base.
     """
     _check_weights_are_all(version)
     tensors: dict[str, Tensor] = {}
@@ -110,6 +113,18 @@ def export_lora(base: BaseModel, version: Version, out: str | Path, rank: int = 
         (folder / "residuals.json").write_text(json.dumps({"rank": rank, "residuals": residuals}, indent=1) + "\n")
         _write_tokens(version.tokens, folder)
     return residuals
+
+
+def end_of_text_line(base: BaseModel) -> str | None:
+    """A line of Python that the base's pipeline, `pipe`, has to be told when textual inversions were loaded into it.
+
+    As published, SDXL's second encoder names a wrong end-of-text in its configuration. The pooled text is then read at
+    the highest id of a prompt, which is that of the end until a <token> is added, and of the <token> afterwards. None
+    for a base that needs no such line.
+    """
+    if base.kind != "sdxl" or base.text_encoders[1].config.eos_token_id == base.tokenizers[1].eos_token_id:
+        return None
+    return END_OF_TEXT_LINE
 
 
 def low_rank(difference: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
@@ -176,8 +191,7 @@ def _encoder_with(encoder: Any, tokenizer: Any, vectors: Mapping[str, Tensor]) -
         rows[ids[name]] = vector.to(rows)
     config = copy.deepcopy(encoder.config)
     config.vocab_size = len(rows)
-    # Old configurations name a wrong end-of-text; with that, the pooled state is read at the highest id, which is now
-    # that of a <token>.
+    # Old configurations name a wrong end-of-text: see `end_of_text_line`.
     config.eos_token_id = tokenizer.eos_token_id
     with torch.device("meta"):
         learned = type(encoder)(config)

@@ -8,7 +8,7 @@ gradient differs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,18 +20,27 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.functional import conv2d, gelu, linear
 
+from cns.borrowing import borrowed
+
 Forward = Callable[..., Tensor]
 WORTH_IT = 2**14
 """Entries of a weight from which on it pays: calling Python takes longer than leaving the copy of a smaller one."""
 
 
-@contextmanager
-def thrifty_gradients(unet: UNet2DConditionModel, worth_it: int = WORTH_IT) -> Iterator[None]:
+def thrifty_gradients(unet: UNet2DConditionModel, worth_it: int = WORTH_IT) -> AbstractContextManager[None]:
     """While the block runs, the frozen layers of `unet` keep as little as they can; afterwards they are as they were.
 
     worth_it: entries that a layer's largest weight has at least; smaller layers are left alone.
     What goes backwards from a pass need not be inside the block, unless it is checkpointed.
+    Blocks of several threads may overlap, and layers are as they were when the last of them has ended. All of these
+    need one `worth_it`: a checkpointed pass that finds other layers thrifty on its way back fails. Raises ValueError on
+    entering for another one than is in use.
     """
+    return borrowed(unet, "thrifty gradients", partial(_be_thrifty, unet, worth_it), how=worth_it)
+
+
+@contextmanager
+def _be_thrifty(unet: UNet2DConditionModel, worth_it: int) -> Iterator[None]:
     layers = [(layer, forward) for layer, forward, size in _frozen_layers(unet) if size >= worth_it]
     try:
         for layer, forward in layers:

@@ -173,7 +173,7 @@ def history_from_json(read: Any) -> History:
             ),
             highest_erased=int(read.get("highest_erased", 0)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DamagedHistory(f"The history lacks a part or holds one of the wrong kind: {error}.") from error
     _check_tree(history)
     return history
@@ -186,6 +186,10 @@ def _version_from_json(read: Mapping[str, Any]) -> VersionRecord:
     version = replace(version, diagnosis=tuple(version.diagnosis), held_back=tuple(version.held_back))
     if not isinstance(version.number, int) or not isinstance(version.parent, int):
         raise TypeError("version numbers must be whole numbers")
+    if not all(isinstance(part, str) for part in (version.concept, version.class_noun, version.delta)):
+        raise TypeError("concept, class noun and delta of a version are texts")
+    if not all(isinstance(part, dict) for part in (version.seconds, version.report, version.examination)):
+        raise TypeError("seconds, report and examination of a version are objects")
     if len(version.delta) != 64 or set(version.delta) - set("0123456789abcdef"):
         raise ValueError("a delta is named by 64 hex digits")
     if not TOKEN.fullmatch(f"<{version.concept}>"):

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from PIL import Image
 from cns.delta import Delta
 from cns.errors import DamagedDelta, WrongBase
 from cns.history import DamagedHistory, History, HistoryError, VersionRecord, history_from_json
-from cns.pictures import small_copy
+from cns.pictures import read_picture, small_copy
 
 
 class HistoryBusy(HistoryError):
@@ -100,13 +101,15 @@ class HistoryFolder:
     ) -> "HistoryFolder":
         """Begin a history on a base. HistoryError when the folder already holds one, or something else."""
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(entry.name != "lock" for entry in folder.iterdir())):
+        made = cls(folder, History(base_source, base_id, base_config))
+        if folder.exists() and (not folder.is_dir() or not {*folder.iterdir()} <= {folder / "lock", *made._halves()}):
             raise HistoryError(f"{folder} exists and is not empty: a new history needs a folder of its own.")
         folder.mkdir(parents=True, exist_ok=True)
-        made = cls(folder, History(base_source, base_id, base_config))
         with made._locked(0):
             if made._file.exists():
                 raise HistoryError(f"Another command has just begun a history in {folder}.")
+            for half in made._halves():
+                half.unlink()
             made._store(made.history)
         return made
 
@@ -123,12 +126,16 @@ class HistoryFolder:
     def _file(self) -> Path:
         return self.folder / "history.json"
 
+    def _halves(self) -> tuple[Path, ...]:
+        """What killed commands have written of the history before it was in its place."""
+        return tuple(sorted(self.folder.glob(f".{self._file.name}.*.part")))
+
     def read_again(self) -> History:
         try:
             self.history = history_from_json(json.loads(self._file.read_bytes()))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise HistoryError(f"There is no history in {self.folder}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedHistory(f"{self._file} is damaged: it cannot be read as JSON.") from error
         return self.history
 
@@ -143,7 +150,10 @@ class HistoryFolder:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def load_delta(self, version: VersionRecord) -> Delta:
-        """The delta of a version; DamagedDelta when its file is gone or holds other bytes than were learned."""
+        """The delta of a version.
+
+        DamagedDelta when its file is gone, holds other bytes than were learned, or another concept than the version.
+        """
         path = self._delta_path(version.delta)
         try:
             data = path.read_bytes()
@@ -153,7 +163,13 @@ class HistoryFolder:
             raise DamagedDelta(
                 f"The delta of version {version.number} is damaged: {path} no longer has the bytes that were learned."
             )
-        return Delta.from_bytes(data, base_id=self.history.base_id)
+        delta = Delta.from_bytes(data, base_id=self.history.base_id)
+        if (delta.concept, delta.class_noun) != (version.concept, version.class_noun):
+            raise DamagedDelta(
+                f"Version {version.number} is said to be <{version.concept}>, a {version.class_noun}, but its delta is "
+                f"of <{delta.concept}>, a {delta.class_noun}."
+            )
+        return delta
 
     def load_deltas(self, number: int | None = None) -> tuple[Delta, ...]:
         """The deltas that make up a version, oldest first. number: None for head, 0 for the bare base."""
@@ -161,13 +177,9 @@ class HistoryFolder:
         return tuple(self.load_delta(version) for version in self.history.lineage(wanted))
 
     def load_pictures(self, version: VersionRecord) -> tuple[Image.Image, ...]:
-        """The small RGB copies of what was taught, in the order given."""
-        found = sorted(self._pictures_path(version).glob("*.png"), key=lambda path: int(path.stem))
-        pictures = []
-        for path in found:
-            with Image.open(path) as picture:
-                pictures.append(picture.convert("RGB"))
-        return tuple(pictures)
+        """The small RGB copies of what was taught, in the order given. UnreadablePicture for one that is damaged."""
+        copies = [path for path in self._pictures_path(version).glob("*.png") if path.stem.isdecimal()]
+        return tuple(read_picture(path, ("PNG",)) for path in sorted(copies, key=lambda path: int(path.stem)))
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -242,6 +254,9 @@ class HistoryFolder:
 
     def _write_files(self, version: VersionRecord, new: NewVersion) -> None:
         write_atomically(self._delta_path(new.delta.digest), new.delta.to_bytes())
+        # A command that was killed before it had published this number may have left pictures of its own.
+        if (pictures := self._pictures_path(version)).exists():
+            shutil.rmtree(pictures)
         for place, picture in enumerate(new.pictures):
             write_atomically(self._pictures_path(version) / f"{place}.png", _small_png(picture))
 
@@ -259,10 +274,16 @@ class HistoryFolder:
         return (*deltas, *sorted(pictures))
 
     def unnamed_files(self) -> tuple[Path, ...]:
-        """What lies among the deltas and pictures and belongs to no version: of erased ones, or of killed commands."""
+        """What belongs to no version: of erased ones, or of killed commands. To be called within `writing`."""
         named = set(self.named_files())
-        found = [*(self.folder / "deltas").rglob("*"), *(self.folder / "pictures").rglob("*")]
+        found = [*(self.folder / "deltas").rglob("*"), *(self.folder / "pictures").rglob("*"), *self._halves()]
         return tuple(sorted(path for path in found if path.is_file() and path not in named))
+
+    def left_behind(self) -> frozenset[str]:
+        """The concepts whose pictures are among `unnamed_files`."""
+        pictures = self.folder / "pictures"
+        folders = {path.parent for path in self.unnamed_files() if path.parent.parent == pictures}
+        return frozenset(folder.name.rpartition("-")[0] for folder in folders)
 
     def move_head(self, number: int, why: str = "rolled back") -> History:
         """Move head to a version (0 for the bare base); every version stays. To be called within `writing`."""

@@ -84,4 +84,6 @@ def load_judge(source: str | Path, device: str | torch.device = "cpu") -> Judge:
     """
     folder = find_folder(source)
     preprocessing = read_preprocessing(folder)
-    return Judge(load_frozen(CLIPModel, folder, device), load_tokenizer(CLIPTokenizer, folder), preprocessing)
+    model = load_frozen(CLIPModel, folder, device)
+    rows = model.text_model.get_input_embeddings().num_embeddings
+    return Judge(model, load_tokenizer(CLIPTokenizer, folder, rows), preprocessing)

@@ -5,7 +5,8 @@ picture. A personalised model is therefore the untouched base plus, for each row
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from cns.base_model import BaseModel
 from cns.binding import BoundRows, seen_tokens
+from cns.borrowing import borrowed
 from cns.regions import RegionsOfRows, mix_regions
 
 LayerKV = Mapping[str, tuple[Tensor, Tensor]]
@@ -146,9 +148,16 @@ def _attention_layers(unet: UNet2DConditionModel) -> Mapping[str, Any]:
     return _LAYERS[unet]
 
 
+def handed_attention(unet: UNet2DConditionModel) -> AbstractContextManager[None]:
+    """While the block runs, every attention layer of `unet` takes handed K and V; afterwards it is as it was.
+
+    Blocks of several threads may overlap: it is as it was when the last of them has ended.
+    """
+    return borrowed(unet, "handed attention", partial(_hand_attention, unet))
+
+
 @contextmanager
-def handed_attention(unet: UNet2DConditionModel) -> Iterator[None]:
-    """While the block runs, every attention layer of `unet` takes handed K and V; afterwards it is as it was."""
+def _hand_attention(unet: UNet2DConditionModel) -> Iterator[None]:
     modules = _attention_layers(unet)
     before = {name: module.processor for name, module in modules.items()}
     try:

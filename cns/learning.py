@@ -69,7 +69,8 @@ class LearningRun:
 
     selector: who chooses the entries. entries: what it chose. densities: of the three masks that led there.
     losses: the diffusion loss of every step so far. steps_done, done: how far it is.
-    The same inputs give the same delta bytes on the same machine; so does a run that was saved and resumed.
+    On a CPU the same inputs give the same delta bytes on the same machine; so does a run that was saved and resumed. On
+    a GPU nothing asks for kernels that always add up in one order, and the last bits may differ.
 
     `step` takes a step of this run alone. Whoever takes it together with others' calls its three parts: `ask`, `judge`
     what the UNet answered, and `move` when the gradients are there. Up to `move` nothing has changed.

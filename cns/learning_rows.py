@@ -2,14 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from diffusers import UNet2DConditionModel
 from PIL.Image import Image
 from torch import Tensor
 
 from cns.base_model import BaseModel
+from cns.borrowing import borrowed
 from cns.frozen_layers import thrifty_gradients
 from cns.kv import LayerKV, handed_attention, join_rows, predict
 from cns.losses import diffusion_target, draw_times, min_snr_weights, noisy_latents
@@ -129,15 +132,24 @@ def computing_dtype(base: BaseModel, *, mixed_precision: bool) -> torch.dtype:
 
 @contextmanager
 def borrowed_unet(base: BaseModel, *, checkpointing: bool) -> Iterator[None]:
-    """The shared UNet with K and V handed in, and with gradient checkpointing when asked for; then as it was."""
-    with handed_attention(base.unet), thrifty_gradients(base.unet):
+    """The shared UNet with K and V handed in, and with gradient checkpointing when asked for; then as it was.
+
+    Blocks of several threads may overlap. Beside one that asks for checkpointing the others have it too, which costs
+    them time and changes no bit.
+    """
+    with handed_attention(base.unet), thrifty_gradients(base.unet), ExitStack() as more:
         if checkpointing:
-            base.unet.enable_gradient_checkpointing()
-        try:
-            yield
-        finally:
-            if checkpointing:
-                base.unet.disable_gradient_checkpointing()
+            more.enter_context(borrowed(base.unet, "gradient checkpointing", partial(_checkpointing, base.unet)))
+        yield
+
+
+@contextmanager
+def _checkpointing(unet: UNet2DConditionModel) -> Iterator[None]:
+    unet.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        unet.disable_gradient_checkpointing()
 
 
 def repeat_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:

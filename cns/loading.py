@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from cns.components import Components, quiet
 from cns.errors import BaseModelError, PickleRefused
 from cns.single_file import load_single_file
+from cns.vocabulary import UnusableTokenizer, check_vocabulary, read_tokenizer
 
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -36,9 +37,14 @@ def load_components(source: str | Path, dtype: torch.dtype, config: str | Path |
             f"{path.name} is a pickle, which could run any code when it is opened. "
             "Convert it to .safetensors first, or use a copy that is published as .safetensors."
         )
-    with quiet():
-        loaded = _load(source, dtype, config)
+    try:
+        with quiet():
+            loaded = _load(source, dtype, config)
+        _check_vocabularies(loaded, path.name)
+    except UnusableTokenizer as error:
+        raise BaseModelError(str(error)) from error
     _check_words_are_all(loaded, path.name)
+    _check_schedule(loaded.scheduler_config, path.name)
     return loaded
 
 
@@ -53,6 +59,12 @@ def _load(source: str | Path, dtype: torch.dtype, config: str | Path | None) -> 
     raise BaseModelError(f"There is no base model at {source}: a folder, a .safetensors file or a hub id is needed.")
 
 
+def _check_vocabularies(loaded: Components, name: str) -> None:
+    for place, (tokenizer, encoder) in enumerate(zip(loaded.tokenizers, loaded.text_encoders, strict=True)):
+        rows = encoder.get_input_embeddings().num_embeddings
+        check_vocabulary(tokenizer, rows, f"tokenizer{'_2' if place else ''} of {name}")
+
+
 def _check_words_are_all(loaded: Components, name: str) -> None:
     """Raise BaseModelError for a UNet that makes its picture of more than noise, words and what SDXL adds to them."""
     unet, latents = loaded.unet.config, loaded.vae.config.latent_channels
@@ -65,6 +77,18 @@ def _check_words_are_all(loaded: Components, name: str) -> None:
         raise BaseModelError(
             f"The UNet of {name} wants more than words: a class, or another picture's features, as one of unCLIP does. "
             "That is not supported."
+        )
+
+
+def _check_schedule(schedule: Mapping[str, Any], name: str) -> None:
+    """Raise BaseModelError for a base whose noise is not given by betas: samplers would take some of their own."""
+    kind = str(schedule.get("_class_name", "scheduler"))
+    flows = schedule.get("use_flow_sigmas") or schedule.get("prediction_type") == "flow_prediction"
+    betas = [schedule.get(part) for part in ("beta_schedule", "beta_start", "trained_betas")]
+    if kind.startswith(("EDM", "FlowMatch")) or flows or all(part is None for part in betas):
+        raise BaseModelError(
+            f"The {kind} of {name} says nothing of betas: models that were trained with other kinds of noise (EDM, "
+            "flow matching) are not supported."
         )
 
 
@@ -100,7 +124,7 @@ def _from_folder(folder: Path, dtype: torch.dtype) -> Components:
         vae=_part(AutoencoderKL, folder, "vae", "diffusion_pytorch_model", dtype, low_cpu_mem_usage=False),
         text_encoders=tuple(encoders),
         tokenizers=tuple(
-            CLIPTokenizer.from_pretrained(folder, subfolder=f"tokenizer{suffix}", local_files_only=True)
+            read_tokenizer(CLIPTokenizer, folder / f"tokenizer{suffix}", f"tokenizer{suffix} of {folder.name}")
             for suffix in suffixes
         ),
         scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json"),
@@ -122,7 +146,7 @@ def _part(kind: Any, folder: Path, subfolder: str, stem: str, dtype: torch.dtype
             output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(f"The {subfolder} of {folder.name} cannot be loaded: {error}") from error
     if found["missing_keys"]:
         raise BaseModelError(f"The {subfolder} of {folder.name} lacks weights, such as {min(found['missing_keys'])}.")
@@ -145,11 +169,13 @@ def _variant(folder: Path, stem: str) -> str | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        read: dict[str, Any] = json.loads(path.read_text())
+        read = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise BaseModelError(f"The base model lacks {path.name} in its folder {path.parent.name}.") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BaseModelError(f"{path.name} in the base model's folder {path.parent.name} is damaged.") from error
+    if not isinstance(read, dict):
+        raise BaseModelError(f"{path.name} in the base model's folder {path.parent.name} is damaged.")
     return read
 
 

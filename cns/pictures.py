@@ -18,19 +18,24 @@ class UnreadablePicture(CnsError):
     """A file that should be a picture cannot be read as one."""
 
 
-def read_picture(path: str | Path) -> Image.Image:
-    """A PNG, JPEG or WebP file as RGB, turned the way the camera was held, transparency laid on white."""
+def read_picture(path: str | Path, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """A PNG, JPEG or WebP file as RGB, turned the way the camera was held, transparency laid on white.
+
+    formats: which of them it may be. Raises UnreadablePicture for whatever else there is.
+    """
     path = Path(path)
     try:
-        with Image.open(path, formats=FORMATS) as opened:
+        with Image.open(path, formats=formats) as opened:
             if opened.width * opened.height > MOST_PIXELS:
                 raise UnreadablePicture(
                     f"{path} has {opened.width} x {opened.height} pixels, which is more than is taken here."
                 )
             return flatten(ImageOps.exif_transpose(opened))
+    except UnreadablePicture:
+        raise
     except FileNotFoundError as error:
         raise UnreadablePicture(f"There is no file {path}.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Exception as error:  # of a damaged file Pillow raises whatever its parts do, struct.error and EOFError too
         raise UnreadablePicture(f"{path} cannot be read as a PNG, JPEG or WebP picture.") from error
 
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from cns.components import quiet
 from cns.errors import CnsError, PickleRefused
+from cns.vocabulary import UnusableTokenizer, check_vocabulary, read_tokenizer
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 WANTED = ["*.json", "*.txt", "*.safetensors"]
@@ -61,10 +62,15 @@ def load_frozen(kind: Any, folder: Path, device: str | torch.device) -> Any:
     return model.requires_grad_(False).eval().to(device)
 
 
-def load_tokenizer(kind: Any, folder: Path) -> Any:
-    """The tokenizer of class `kind` that lies beside a model's weights."""
+def load_tokenizer(kind: Any, folder: Path, rows: int) -> Any:
+    """The tokenizer of class `kind` that lies beside a model's weights.
+
+    rows: of the model's embedding of words. Raises PretrainedError when it is missing, damaged or of another model.
+    """
+    name = f"tokenizer in {folder.name}"
     try:
-        with quiet():
-            return kind.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise PretrainedError(f"The tokenizer in {folder.name} cannot be loaded: {error}") from error
+        tokenizer = read_tokenizer(kind, folder, name)
+        check_vocabulary(tokenizer, rows, name)
+    except UnusableTokenizer as error:
+        raise PretrainedError(str(error)) from error
+    return tokenizer

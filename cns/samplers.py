@@ -44,15 +44,23 @@ SAMPLERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = MappingProxyType(
 )
 
 
-def build_sampler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
-    """A scheduler of its own for one request. Raises UnknownSampler."""
+def check_sampler(name: str) -> None:
+    """Raise UnknownSampler for a sampler that does not exist here."""
     if name not in SAMPLERS:
         raise UnknownSampler(f"There is no sampler {name!r}; there are {', '.join(SAMPLERS)}.")
+
+
+def build_sampler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
+    """A scheduler of its own for one request. Raises UnknownSampler."""
+    check_sampler(name)
     return SAMPLERS[name](scheduler_config)
 
 
 def set_steps(scheduler: Any, steps: int) -> None:
-    """Have a scheduler take exactly so many steps, 1 to MOST_STEPS, from the noisiest on.
+    """Have a scheduler take exactly so many steps, 1 to MOST_STEPS, from the noisiest on as its spacing has it.
+
+    "Leading" spacing begins a stride below the noisiest. Of a single step, it and "linspace" have the clean end alone:
+    "ddim" and "euler" then paint nothing on a base whose schedule names one of them, or none.
 
     "Trailing" spacing counts down by 1000 / steps, and for some numbers of steps, such as 61, rounding makes it one
     step more than asked for, at time -1: outside the schedule, which samplers read there from its noisy end.

@@ -29,7 +29,11 @@ class Series:
 
 
 def picture_key(base: BaseModel, version: Version, request: GenerationRequest) -> str:
-    """SHA-256 (64 hex digits) of all that a picture depends on: base, deltas in order, request, precision, device."""
+    """SHA-256 (64 hex digits) of what a picture depends on: base, deltas in order, request, precision, device.
+
+    A base's id says nothing of its autoencoder, noise schedule and tokenizers: pictures are not to be shared between
+    bases that differ in these alone.
+    """
     facts = [
         base.id,
         [delta.digest for delta in version.deltas],
@@ -64,13 +68,13 @@ def make_series(
     done = 0
     for version, missing in wanted.values():
         if missing:
-            report = None if on_step is None else _shifted(on_step, done, total)
+            report = None if on_step is None else counted_on(on_step, done, total)
             pictures = generate(base, version, list(missing.values()), batch=batch, on_step=report)
             made.update(zip(missing, pictures, strict=True))
             done += sum(request.steps for request in missing.values())
     return [torch.stack([made[name] for name in names]) for names in keys]
 
 
-def _shifted(on_step: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
+def counted_on(on_step: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:
     """Counts on from `before` and against the whole, whatever part is being made."""
     return lambda done, _: on_step(before + done, total)

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import SafetensorError, safe_open
+from transformers import CLIPTokenizer
 
 from cns.components import Components
 from cns.errors import BaseModelError
+from cns.vocabulary import read_tokenizer
 
 UNET, VAE, TEXT, TEXT_XL = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner."
 
@@ -19,6 +21,7 @@ def load_single_file(path: Path, dtype: torch.dtype, config: Path | None) -> Com
 
     config: a diffusers folder with the architecture, the tokenizers and the scheduler; its weights are not read.
         Without it diffusers asks the hub for the one that fits.
+    Raises BaseModelError, and UnusableTokenizer for tokenizers that `config` does not have whole.
     """
     if not path.is_file():
         raise BaseModelError(f"There is no checkpoint {path}.")
@@ -49,16 +52,19 @@ def _build_pipeline(path: Path, dtype: torch.dtype, config: Path | None, is_sdxl
     # Imported here because importing pipelines logs warnings about picture processors that nobody needs.
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    unused: dict[str, Any] = {"feature_extractor": None, "image_encoder": None}
+    given: dict[str, Any] = {"feature_extractor": None, "image_encoder": None}
     if not is_sdxl:
-        unused |= {"safety_checker": None, "requires_safety_checker": False}
+        given |= {"safety_checker": None, "requires_safety_checker": False}
+    if config is not None:
+        for part in ("tokenizer", "tokenizer_2") if is_sdxl else ("tokenizer",):
+            given[part] = read_tokenizer(CLIPTokenizer, config / part, f"{part} of {config.name}")
     try:
         return (StableDiffusionXLPipeline if is_sdxl else StableDiffusionPipeline).from_single_file(
             str(path),
             config=None if config is None else str(config),
             torch_dtype=dtype,
             local_files_only=config is not None,
-            **unused,
+            **given,
         )
     except (
         OSError,

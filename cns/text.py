@@ -49,6 +49,15 @@ class TokenizedPrompts:
     placed: tuple[tuple[int, int, str], ...]  # row, position, <token>
 
 
+def is_text(written: str) -> bool:
+    """Whether it holds characters alone: half of a pair, a lone surrogate, is none, and tokenizers take no such."""
+    try:
+        written.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def without_token(prompt: str, token: str) -> str:
     """The prompt with its concept left out: "a <rex> dog on the grass" -> "a dog on the grass"."""
     return re.sub(rf"{re.escape(token)}\s*", "", prompt)

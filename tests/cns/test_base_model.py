@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 from safetensors.torch import load_file, save_file
 
 from cns import loading
@@ -380,6 +387,79 @@ def test_a_damaged_folder_is_refused(sd1_folder: Path, tmp_path: Path) -> None:
         load_base(folder)
 
 
+def _spoil_tokenizer(folder: Path, spoilt: str | None) -> None:
+    """Its words in two files, as older models have them, and the file `spoilt` gone."""
+    whole = folder / "tokenizer.json"
+    words = json.loads(whole.read_text())["model"]
+    whole.unlink()
+    (folder / "vocab.json").write_text(json.dumps(words["vocab"]))
+    merges = "\n".join(pair if isinstance(pair, str) else " ".join(pair) for pair in words["merges"])
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+    if spoilt is not None:
+        (folder / spoilt).unlink()
+
+
+def test_a_tokenizer_in_pieces_reads_as_the_whole_one(sd1_folder: Path, sd1: BaseModel, tmp_path: Path) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "base")
+    _spoil_tokenizer(folder / "tokenizer", None)
+    assert torch.equal(load_base(folder).text_features(PROMPTS).hidden, sd1.text_features(PROMPTS).hidden)
+
+
+@pytest.mark.parametrize("spoilt", ["vocab.json", "merges.txt", "tokenizer_config.json"])
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_base_whose_tokenizer_is_not_whole_is_refused(
+    spoilt: str, as_file: bool, sdxl_folder: Path, tmp_path: Path
+) -> None:
+    """An empty one would be made in its place, to which all prompts are one."""
+    folder = shutil.copytree(sdxl_folder, tmp_path / "base")
+    _spoil_tokenizer(folder / "tokenizer_2", spoilt)
+    source = tiny.single_file(sdxl_folder, tmp_path / "model.safetensors") if as_file else folder
+    if spoilt == "tokenizer_config.json":
+        assert load_base(source, config=folder).kind == "sdxl"  # what is said there can be said without it
+        (folder / "tokenizer_2" / spoilt).write_text("{")
+    with pytest.raises(BaseModelError, match="The tokenizer_2 of base"):
+        load_base(source, config=folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"model": 3}'])
+def test_a_base_whose_tokenizer_is_damaged_is_refused(content: str, sd1_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "base")
+    (folder / "tokenizer" / "tokenizer.json").write_text(content)
+    with pytest.raises(BaseModelError, match="The tokenizer of base cannot be loaded"):
+        load_base(folder)
+
+
+def test_a_tokenizer_of_another_encoder_is_refused(sd1_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "base")
+    tokenizer = tiny.build_tokenizer()
+    tokenizer.add_tokens([f"word{number}" for number in range(10)])
+    tokenizer.save_pretrained(folder / "tokenizer")
+    with pytest.raises(BaseModelError, match="knows 566 words, but its text encoder 556: it is of another model"):
+        load_base(folder)
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    (folder / "tokenizer" / "vocab.json").write_text('{"<|startoftext|>": 0, "<|endoftext|>": 1}')
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    with pytest.raises(BaseModelError, match="words only, too few to spell any other"):
+        load_base(folder)
+
+
+@pytest.mark.parametrize("part", ["unet/config", "vae/config", "text_encoder/config", "scheduler/scheduler_config"])
+@pytest.mark.parametrize("content", ["{", "[" * 100_000])
+def test_a_description_that_is_none_is_refused(part: str, content: str, sd1_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "base")
+    (folder / f"{part}.json").write_text(content)
+    with pytest.raises(BaseModelError, match=part.split("/")[0]):
+        load_base(folder)
+
+
+@pytest.mark.parametrize("part", ["model_index", "scheduler/scheduler_config"])
+def test_a_list_is_no_description(part: str, sd1_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "base")
+    (folder / f"{part}.json").write_text("[]")
+    with pytest.raises(BaseModelError, match=r"\.json in the base model's folder \w+ is damaged"):
+        load_base(folder)
+
+
 def test_a_model_of_another_family_is_refused(sd1_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(sd1_folder, tmp_path / "base")
     (folder / "model_index.json").write_text('{"_class_name": "FluxPipeline", "transformer": ["diffusers", "Flux"]}')
@@ -413,6 +493,39 @@ def test_a_checkpoint_that_wants_more_than_words_is_refused(sd1_folder: Path, tm
     file = tiny.single_file(folder, tmp_path / "inpainting.safetensors")
     with pytest.raises(BaseModelError, match=r"The UNet of inpainting.safetensors takes 9 channels"):
         load_base(file, config=folder)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        EDMEulerScheduler(),  # CosXL, Playground v2.5
+        EDMDPMSolverMultistepScheduler(),
+        FlowMatchEulerDiscreteScheduler(),
+        DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
+    ],
+)
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_model_of_another_kind_of_noise_is_refused(
+    scheduler: Any, as_file: bool, sdxl_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(sdxl_folder, tmp_path / "base")
+    scheduler.save_pretrained(folder / "scheduler")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", type(scheduler).__name__]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    source = tiny.single_file(folder, tmp_path / "base.safetensors") if as_file else folder
+    with pytest.raises(BaseModelError, match=f"The {type(scheduler).__name__} of base.* kinds of noise"):
+        load_base(source, config=folder)
+
+
+def test_a_schedule_that_says_nothing_of_betas_is_refused(sd1_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sd1_folder, tmp_path / "base")
+    for said in ({}, {"num_train_timesteps": 1000}, {"beta_schedule": None}):
+        (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(said))
+        with pytest.raises(BaseModelError, match="The scheduler of base says nothing of betas"):
+            load_base(folder)
+    (folder / "scheduler" / "scheduler_config.json").write_text('{"trained_betas": [0.1, 0.2]}')
+    assert load_base(folder).scheduler_config["trained_betas"] == [0.1, 0.2]
 
 
 def test_a_hub_model_is_read_from_the_folder_the_hub_gives(

@@ -9,9 +9,12 @@ import pytest
 import torch
 from click.testing import Result
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
-from cns import cli, opening
+from cns import cli, opening, unteaching
+from cns import pictures as kept_pictures
+from cns.base_model import BaseModel
 from cns.history_folder import HistoryFolder
 from cns.own_settings import THRESHOLDS
 from cns.recipe import read_recipe
@@ -132,6 +135,52 @@ def test_pictures_carry_their_recipe(learned: Path, tmp_path: Path) -> None:
     assert re.search(r"Steps: 2, Sampler: DDIM, CFG scale: 5.0, Seed: 6, Size: 16x16", text)
 
 
+def test_a_picture_that_overflows_takes_no_other_with_it(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, batches = BaseModel.decode_latents, []
+
+    def decode(self: BaseModel, latents: Tensor) -> Tensor:
+        made = original(self, latents)
+        batches.append(len(made))
+        if len(batches) == 2:
+            made[0, 0, 0, 0] = float("nan")
+        return made
+
+    monkeypatch.setattr(BaseModel, "decode_latents", decode)
+    result = run("generate", learned, "<rex>", "--count", 5, "--batch", 2, "--out", tmp_path, "--steps", 1)
+    assert (result.exit_code, batches) == (1, [2, 2, 1])
+    assert "No picture came of seed 2: its values overflowed" in result.stderr
+    told = [Path(line) for line in result.stdout.split()]
+    assert [path.name for path in told] == [f"v2-seed{seed}-rex.png" for seed in (0, 1, 3, 4)]
+    assert sorted(told) == sorted(tmp_path.iterdir())
+
+
+def test_what_is_made_is_written_whatever_happens_to_the_rest(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, batches = BaseModel.decode_latents, []
+
+    def decode(self: BaseModel, latents: Tensor) -> Tensor:
+        batches.append(len(latents))
+        if len(batches) == 2:
+            raise torch.OutOfMemoryError("The memory is full.")
+        return original(self, latents)
+
+    monkeypatch.setattr(BaseModel, "decode_latents", decode)
+    result = run("generate", learned, "<rex>", "--count", 4, "--batch", 2, "--out", tmp_path, "--steps", 1)
+    assert (result.exit_code, result.stderr.strip().splitlines()[-1]) == (1, "The memory is full.")
+    assert [Path(line) for line in result.stdout.split()] == sorted(tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nothing_is_made_where_a_later_seed_is_none(learned: Path, tmp_path: Path) -> None:
+    asked = ("--seed", 2**64 - 1, "--count", 2, "--batch", 1, "--steps", 1)
+    result = run("generate", learned, "<rex>", "--out", tmp_path, *asked)
+    assert (result.exit_code, result.stdout, list(tmp_path.iterdir())) == (1, "", [])
+    assert "The seed of a picture" in result.stderr
+
+
 @pytest.mark.parametrize(("options", "apart"), [((), True), (("--may-mix",), False)])
 def test_concepts_of_a_picture_keep_apart_unless_they_may_mix(
     learned: Path, tmp_path: Path, options: tuple[str, ...], apart: bool
@@ -233,6 +282,8 @@ def test_a_version_is_exported_in_each_form(learned: Path, tmp_path: Path, form:
         (("export", "{history}", "--format", "lora", "--out", "{out}", "--version", "0"), "bare base"),
         (("learn", "{history}", "{text}", "--name", "mia", "--noun", "cat"), "notes.png cannot be read as a PNG"),
         (("learn", "{history}", "{out}/none.png", "--name", "mia", "--noun", "cat"), "There is no file"),
+        (("generate", "{history}", "a dog \udc80", "--out", "{out}"), "half a character"),
+        (("learn", "{history}", "{picture}", "--name", "mia", "--noun", "cat\udc80"), "half a character"),
         (("learn", "{history}", "{picture}", "--name", "a b", "--noun", "cat"), "letters, digits"),
         (("learn", "{history}", "{picture}", "--name", "rex", "--noun", "cat"), "already knows <rex>"),
         (("learn", "{history}", "{picture}", "--name", "mia", "--noun", "cat", "--captioner", "blip"), "--blip"),
@@ -296,8 +347,45 @@ def test_forgetting_goes_on_without_a_concept_and_erases_it_when_asked(own_copy:
 def test_forgetting_exactly_learns_the_later_concepts_again(own_copy: Path) -> None:
     result = run("forget", own_copy, "--name", "rex", "--exact")
     assert result.exit_code == 0, result.output
+    assert "copies" not in result.stdout
     new = HistoryFolder.open(own_copy).history.find(3)
     assert (new.concept, new.parent, len(new.report["loss"])) == ("tom", 0, 2)
+
+
+@pytest.mark.parametrize(("resolution", "coarse"), [((), True), (("--resolution", 8), False)])
+def test_forgetting_exactly_says_what_is_learned_from_smaller_pictures(
+    sd1_folder: Path,
+    pictures: list[str],
+    tmp_path: Path,
+    resolution: tuple[object, ...],
+    coarse: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (kept_pictures, unteaching, cli):
+        monkeypatch.setattr(module, "REFERENCE_PX", 12)  # as 256 is to Stable Diffusion, 12 is to a base of 16 px
+    Image.new("RGB", (9, 11), "red").save(tmp_path / "small.png")
+    history = tmp_path / "history"
+    for name, taught in (("rex", pictures), ("tom", pictures), ("mia", [str(tmp_path / "small.png")])):
+        assert learn(history, sd1_folder, taught, name, *resolution).exit_code == 0
+    result = run("forget", history, "--name", "rex", "--exact")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "<tom>: learned again from the copies that this history keeps, whose shorter side is 12 px" in said
+    assert ("Details are lost to <tom> (16 px)" in said) == coarse
+    assert "<mia>" not in said.split("Version")[0]
+
+
+def test_tidying_removes_what_belongs_to_no_version(own_copy: Path) -> None:
+    left = own_copy / "deltas" / "left.safetensors"
+    left.write_bytes(b"of a killed command")
+    wrong = run("forget", own_copy, "--name", "Rex", "--erase")
+    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert "knows <Rex>" in wrong.stderr
+    result = run("tidy", own_copy)
+    assert result.exit_code == 0, result.output
+    assert "What belongs to no version is erased. 1 files are gone" in result.stdout
+    assert not left.exists()
+    assert len(HistoryFolder.open(own_copy).load_deltas()) == 2
 
 
 def test_forgetting_a_stranger_says_what_is_known(own_copy: Path) -> None:

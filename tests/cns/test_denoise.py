@@ -24,8 +24,10 @@ from cns import denoise
 from cns.base_model import BaseModel, load_base
 from cns.compose import Version, compose
 from cns.denoise import GenerationRequest, GenerationRun, RequestRefused, denoise_step, generate, to_pictures
+from cns.errors import CnsError, UnknownToken
 from cns.export import export_diffusers
 from cns.kv import handed_attention, keys_and_values, predict
+from cns.regions import Region
 from cns.samplers import SAMPLERS, UnknownSampler
 from storybook import MODEL_FOLDER
 from tests.cns.test_compose import make_delta
@@ -212,6 +214,35 @@ def test_what_cannot_be_made_is_refused_in_a_sentence(sd1: BaseModel) -> None:
             generate(sd1, compose(sd1), [GenerationRequest("a cat", guidance=guidance)])
     with pytest.raises(UnknownSampler, match="ddim"):
         generate(sd1, compose(sd1), [GenerationRequest("a cat", sampler="magic")])
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (GenerationRequest("a cat", seed=-1), RequestRefused),
+        (GenerationRequest("a cat", width_px=17), RequestRefused),
+        (GenerationRequest("a cat", sampler="magic"), UnknownSampler),
+        (GenerationRequest("a <max> cat"), UnknownToken),
+        (GenerationRequest("a cat", negative_prompt="<max>"), UnknownToken),
+        (GenerationRequest("a cat", regions=(Region("<max>", 0, 0, 1, 1),)), UnknownToken),
+        (GenerationRequest("a cat \udc80"), RequestRefused),
+        (GenerationRequest("a cat", negative_prompt="\ud800"), RequestRefused),
+        (GenerationRequest("a cat", regions=(Region("\udc80", 0, 0, 1, 1),)), RequestRefused),
+    ],
+)
+def test_nothing_is_begun_while_one_of_many_cannot_be_made(
+    bad: GenerationRequest, error: type[CnsError], sd1: BaseModel
+) -> None:
+    begun: list[int] = []
+    asked = [*(GenerationRequest("a cat", seed=seed, steps=1) for seed in range(2)), bad]
+    with pytest.raises(error):
+        generate(sd1, compose(sd1), asked, batch=1, on_step=lambda done, _: begun.append(done))
+    assert begun == []
+
+
+def test_without_guidance_nobody_reads_what_shall_not_be_there(sd1: BaseModel) -> None:
+    asked = GenerationRequest("a cat", negative_prompt="<max>", guidance=1.0, steps=1)
+    assert len(generate(sd1, compose(sd1), [asked])) == 1
 
 
 def test_the_unet_is_left_as_it_was_also_after_an_error(sd1: BaseModel) -> None:

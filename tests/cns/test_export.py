@@ -1,6 +1,7 @@
 """Exports against what they are for: stock diffusers must draw with them what we draw."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,10 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils.peft_utils import get_peft_kwargs
 from safetensors.torch import load_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from cns.base_model import BaseModel, load_base
+from cns.cli import app
 from cns.components import quiet
 from cns.compose import Version, compose
 from cns.delta import Delta
@@ -20,13 +23,16 @@ from cns.denoise import GenerationRequest, generate
 from cns.errors import UnknownToken
 from cns.export import (
     CUSTOM_DIFFUSION_FILE,
+    END_OF_TEXT_LINE,
     LORA_FILE,
     ExportError,
+    end_of_text_line,
     export_custom_diffusion,
     export_diffusers,
     export_lora,
     low_rank,
 )
+from cns.history_folder import HistoryFolder
 from cns.samplers import build_sampler
 
 PROMPT = "a photo of a <rex> dog next to the <tom> cat at night"
@@ -83,6 +89,18 @@ def drawn_by(pipeline: Any) -> Tensor:
     )
     pixels: Tensor = made.images
     return pixels
+
+
+def load_tokens(pipeline: Any, out: Path, base: BaseModel, version: Version) -> None:
+    """Load an export's textual inversions as diffusers' own pages say."""
+    for name in version.tokens:
+        vectors = load_file(out / "tokens" / f"{name.strip('<>')}.safetensors")
+        if base.kind == "sd":
+            pipeline.load_textual_inversion(vectors)
+        else:
+            pipeline.load_textual_inversion(vectors["clip_l"], token=name)
+            second = {"text_encoder": pipeline.text_encoder_2, "tokenizer": pipeline.tokenizer_2}
+            pipeline.load_textual_inversion(vectors["clip_g"], token=name, **second)
 
 
 def test_an_exported_folder_draws_the_same_in_stock_diffusers(
@@ -159,15 +177,62 @@ def test_custom_diffusion_files_draw_the_same_in_stock_diffusers(
     out = export_custom_diffusion(base, version, tmp_path / "out")
     pipeline = stock_pipeline(request.getfixturevalue(f"{request.node.callspec.params['base']}_folder"), base)
     pipeline.unet.load_attn_procs(out, weight_name=CUSTOM_DIFFUSION_FILE, _pipeline=pipeline)
-    for name in version.tokens:
-        vectors = load_file(out / "tokens" / f"{name.strip('<>')}.safetensors")
-        if base.kind == "sd":
-            pipeline.load_textual_inversion(vectors)
-        else:
-            pipeline.load_textual_inversion(vectors["clip_l"], token=name)
-            second = {"text_encoder": pipeline.text_encoder_2, "tokenizer": pipeline.tokenizer_2}
-            pipeline.load_textual_inversion(vectors["clip_g"], token=name, **second)
+    load_tokens(pipeline, out, base, version)
     assert (drawn_by(pipeline) - generate(base, version, [REQUEST])[0]).abs().max() < 1e-4
+
+
+@pytest.fixture
+def sdxl_as_published(sdxl_folder: Path, tmp_path: Path) -> Path:
+    """A tiny SDXL whose second encoder names another end-of-text than its tokenizer, as that of Stability AI does."""
+    folder = shutil.copytree(sdxl_folder, tmp_path / "published")
+    config = json.loads((folder / "text_encoder_2" / "config.json").read_text())
+    (folder / "text_encoder_2" / "config.json").write_text(json.dumps({**config, "eos_token_id": 2}))
+    return folder
+
+
+def test_on_sdxl_as_published_files_draw_the_same_once_the_line_is_said(
+    sdxl_as_published: Path, tmp_path: Path
+) -> None:
+    base = load_base(sdxl_as_published)
+    rex = scattered_delta(base, "rex", "dog", 1)
+    version = compose(base, [rex, scattered_delta(base, "tom", "cat", 2, rex)])
+    out = export_custom_diffusion(base, version, tmp_path / "out")
+    pipe = stock_pipeline(sdxl_as_published, base)
+    pipe.unet.load_attn_procs(out, weight_name=CUSTOM_DIFFUSION_FILE, _pipeline=pipe)
+    load_tokens(pipe, out, base, version)
+    ours, line = generate(base, version, [REQUEST])[0], end_of_text_line(base)
+    assert line is not None
+    assert (drawn_by(pipe) - ours).abs().max() > 1e-3
+    exec(line, {"pipe": pipe})  # noqa: S102 - the very line that people are told
+    assert (drawn_by(pipe) - ours).abs().max() < 1e-4
+
+
+def test_on_sdxl_as_published_a_folder_needs_no_line(sdxl_as_published: Path, tmp_path: Path) -> None:
+    base = load_base(sdxl_as_published)
+    rex = scattered_delta(base, "rex", "dog", 1)
+    version = compose(base, [rex, scattered_delta(base, "tom", "cat", 2, rex)])
+    export_diffusers(base, version, tmp_path / "out")
+    ours = generate(base, version, [REQUEST])[0]
+    assert (drawn_by(stock_pipeline(tmp_path / "out", base)) - ours).abs().max() < 1e-4
+    assert end_of_text_line(load_base(tmp_path / "out")) is None
+
+
+def test_bases_that_name_their_end_of_text_need_no_line(base: BaseModel) -> None:
+    assert end_of_text_line(base) is None
+
+
+@pytest.mark.parametrize(("form", "told"), [("lora", True), ("custom-diffusion", True), ("diffusers", False)])
+def test_the_command_tells_the_line_where_it_is_needed(
+    form: str, told: bool, sdxl_as_published: Path, tmp_path: Path
+) -> None:
+    base = load_base(sdxl_as_published)
+    history = HistoryFolder.create(tmp_path / "history", str(sdxl_as_published), base.id)
+    with history.writing():
+        history.publish(scattered_delta(base, "rex", "dog", 1), ())
+    asked = ["export", str(history.folder), "--format", form, "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    assert (END_OF_TEXT_LINE in result.stdout.splitlines()) == told
 
 
 def test_lora_of_full_rank_multiplies_back_to_the_weights(sd1: BaseModel, tmp_path: Path) -> None:

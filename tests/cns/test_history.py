@@ -14,6 +14,7 @@ from cns.delta import Delta
 from cns.errors import DamagedDelta, WrongBase
 from cns.history import DamagedHistory, History, HistoryError, UnknownVersion, VersionRecord, history_from_json
 from cns.history_folder import HistoryBusy, HistoryFolder, as_json, write_atomically
+from cns.pictures import UnreadablePicture
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "b" * 64
@@ -108,6 +109,17 @@ def test_a_history_is_the_same_after_it_was_written_and_read() -> None:
         ("concept", "../rex"),
         ("parent", 3),
         ("number", "1"),
+        ("head", float("inf")),
+        ("head_moves", [[]]),
+        ("base", []),
+        ("versions", [[]]),
+        ("versions", [None]),
+        ("concept", 5),
+        ("class_noun", ["dog"]),
+        ("delta", ["0"] * 64),
+        ("report", ["loss"]),
+        ("seconds", None),
+        ("examination", 3),
     ],
 )
 def test_what_is_no_history_is_refused(part: str, value: object) -> None:
@@ -139,6 +151,26 @@ def test_small_copies_of_the_pictures_are_kept(folder: HistoryFolder) -> None:
     kept = folder.load_pictures(version)
     assert [picture.size for picture in kept] == [(8, 6), (512, 256)]
     assert kept[0].tobytes() == PICTURE.tobytes()
+
+
+def test_of_the_kept_pictures_only_our_own_are_read(folder: HistoryFolder) -> None:
+    version = publish(folder, delta("rex"))
+    kept = folder.folder / "pictures" / "rex-1"
+    for name in ("._0.png", "copy.png", ".png", "1 (2).png"):
+        (kept / name).write_bytes(b"of another program")
+    assert [picture.size for picture in folder.load_pictures(version)] == [PICTURE.size]
+    PICTURE.save(kept / "1.png", "GIF")
+    with pytest.raises(UnreadablePicture, match=r"1\.png"):
+        folder.load_pictures(version)
+
+
+def test_a_kept_picture_that_would_fill_the_memory_is_not_unfolded(
+    folder: HistoryFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = publish(folder, delta("rex"))
+    monkeypatch.setattr("cns.pictures.MOST_PIXELS", 40)
+    with pytest.raises(UnreadablePicture, match="8 x 6 pixels"):
+        folder.load_pictures(version)
 
 
 def test_rolling_back_moves_head_and_deletes_nothing(folder: HistoryFolder) -> None:
@@ -181,12 +213,25 @@ def test_a_delta_file_with_other_bytes_gives_a_sentence(folder: HistoryFolder) -
         folder.load_deltas()
 
 
+@pytest.mark.parametrize(("part", "said"), [("concept", "max"), ("class_noun", "cat")])
+def test_a_delta_of_something_else_than_its_version_says_is_not_read(
+    folder: HistoryFolder, part: str, said: str
+) -> None:
+    publish(folder, delta("rex"))
+    written = json.loads((folder.folder / "history.json").read_text())
+    written["versions"][0][part] = said
+    (folder.folder / "history.json").write_text(json.dumps(written))
+    with pytest.raises(DamagedDelta, match=r"Version 1 is said to be .* but its delta is of <rex>, a dog"):
+        HistoryFolder.open(folder.folder).load_deltas()
+
+
 def test_a_folder_without_a_history_gives_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="There is no history in"):
         HistoryFolder.open(tmp_path / "nowhere")
-    (tmp_path / "history.json").write_text("{")
-    with pytest.raises(DamagedHistory, match="cannot be read as JSON"):
-        HistoryFolder.open(tmp_path)
+    for written in ("{", "[" * 100_000):
+        (tmp_path / "history.json").write_text(written)
+        with pytest.raises(DamagedHistory, match="cannot be read as JSON"):
+            HistoryFolder.open(tmp_path)
 
 
 def test_a_new_history_does_not_take_over_a_folder_in_use(folder: HistoryFolder, tmp_path: Path) -> None:
@@ -219,6 +264,38 @@ def test_a_killed_command_leaves_no_lock_and_the_state_before_it(folder: History
     assert ended.returncode == -9
     with folder.writing(wait_s=0) as history:
         assert history.head == 1
+
+
+def test_pictures_of_a_killed_learning_are_not_those_of_the_next(folder: HistoryFolder) -> None:
+    source = (
+        "import os, signal, sys\n"
+        "from cns import history_folder\n"
+        "from tests.cns.test_history import PICTURE, delta\n"
+        "folder = history_folder.HistoryFolder.open(sys.argv[1])\n"
+        "folder._store = lambda history: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with folder.writing():\n"
+        "    folder.publish(delta('rex'), [PICTURE.rotate(90, expand=True)] * 5)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", source, str(folder.folder)], check=False, cwd=ROOT)
+    assert ended.returncode == -9
+    assert len(list((folder.folder / "pictures" / "rex-1").iterdir())) == 5
+    with folder.writing():
+        version = folder.publish(delta("rex"), [PICTURE] * 3)
+    assert [picture.size for picture in folder.load_pictures(version)] == [PICTURE.size] * 3
+
+
+def test_a_history_is_begun_where_a_command_was_killed_as_it_began_one(tmp_path: Path) -> None:
+    half = tmp_path / ".history.json.7.part"
+    half.write_text("half")
+    (tmp_path / "lock").touch()
+    HistoryFolder.create(tmp_path, "model", BASE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.json", "lock"]
+
+
+def test_half_a_history_belongs_to_no_version(folder: HistoryFolder) -> None:
+    half = folder.folder / ".history.json.7.part"
+    half.write_text("half")
+    assert folder.unnamed_files() == (half,)
 
 
 def test_what_a_writer_did_is_seen_by_the_next_one(folder: HistoryFolder) -> None:

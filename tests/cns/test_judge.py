@@ -98,6 +98,17 @@ def test_damaged_or_lacking_weights_are_refused(tmp_path: Path) -> None:
         load_judge(path)
 
 
+def test_a_judge_whose_tokenizer_is_missing_or_damaged_is_refused(tmp_path: Path) -> None:
+    """Every text would be the same to it."""
+    path = tiny_clip.build_clip(tmp_path / "clip")
+    (path / "tokenizer.json").write_text("{")
+    with pytest.raises(PretrainedError, match="The tokenizer in clip cannot be loaded"):
+        load_judge(path)
+    (path / "tokenizer.json").unlink()
+    with pytest.raises(PretrainedError, match="The tokenizer in clip knows no words"):
+        load_judge(path)
+
+
 def test_a_source_that_is_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match="folder or a hub id"):
         load_judge(tmp_path / "nowhere")

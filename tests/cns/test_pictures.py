@@ -59,6 +59,27 @@ def test_a_picture_that_is_cut_short_is_named(tmp_path: Path) -> None:
         read_picture(tmp_path / "half.png")
 
 
+def test_a_picture_whose_camera_data_are_damaged_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 4)).save(tmp_path / "whole.jpg", exif=exif)
+    data = bytearray((tmp_path / "whole.jpg").read_bytes())
+    begin = data.index(b"Exif\0\0") + 6
+    read = 0
+    for place in range(begin, begin + 26):
+        for value in (0, 1, 5, 12, 255):
+            data[place], before = value, data[place]
+            (tmp_path / "a.jpg").write_bytes(data)
+            data[place] = before
+            try:
+                read_picture(tmp_path / "a.jpg")
+            except UnreadablePicture as error:
+                assert "a.jpg cannot be read" in str(error)  # noqa: PT017 - some of them can be read
+            else:
+                read += 1
+    assert read > 0
+
+
 def test_other_formats_are_not_opened(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.gif")
     with pytest.raises(UnreadablePicture):

@@ -21,7 +21,7 @@ from cns.judge import load_judge
 from cns.settings import LearningSettings, SelectionSettings
 from cns.teaching import Classroom, Lesson, teach
 from cns.unlearning import NothingToForget, forget
-from cns.unteaching import erase, forget_exactly, forget_fast
+from cns.unteaching import erase, erase_unnamed, forget_exactly, forget_fast
 from tests.tiny_clip import random_pictures
 
 QUICK = LearningSettings(steps=3, batch=2, selection=SelectionSettings(general_prompts=4))
@@ -261,6 +261,32 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next(room: Classroom, fol
     assert len(folder.unnamed_files()) == 2 + 3 + 3
     assert len(erase(folder, "momo").removed) == 2 + 3
     assert folder.unnamed_files() == ()
+
+
+def test_a_file_that_another_version_lacks_stops_no_erasure(room: Classroom, folder: HistoryFolder) -> None:
+    forget_fast(folder, room.base, "momo")
+    kept = folder.history.find(1)
+    (folder.folder / "deltas" / f"{kept.delta}.safetensors").unlink()
+    done = erase(folder, "momo")
+    assert not set(bytes_in(folder).values()) & set(done.removed)
+    assert (tree(folder), folder.unnamed_files()) == ([(1, 0, "rex"), (4, 1, "tom")], ())
+
+
+def test_what_is_left_of_others_makes_no_stranger_erased(room: Classroom, folder: HistoryFolder) -> None:
+    """A name that is written wrongly would be said to be erased, while its versions and pictures stay."""
+    forget_fast(folder, room.base, "momo")
+    left = folder.folder / "pictures" / "mia-5" / "0.png"
+    left.parent.mkdir()
+    Image.new("RGB", (4, 4)).save(left)
+    before = bytes_in(folder)
+    with pytest.raises(NothingToForget, match=r"knows <Momo>.* Files that belong to no version: 1; `tidy`"):
+        erase(folder, "Momo")
+    assert bytes_in(folder) == before
+    assert len(erase_unnamed(folder).removed) == 1
+    assert not left.parent.exists()
+    with pytest.raises(NothingToForget, match=r"nothing to erase\.$"):
+        erase(folder, "Momo")
+    assert {version.concept for version in folder.history.versions} == {"rex", "momo", "tom"}
 
 
 def test_a_copy_that_lies_elsewhere_is_found(tmp_path: Path) -> None:
