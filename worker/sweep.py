@@ -35,10 +35,12 @@ class Sweep:
     def __init__(self, worker: "Worker"):
         self._worker = worker
         self._patient_until = float("-inf")
+        self._watches_since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
+        self._watches_since = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -80,12 +82,21 @@ class Sweep:
         """Nobody could renew a lease or report a base, as the database was away or stood still, or the machine slept.
         Whoever is alive does so first.
         """
-        self._patient_until = time.monotonic() + self._worker.settings.lease_s
+        self._watches_since = time.monotonic()
+        self._patient_until = self._watches_since + self._worker.settings.lease_s
 
     @property
     def is_patient(self) -> bool:
         """Whether others are still to be given time to say that they are there."""
         return time.monotonic() < self._patient_until
+
+    @property
+    def watched(self) -> timedelta:
+        """For how long this worker has been there, with a database in which others could say that they are there too.
+
+        Before that it knows nothing of them: all of them may have been stopped until a moment ago, as for a backup.
+        """
+        return timedelta(seconds=time.monotonic() - self._watches_since)
 
     def once(self, older_than: timedelta = timedelta(0)) -> None:
         begun = time.time()
