@@ -11,7 +11,6 @@ from sqlalchemy import (
     DateTime,
     Engine,
     MetaData,
-    SQLColumnExpression,
     Uuid,
     any_,
     create_engine,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import OperationalError, ProgrammingError
-from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session, sessionmaker
 
 from app.pings import ping_rested
 
@@ -108,7 +107,7 @@ def take_unsent_for_a_mistake(engine: Engine) -> None:
             raise ProgrammingError(context.statement, context.parameters, error, hide_parameters=True)
 
 
-def among(column: SQLColumnExpression[Any], values: Collection[Any]) -> ColumnElement[bool]:
+def among(column: ColumnElement[Any] | InstrumentedAttribute[Any], values: Collection[Any]) -> ColumnElement[bool]:
     """That the column is one of these. They are one parameter together, as a statement may have 65,535 of them."""
     return column == any_(literal(list(values), ARRAY(column.type)))
 
