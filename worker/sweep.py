@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.claims import ready, take_back_expired
 from app.jobs.models import LANE, JobKind
-from app.queue import TASK_OF, own_queue_of
+from app.queue import own_queue_of
 from worker.reports import bases_to_serve, forget_silent_workers
 from worker.transactions import AWAY, transact
 
@@ -132,20 +132,22 @@ class Sweep:
 
         More would pile up in the queue: whoever comes free later is served by the messages that are there, or by the
         sweep after. Nor is there one for whoever has as many in hand here as one may: it would be taken for nothing.
-        most: no more messages than that.
+        What makes versions and what makes pictures is rung for by itself, however much of the other is older.
+        most: no more messages than that, of either.
         """
+        hands = self._worker.settings.worker_threads - len(self._worker.hands.held())
+        hands = hands if most is None else min(hands, most)
+        for lane, room in ((LANE, self._worker.free_learning_slots), ((JobKind.GENERATE,), hands)):
+            wanted = [kind for kind in lane if kind in kinds]
+            if wanted and not self._ring(older_than, wanted, min(hands, room)):
+                return
+
+    def _ring(self, older_than: timedelta, kinds: Collection[JobKind], most: int) -> bool:
+        """Of these kinds, and no more messages than that; whether the broker took them."""
         worker = self._worker
+        if most <= 0:
+            return True
         with worker.sessions() as session:
             bases, bounds = bases_to_serve(worker, session), worker.most_of_one
             waiting = ready(session, older_than, bases, kinds, worker=worker.id, most_of_one=bounds)
-        hands = worker.settings.worker_threads - len(worker.hands.held())
-        hands = hands if most is None else min(hands, most)
-        learnings = worker.free_learning_slots
-        for job_id, task in waiting:
-            if task in {TASK_OF[kind] for kind in LANE}:
-                if learnings <= 0:
-                    continue
-                learnings -= 1
-            if hands <= 0 or not worker.ring(task, job_id):
-                return
-            hands -= 1
+        return all(worker.ring(task, job_id) for job_id, task in waiting[:most])

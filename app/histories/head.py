@@ -44,6 +44,8 @@ def undo_head_move(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> History
         )
         if last is None:
             raise Conflict("The head of this history has never moved, so there is nothing to undo.")
+        if last.from_id == history.head_id:
+            raise Conflict("What was in use before the last move was erased, so there is nothing to undo.")
         point_head(uow.session, history, last.from_id, owner_id, "undid the last move")
         uow.commit()
         return history

@@ -483,7 +483,7 @@ def test_a_worker_that_has_just_started_leaves_jobs_on_another_base_to_whoever_m
     rung.clear()
     worker.sweep.once()
     assert rung == []
-    assert not do_next(worker, JobKind.LEARN, job, learn)
+    assert not do_next(worker, [JobKind.LEARN], job, learn)
     assert world.job(job).state == JobState.QUEUED
     has_been_there_for_long(worker)
     worker.sweep.once()
@@ -501,7 +501,7 @@ def test_after_an_outage_jobs_on_another_base_wait_until_its_worker_could_have_s
     rung.clear()
     worker.sweep.once()
     assert rung == []
-    assert not do_next(worker, JobKind.LEARN, job, learn)
+    assert not do_next(worker, [JobKind.LEARN], job, learn)
     assert world.job(job).state == JobState.QUEUED
     worker.sweep._patient_until = 0.0  # a lease's time has passed
     has_been_there_for_long(worker)
