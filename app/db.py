@@ -1,16 +1,26 @@
 """The database: names of constraints, sessions, and one unit of work per use case."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from types import TracebackType
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import DateTime, Engine, MetaData, Uuid, create_engine, event
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Engine,
+    MetaData,
+    Uuid,
+    any_,
+    create_engine,
+    event,
+    literal,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session, sessionmaker
 
 from app.pings import ping_rested
 
@@ -64,6 +74,7 @@ def make_engine(url: str, **options: Any) -> Engine:
     )
     ping_rested(engine)
     take_read_only_for_away(engine)
+    take_unsent_for_a_mistake(engine)
     return engine
 
 
@@ -79,6 +90,26 @@ def take_read_only_for_away(engine: Engine) -> None:
             context.is_disconnect = True
             sent = context.statement, context.parameters
             raise OperationalError(*sent, error, hide_parameters=True, connection_invalidated=True)
+
+
+def take_unsent_for_a_mistake(engine: Engine) -> None:
+    """From now on, a statement that could not even be sent, though the database is there, is a mistake of ours, such as
+    one with more parameters than a statement may have. Its error is called like that of a database that is away, and
+    whoever waits for that one would wait in vain.
+    """
+
+    @event.listens_for(engine, "handle_error")
+    def refuse(context: ExceptionContext) -> None:
+        error = context.original_exception
+        is_told_by_server = getattr(error, "sqlstate", None) is not None
+        is_away = context.connection is None or context.is_disconnect or is_told_by_server
+        if isinstance(context.sqlalchemy_exception, OperationalError) and not is_away:
+            raise ProgrammingError(context.statement, context.parameters, error, hide_parameters=True)
+
+
+def among(column: ColumnElement[Any] | InstrumentedAttribute[Any], values: Collection[Any]) -> ColumnElement[bool]:
+    """That the column is one of these. They are one parameter together, as a statement may have 65,535 of them."""
+    return column == any_(literal(list(values), ARRAY(column.type)))
 
 
 def make_reading_engine(url: str) -> Engine:

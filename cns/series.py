@@ -58,21 +58,24 @@ def make_series(
     on_step(done, total) counts the steps of the pictures that had to be made.
     """
     made = {} if made is None else made
+    here: dict[str, Tensor] = {}  # what this call needs: `made` may forget some of it before the last is made
     wanted: dict[tuple[str, ...], tuple[Version, dict[str, GenerationRequest]]] = {}
     keys = [[picture_key(base, one.version, request) for request in one.requests] for one in series]
     for one, names in zip(series, keys, strict=True):
         digests = tuple(delta.digest for delta in one.version.deltas)
         _, missing = wanted.setdefault(digests, (one.version, {}))
-        missing.update({name: request for name, request in zip(names, one.requests, strict=True) if name not in made})
+        here.update({name: made[name] for name in names if name in made})
+        missing.update({name: request for name, request in zip(names, one.requests, strict=True) if name not in here})
     total = sum(request.steps for _, missing in wanted.values() for request in missing.values())
     done = 0
     for version, missing in wanted.values():
         if missing:
             report = None if on_step is None else counted_on(on_step, done, total)
             pictures = generate(base, version, list(missing.values()), batch=batch, on_step=report)
+            here.update(zip(missing, pictures, strict=True))
             made.update(zip(missing, pictures, strict=True))
             done += sum(request.steps for request in missing.values())
-    return [torch.stack([made[name] for name in names]) for names in keys]
+    return [torch.stack([here[name] for name in names]) for names in keys]
 
 
 def counted_on(on_step: Callable[[int, int], None], before: int, total: int) -> Callable[[int, int], None]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from traceback import clear_frames
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -65,7 +66,11 @@ def _attempt(worker: "Worker", job_id: UUID, kind: JobKind, work: Callable[["Wor
     log.info("Attempt %d of a %s.", hold.claim.attempt, CALLED[kind])
     try:
         try:
-            work(worker, hold)
+            try:
+                work(worker, hold)
+            except BaseException as error:
+                clear_frames(error.__traceback__)  # as it holds them, and may be held by them: see `let_go`
+                raise
             log.info("Done.")
         except (ClaimGone, LostClaim):
             log.warning("Attempt %d is over; what it made is dropped.", hold.claim.attempt)

@@ -15,11 +15,13 @@ def choose_batch(
     picture in.
 
     Owners take turns: everybody's first picture comes before anybody's second, so that one who asked for sixteen does
-    not make the others wait for all of them. Pictures of two sizes cannot share a step, so sizes take turns as well:
-    next is the one whose first picture belongs to whoever had no step for longest.
+    not make the others wait for all of them. Where not even the first ones fit a step, those that were begun go on, as
+    they would be done no sooner by turns, and then comes whoever had no step for longest. Pictures of two sizes cannot
+    share a step, so sizes take turns as well: next is the one whose first picture belongs to whoever had no step for
+    longest.
     """
     served = served or {}
-    in_turn = _put_in_turn(waiting)
+    in_turn = _put_in_turn(waiting, served)
     first: dict[Size, Row] = {}
     for row in in_turn:
         first.setdefault(row.size_px, row)
@@ -36,8 +38,9 @@ def choose_batch(
     return chosen
 
 
-def _put_in_turn(waiting: Sequence[Row]) -> list[Row]:
-    """Everybody's first picture in the order of asking, then everybody's second, and so on.
+def _put_in_turn(waiting: Sequence[Row], served: Mapping[object, int]) -> list[Row]:
+    """Everybody's first picture, then everybody's second, and so on: of each, what was begun, then that of whoever had
+    no step for longest, and of equals the one that was asked for first.
 
     Of one owner's pictures the one with the nearest deadline comes first, in the place of that owner's oldest: a
     deadline changes the order of its owner's pictures among themselves and takes nothing from anybody else.
@@ -45,12 +48,14 @@ def _put_in_turn(waiting: Sequence[Row]) -> list[Row]:
     places: dict[object, list[int]] = {}
     for place, row in enumerate(waiting):
         places.setdefault(row.owner, []).append(place)
-    ranked: list[tuple[int, int, Row]] = []
-    for own in places.values():
+    ranked: list[tuple[int, bool, int, int, Row]] = []
+    for owner, own in places.items():
         urgent = sorted(own, key=lambda place: _deadline(waiting[place]))  # stable: of equals, the older one
-        ranked += [(turn, place, waiting[row]) for turn, (place, row) in enumerate(zip(own, urgent, strict=True))]
-    ranked.sort(key=lambda entry: entry[:2])
-    return [row for _, _, row in ranked]
+        for turn, (place, chosen) in enumerate(zip(own, urgent, strict=True)):
+            row = waiting[chosen]
+            ranked.append((turn, row.run is None, served.get(owner, 0), place, row))
+    ranked.sort(key=lambda entry: entry[:4])
+    return [row for *_, row in ranked]
 
 
 def _deadline(row: Row) -> float:

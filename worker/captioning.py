@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from PIL import Image
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.concepts.captions import SLOT, Written
@@ -57,12 +57,15 @@ def caption_uploads(worker: "Worker") -> None:
 
 
 def _wanted(worker: "Worker", session: Session) -> list[tuple[UUID, str]]:
-    """Uploads without a caption, with the digests of their files: those asked for first."""
+    """Uploads without a caption, with the digests of their files: everybody's first, then everybody's second, and of
+    equals those asked for first.
+    """
+    order = UploadCaption.asked_at, UploadCaption.upload_id
     rows = session.execute(
         select(UploadCaption.upload_id, Upload.blob_sha256)
         .join(Upload, Upload.id == UploadCaption.upload_id)
         .where(UploadCaption.base_id == worker.equipment.base.id, UploadCaption.caption.is_(None))
-        .order_by(UploadCaption.asked_at, UploadCaption.upload_id)
+        .order_by(func.row_number().over(partition_by=Upload.owner_id, order_by=order), *order)
         .limit(AT_ONCE)
     )
     return [(upload_id, digest) for upload_id, digest in rows]

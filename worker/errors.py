@@ -1,6 +1,11 @@
-"""Why a job is not gone on with, though nothing is wrong with it."""
+"""Why a job is not gone on with, though nothing is wrong with it; and how an error is handed to another thread."""
+
+from traceback import format_exception
+from typing import TypeVar
 
 from cns.errors import CnsError
+
+Error = TypeVar("Error", bound=BaseException)
 
 
 class Dropped(Exception):
@@ -29,3 +34,20 @@ class TookTooLong(Exception):
 
 class OtherBase(CnsError):
     """The job's history is on another base model than this worker has; the message is for its user."""
+
+
+def let_go(error: Error) -> Error:
+    """The error, to be kept for whoever waits: it tells in words where it came from, and holds nothing of what was
+    worked on there.
+
+    Otherwise it would hold the calls that it came through, those that caught it included, and is held by what they work
+    on in turn: all of it, with its memory on the device, would stay until Python next looks for such rings, which may
+    be never.
+    """
+    if error.__traceback__ is not None:
+        error.add_note("".join(format_exception(error)).rstrip())
+    one: BaseException | None = error
+    while one is not None and one.__traceback__ is not None:
+        one.__traceback__ = None
+        one = one.__cause__ or one.__context__
+    return error

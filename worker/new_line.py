@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.forgettings.erasing import erase_rows, knowing
 from app.forgettings.service import forgetting_of
 from app.histories.head import point_head
-from app.histories.models import History, Version
+from app.histories.models import HeadMove, History, Version
 from app.jobs.claims import end, keep_for_publishing
 from app.jobs.models import Job, JobState
 from worker.errors import ClaimGone
@@ -55,11 +55,15 @@ def publish_line(
         made = _add_versions(worker, session, history, parent_id, concept_ids, line)
         to_id = made[-1].id if made else parent_id
         doomed = list(knowing(session, history.id, forgetting.name)) if forgetting.erase else []
-        follows = history.head_id == line_end
+        why = f"forgot {forgetting.name}"
         if history.head_id in {version.id for version in doomed}:
-            history.head_id, follows = parent_id, True  # a move that came from an erased version would go with it
-        if follows:
-            point_head(session, history, to_id, own.owner_id, f"forgot {forgetting.name}")
+            # A move that came from an erased version would go with it; and without any, whoever undoes the last one
+            # would undo the one before, which was none of this.
+            move = HeadMove(history_id=history.id, user_id=own.owner_id, from_id=parent_id, to_id=to_id, why=why)
+            session.add(move)
+            history.head_id = to_id
+        elif history.head_id == line_end:
+            point_head(session, history, to_id, own.owner_id, why)
         forgetting.versions = [version.number for version in made]
         forgetting.published_at = session.scalar(select(func.now()))
         if not forgetting.erase:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cns.compose import Version
 from cns.denoise import GenerationRequest, GenerationRun
+from worker.errors import let_go
 
 Size = tuple[int | None, int | None]
 """Height and width of a picture in pixels; None for those of the base."""
@@ -82,6 +83,7 @@ class Order:
     def drop(self) -> None:
         """Nobody wants it any more: the engine leaves it at its next step."""
         self.finished.set()
+        self.rows = []  # they hold it and it holds them: what they have on the device would stay for long
 
     def pictures(self) -> list[Tensor]:
         """(3, height, width) float32 in 0..1 on the CPU for each request, in order; raises what went wrong."""
@@ -108,5 +110,5 @@ class Order:
 
     def fail(self, error: BaseException) -> None:
         if not self.finished.is_set():
-            self._error = error
-            self.finished.set()
+            self._error = let_go(error)
+            self.drop()

@@ -33,6 +33,7 @@ from worker.recent import Recent
 from worker.reports import forget_worker, report_base, report_worker
 from worker.sweep import Sweep
 from worker.together import Together, rows_together
+from worker.transactions import AWAY
 from worker.versions import Versions
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,12 @@ class Worker:
 
     def start(self) -> None:
         remove_old_thumbnails(self.settings)  # before anything is erased here, and proved to be
-        report_base(self)
+        try:
+            report_base(self, patience_s=0)
+        except AWAY as error:
+            log.warning("The database is away; the worker starts when it is back: %s", str(error).splitlines()[0])
+            report_base(self)
+            self.sweep.be_patient()  # whoever is alive could renew no lease either
         report_worker(self)
         self.hands.on_beat = self._beat
         self.engine.start()

@@ -90,9 +90,10 @@ def forget_silent_workers(session: Session) -> list[str]:
 def bases_to_serve(worker: "Worker", session: Session) -> set[str]:
     """This worker's base, and those that nobody has any more: somebody must tell whoever asks for them.
 
-    While nobody could say that they have one, as the database was away or the machine slept, it is this worker's alone.
+    It is this worker's alone until it has watched for as long as one may be away: others may just be starting, as it
+    was, or the database was away, or the machine slept, so that nobody could say that they have one.
     """
-    if worker.sweep.is_patient:
+    if worker.sweep.watched < BASE_GONE:
         return {worker.equipment.base.id}
     gone = select(BaseModelRow.id).where(BaseModelRow.seen_at < func.now() - BASE_GONE)
     return {worker.equipment.base.id, *session.scalars(gone)}

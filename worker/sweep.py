@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.jobs.claims import ready, take_back_expired
 from app.jobs.models import LANE, JobKind
-from app.queue import TASK_OF, own_queue_of
+from app.queue import own_queue_of
 from worker.reports import bases_to_serve, forget_silent_workers
 from worker.transactions import AWAY, transact
 
@@ -35,10 +35,12 @@ class Sweep:
     def __init__(self, worker: "Worker"):
         self._worker = worker
         self._patient_until = float("-inf")
+        self._watches_since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
     def start(self) -> None:
+        self._watches_since = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -80,12 +82,21 @@ class Sweep:
         """Nobody could renew a lease or report a base, as the database was away or stood still, or the machine slept.
         Whoever is alive does so first.
         """
-        self._patient_until = time.monotonic() + self._worker.settings.lease_s
+        self._watches_since = time.monotonic()
+        self._patient_until = self._watches_since + self._worker.settings.lease_s
 
     @property
     def is_patient(self) -> bool:
         """Whether others are still to be given time to say that they are there."""
         return time.monotonic() < self._patient_until
+
+    @property
+    def watched(self) -> timedelta:
+        """For how long this worker has been there, with a database in which others could say that they are there too.
+
+        Before that it knows nothing of them: all of them may have been stopped until a moment ago, as for a backup.
+        """
+        return timedelta(seconds=time.monotonic() - self._watches_since)
 
     def once(self, older_than: timedelta = timedelta(0)) -> None:
         begun = time.time()
@@ -121,20 +132,22 @@ class Sweep:
 
         More would pile up in the queue: whoever comes free later is served by the messages that are there, or by the
         sweep after. Nor is there one for whoever has as many in hand here as one may: it would be taken for nothing.
-        most: no more messages than that.
+        What makes versions and what makes pictures is rung for by itself, however much of the other is older.
+        most: no more messages than that, of either.
         """
+        hands = self._worker.settings.worker_threads - len(self._worker.hands.held())
+        hands = hands if most is None else min(hands, most)
+        for lane, room in ((LANE, self._worker.free_learning_slots), ((JobKind.GENERATE,), hands)):
+            wanted = [kind for kind in lane if kind in kinds]
+            if wanted and not self._ring(older_than, wanted, min(hands, room)):
+                return
+
+    def _ring(self, older_than: timedelta, kinds: Collection[JobKind], most: int) -> bool:
+        """Of these kinds, and no more messages than that; whether the broker took them."""
         worker = self._worker
+        if most <= 0:
+            return True
         with worker.sessions() as session:
             bases, bounds = bases_to_serve(worker, session), worker.most_of_one
             waiting = ready(session, older_than, bases, kinds, worker=worker.id, most_of_one=bounds)
-        hands = worker.settings.worker_threads - len(worker.hands.held())
-        hands = hands if most is None else min(hands, most)
-        learnings = worker.free_learning_slots
-        for job_id, task in waiting:
-            if task in {TASK_OF[kind] for kind in LANE}:
-                if learnings <= 0:
-                    continue
-                learnings -= 1
-            if hands <= 0 or not worker.ring(task, job_id):
-                return
-            hands -= 1
+        return all(worker.ring(task, job_id) for job_id, task in waiting[:most])

@@ -8,8 +8,10 @@ import logging
 from collections.abc import Callable, Collection
 from uuid import UUID
 
+from sqlalchemy import select
+
 from app.jobs.claims import kept_from, may_take, whose_turn
-from app.jobs.models import LANE, JobKind
+from app.jobs.models import LANE, Job, JobKind
 from app.queue import CAPTION, FORGET, GENERATE, LEARN
 from worker import current
 from worker.captioning import caption_uploads
@@ -28,18 +30,18 @@ log = logging.getLogger(__name__)
 def generate_pictures(job_id: str) -> None:
     """The message for another of its owner's may have come while they had as many in hand as one may, and be gone."""
     worker = current.worker()
-    if do_next(worker, JobKind.GENERATE, UUID(job_id), generate):
+    if do_next(worker, [JobKind.GENERATE], UUID(job_id), generate):
         ring_for_more(worker, [JobKind.GENERATE], most=1)
 
 
 @celery.task(name=LEARN)
 def learn_concept(job_id: str) -> None:
-    do_in_lane(JobKind.LEARN, job_id, learn)
+    do_in_lane(job_id)
 
 
 @celery.task(name=FORGET)
 def forget_concept(job_id: str) -> None:
-    do_in_lane(JobKind.FORGET, job_id, forget)
+    do_in_lane(job_id)
 
 
 @celery.task(name=CAPTION)
@@ -50,17 +52,26 @@ def write_captions(base_id: str) -> None:
         caption_uploads(worker)
 
 
-def do_in_lane(kind: JobKind, job_id: str, do: Callable[[Worker, UUID], bool]) -> None:
-    """Without a free slot the message is dropped: whoever has one later rings again."""
+def do_in_lane(job_id: str) -> None:
+    """Without a free slot the message is dropped: whoever has one later rings again. Learnings and forgettings take
+    turns with each other, as a message of either may be lost.
+    """
     worker = current.worker()
     if not worker.learning_slots.acquire(blocking=False):
         return
     try:
-        worked = do_next(worker, kind, UUID(job_id), do)
+        worked = do_next(worker, LANE, UUID(job_id), make_versions)
     finally:
         worker.learning_slots.release()
     if worked:  # the next one of this history, or of this owner, may begin now
         ring_for_more(worker, LANE)
+
+
+def make_versions(worker: Worker, job_id: UUID) -> bool:
+    """Do that learning, or that forgetting."""
+    with worker.sessions() as session:
+        kind = session.scalar(select(Job.kind).where(Job.id == job_id))
+    return (forget if kind == JobKind.FORGET else learn)(worker, job_id)
 
 
 def ring_for_more(worker: Worker, kinds: Collection[JobKind], most: int | None = None) -> None:
@@ -73,7 +84,7 @@ def ring_for_more(worker: Worker, kinds: Collection[JobKind], most: int | None =
         log.warning("The database is away, so the sweep rings: %s", str(error).splitlines()[0])
 
 
-def do_next(worker: Worker, kind: JobKind, job_id: UUID, do: Callable[[Worker, UUID], bool]) -> bool:
+def do_next(worker: Worker, kinds: Collection[JobKind], job_id: UUID, do: Callable[[Worker, UUID], bool]) -> bool:
     """Do the job whose turn it is; returns whether there was one. job_id: the one that the message is about."""
     has_waited = False
     try:
@@ -81,9 +92,9 @@ def do_next(worker: Worker, kind: JobKind, job_id: UUID, do: Callable[[Worker, U
             kept_s = None
             with worker.sessions() as session:
                 bases = bases_to_serve(worker, session)
-                chosen = whose_turn(session, kind, bases, worker.id, worker.most_of_one)
+                chosen = whose_turn(session, kinds, bases, worker.id, worker.most_of_one)
                 if chosen is None and not has_waited:
-                    kept_s = kept_from(session, kind, bases, worker.id)
+                    kept_s = kept_from(session, kinds, bases, worker.id)
             if kept_s is not None:  # its message may have come to us, so we stand by in case its own worker does not
                 worker.hands.stopping.wait(kept_s)
                 has_waited = True

@@ -12,6 +12,7 @@ from cns.learning import LearningRun
 from cns.learning_together import Outcome, step_together
 from cns.memory import is_out_of_memory
 from worker.device import check_device, give_memory_back
+from worker.errors import let_go
 from worker.turns import LearningSteps, take_turn
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Together:
         try:
             work.check()
         except BaseException as error:  # it is the job's own
-            work.done.set_exception(error)
+            work.done.set_exception(let_go(error))
             return False
         return True
 

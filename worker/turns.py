@@ -11,6 +11,7 @@ import torch
 from cns.learning import LearningRun
 from cns.learning_together import group_learnings
 from worker.device import check_device
+from worker.errors import let_go
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ def take_turn(work: Turns[T], step: Callable[[], T], device: torch.device) -> bo
         more = work.more()
     except BaseException as error:  # it belongs to the job that asked, whatever it is
         check_device(device)
-        work.done.set_exception(error)
+        work.done.set_exception(let_go(error))
         return False
     if not more:
         work.done.set_result(answer)

@@ -68,9 +68,9 @@ def captions_for(uow: UnitOfWork, owner_id: UUID, history_id: UUID) -> dict[UUID
         waiting = select(Upload.id).where(Upload.owner_id == owner_id).with_for_update(read=True, key_share=True)
         uploads = session.scalars(waiting).all()
         mine = (UploadCaption.base_id == base_id) & UploadCaption.upload_id.in_(uploads)
-        overdue = UploadCaption.caption.is_(None) & (UploadCaption.asked_at < func.now() - RING_AGAIN)
+        overdue = UploadCaption.caption.is_(None) & (UploadCaption.rung_at < func.now() - RING_AGAIN)
         ringing = session.scalars(
-            update(UploadCaption).where(mine, overdue).values(asked_at=func.now()).returning(UploadCaption.upload_id)
+            update(UploadCaption).where(mine, overdue).values(rung_at=func.now()).returning(UploadCaption.upload_id)
         ).all()
         wanted = select(Upload.id, literal(base_id)).where(Upload.id.in_(uploads))
         made = insert(UploadCaption).from_select(["upload_id", "base_id"], wanted).on_conflict_do_nothing()

@@ -71,4 +71,5 @@ class UploadCaption(Base):
     base_id: Mapped[str] = mapped_column(ForeignKey("base_models.id", ondelete="CASCADE"), primary_key=True)
     caption: Mapped[str | None] = mapped_column(String(500))
     subject: Mapped[str] = mapped_column(String(500), default="", server_default="")
-    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())  # since when it waits
+    rung_at: Mapped[datetime] = mapped_column(server_default=func.now())  # when a message was last sent for it

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.blobs import Blob
 from app.collect import references, remove_unused
 from app.concepts.models import Concept, ConceptPicture
-from app.db import Sessions
+from app.db import Sessions, among
 from app.errors import Conflict
 from app.forgettings.models import Forgetting
 from app.generations.models import Generation, Image
@@ -64,15 +64,15 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
     versions = knowing(session, forgetting.history_id, forgetting.name)
     ids = [version.id for version in versions]
     concepts = _concepts(session, forgetting)
-    made_here = select(Generation.job_id).where(Generation.version_id.in_(ids))
+    made_here = select(Generation.job_id).where(among(Generation.version_id, ids))
     makers = [version.job_id for version in versions if version.job_id]
     began_here = and_(
         Job.history_id == forgetting.history_id,
         Job.kind.in_([kind.value for kind in LANE]),
         Job.id != forgetting.job_id,
-        Job.progress[LEARNED_ON].astext.in_([str(one) for one in ids]),
+        among(Job.progress[LEARNED_ON].astext, [str(one) for one in ids]),
     )
-    gone = or_(Job.id.in_(makers), Job.id.in_(made_here), Job.concept_id.in_(concepts))
+    gone = or_(among(Job.id, makers), Job.id.in_(made_here), among(Job.concept_id, concepts))
     jobs = session.execute(select(Job.id, Job.checkpoint_sha256, gone).where(or_(gone, began_here)).with_for_update())
     rows = jobs.all()
     doomed = [
@@ -82,11 +82,11 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
     ]
     # Learnings that stay keep nothing of the version that they had begun on.
     begin_anew = [job_id for job_id, _, is_gone in rows if not is_gone]
-    session.execute(delete(JobSample).where(JobSample.job_id.in_(begin_anew)))
+    session.execute(delete(JobSample).where(among(JobSample.job_id, begin_anew)))
     _tell_anew(session, begin_anew)
     session.execute(
         update(Job)
-        .where(Job.id.in_(begin_anew))
+        .where(among(Job.id, begin_anew))
         .values(checkpoint_sha256=None, progress={}, stage="", step=0, steps_total=0)
         .execution_options(synchronize_session=False)
     )
@@ -96,7 +96,7 @@ def erase_rows(session: Session, forgetting: Forgetting) -> list[Doomed]:
         (Version, ids),
         (Concept, concepts),
     ):
-        session.execute(delete(model).where(model.id.in_(which)).execution_options(synchronize_session=False))
+        session.execute(delete(model).where(among(model.id, which)).execution_options(synchronize_session=False))
     session.expire_all()
     return doomed
 
@@ -105,8 +105,8 @@ def _tell_anew(session: Session, job_ids: Sequence[UUID]) -> None:
     """Of the try before, whoever follows one of these jobs is told nothing more: its samples are gone, and it has come
     no further than the queue. Captions stay, as they are of the job's own pictures.
     """
-    session.execute(delete(JobEvent).where(JobEvent.job_id.in_(job_ids), JobEvent.kind != "captions"))
-    for job_id, state, error in session.execute(select(Job.id, Job.state, Job.error).where(Job.id.in_(job_ids))):
+    session.execute(delete(JobEvent).where(among(JobEvent.job_id, job_ids), JobEvent.kind != "captions"))
+    for job_id, state, error in session.execute(select(Job.id, Job.state, Job.error).where(among(Job.id, job_ids))):
         told = {"state": state} if error is None else {"state": state, "error": error}
         session.add(JobEvent(job_id=job_id, kind="state", data=told))
     session.flush()
@@ -121,10 +121,10 @@ def _concepts(session: Session, forgetting: Forgetting) -> list[UUID]:
 
 def _pictures(session: Session, concept_ids: Sequence[UUID], job_ids: Sequence[UUID]) -> list[Doomed]:
     """Those it was taught with, samples of learnings, and pictures that were made."""
-    taught = select(ConceptPicture.blob_sha256).where(ConceptPicture.concept_id.in_(concept_ids))
-    samples = select(JobSample.blob_sha256).where(JobSample.job_id.in_(job_ids))
+    taught = select(ConceptPicture.blob_sha256).where(among(ConceptPicture.concept_id, concept_ids))
+    samples = select(JobSample.blob_sha256).where(among(JobSample.job_id, job_ids))
     made = select(Image.blob_sha256).join(Generation, Generation.id == Image.generation_id)
-    made = made.where(Generation.job_id.in_(job_ids))
+    made = made.where(among(Generation.job_id, job_ids))
     return [
         *(Doomed(digest, "a picture it was taught with") for digest in session.scalars(taught)),
         *(Doomed(digest, "a sample of a learning") for digest in session.scalars(samples)),
@@ -140,8 +140,8 @@ def erase_files(sessions: Sessions, store: BlobStore, doomed: Iterable[Doomed]) 
 
 def _count_rows(session: Session, digests: Sequence[str]) -> int:
     """Rows that name these bytes without needing them: what is known of files, and what was told of samples."""
-    known = select(func.count()).select_from(Blob).where(Blob.sha256.in_(digests))
-    named = JobEvent.data["sha256"].astext.in_(digests)
+    known = select(func.count()).select_from(Blob).where(among(Blob.sha256, digests))
+    named = among(JobEvent.data["sha256"].astext, digests)
     told = select(func.count()).select_from(JobEvent).where(JobEvent.kind == "sample", named)
     return (session.scalar(known) or 0) + (session.scalar(told) or 0)
 
@@ -155,7 +155,7 @@ def prove(session: Session, store: BlobStore, doomed: Sequence[Doomed], versions
     """
     what = {one.sha256: one.what for one in doomed}
     is_used = or_(*references())
-    still_used = set(session.scalars(select(Blob.sha256).where(Blob.sha256.in_(what), is_used)))
+    still_used = set(session.scalars(select(Blob.sha256).where(among(Blob.sha256, what), is_used)))
     removed = sorted(what.keys() - still_used)
     rows = _count_rows(session, removed)
     names = [file.name for files in (store.blobs, store.thumbnails) for file in files.all()]

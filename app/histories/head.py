@@ -50,6 +50,8 @@ def undo_head_move(uow: UnitOfWork, owner_id: UUID, history_id: UUID, move_id: i
             raise Conflict(
                 "Something else was put to use meanwhile, so nothing was undone. Look at the timeline again."
             )
+        if last.from_id == history.head_id:
+            raise Conflict("What was in use before the last move was erased, so there is nothing to undo.")
         point_head(uow.session, history, last.from_id, owner_id, "undid the last move")
         uow.commit()
         return history

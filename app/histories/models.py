@@ -72,6 +72,7 @@ class Version(Base):
         Index(None, "parent_id"),
         Index(None, "concept_id"),
         Index(None, "delta_sha256"),
+        Index(None, "created_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)

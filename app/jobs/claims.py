@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import Subquery, and_, exists, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session, aliased
 
@@ -285,33 +285,38 @@ def _has_room(worker: str, most_of_one: Mapping[JobKind, int]) -> list[Any]:
 
 def whose_turn(
     session: Session,
-    kind: JobKind,
+    kinds: Collection[JobKind],
     bases: Collection[str],
     worker: str,
     most_of_one: Mapping[JobKind, int] | None = None,
 ) -> UUID | None:
-    """The job of that kind to be claimed next: of whoever has the fewest in hand now, then of whoever waits longest.
+    """The job of those kinds to be claimed next: of whoever has the fewest in hand now, then of whoever was served
+    longest ago, then of whoever waits longest.
 
-    So that one who asked for two hundred does not make everybody else wait for all of them. Of one owner's it is the
+    So that one who asked for two hundred does not make everybody else wait for all of them, also where a hand comes
+    free only now and then and all have equally much in hand. Of one owner's it is the
     one with the nearest deadline, else the one asked for first: a deadline takes nobody else's turn. What is kept for
     another worker than this one is left to it, for as long as KEPT_FOR.
 
     most_of_one: how many of a kind one owner may have in hand at this worker; no bound where it names none. Turns are
     taken when a hand comes free, and with all hands on one's long jobs none does.
     """
+    is_such = Job.kind.in_([kind.value for kind in kinds])
     in_hand = (
         select(Job.owner_id, func.count().label("jobs"))
-        .where(Job.state == JobState.RUNNING.value, Job.kind == kind.value)
+        .where(Job.state == JobState.RUNNING.value, is_such)
         .group_by(Job.owner_id)
         .subquery()
     )
+    served = _served_last(kinds)
     return session.scalar(
         select(Job.id)
         .join(History, Job.history_id == History.id)
+        .join(served, served.c.owner_id == Job.owner_id)
         .outerjoin(in_hand, in_hand.c.owner_id == Job.owner_id)
         .where(
             Job.state == JobState.QUEUED.value,
-            Job.kind == kind.value,
+            is_such,
             History.base_id.in_(bases),
             ~_waits_for_another(),
             ~_is_kept_from(worker),
@@ -319,6 +324,7 @@ def whose_turn(
         )
         .order_by(
             func.coalesce(in_hand.c.jobs, 0),
+            served.c.at.asc().nulls_first(),
             func.min(Job.sequence).over(partition_by=Job.owner_id),
             Job.deadline_at.asc().nulls_last(),
             Job.sequence,
@@ -327,7 +333,15 @@ def whose_turn(
     )
 
 
-def kept_from(session: Session, kind: JobKind, bases: Collection[str], worker: str) -> float | None:
+def _served_last(kinds: Collection[JobKind]) -> Subquery:
+    """Owner, and when their latest job of those kinds began, of all who wait for one; null for their first."""
+    names, other = [kind.value for kind in kinds], aliased(Job)
+    waiting = select(Job.owner_id).where(Job.state == JobState.QUEUED.value, Job.kind.in_(names)).distinct().subquery()
+    began = select(func.max(other.started_at)).where(other.owner_id == waiting.c.owner_id, other.kind.in_(names))
+    return select(waiting.c.owner_id, began.scalar_subquery().label("at")).subquery()
+
+
+def kept_from(session: Session, kinds: Collection[JobKind], bases: Collection[str], worker: str) -> float | None:
     """Seconds until the first job that is kept for another worker may be claimed by this one too; None without any."""
     freed = func.extract("epoch", func.min(Job.created_at) + KEPT_FOR - func.now())
     seconds = session.scalar(
@@ -335,7 +349,7 @@ def kept_from(session: Session, kind: JobKind, bases: Collection[str], worker: s
         .join(History, Job.history_id == History.id)
         .where(
             Job.state == JobState.QUEUED.value,
-            Job.kind == kind.value,
+            Job.kind.in_([kind.value for kind in kinds]),
             History.base_id.in_(bases),
             _is_kept_from(worker),
         )

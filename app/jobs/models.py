@@ -65,6 +65,8 @@ class Job(Base):
         Index(None, "history_id", "sequence"),
         Index(None, "concept_id"),
         Index(None, "checkpoint_sha256"),
+        Index(None, "owner_id", "kind", "started_at"),
+        Index("ix_jobs_estimated", "finished_at", postgresql_where=text("estimated_s IS NOT NULL")),
         Index("ix_jobs_open", "state", "sequence", postgresql_where=text("state IN ('queued', 'running')")),
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, PrimaryKeyConstraint, UniqueConstraint, create_engine, func, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.accounts.models import User
@@ -173,3 +173,13 @@ def test_a_server_that_lets_nothing_be_written_counts_as_away(servers: Servers) 
     with engine.begin() as connection:  # another connection, to whichever server is there now
         assert connection.scalar(text("SHOW transaction_read_only")) == "off"
     engine.dispose()
+
+
+def test_a_statement_that_cannot_be_sent_is_no_database_that_is_away(sessions: Sessions) -> None:
+    """Whoever waits for one that is away would wait in vain."""
+    too_many = select(User.id).where(User.name.in_([f"user {number}" for number in range(65_536)]))
+    with sessions() as session:
+        with pytest.raises(ProgrammingError, match="number of parameters"):
+            session.execute(too_many)
+        session.rollback()
+        assert session.scalar(select(1)) == 1

@@ -5,9 +5,10 @@ from uuid import UUID
 
 import pytest
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app import blobs, thumbnails
+from app.blobs import Blob
 from app.db import Sessions
 from app.errors import NotFound
 from app.forgettings.erasing import Doomed, NotErased, erase_files, erase_rows, prove
@@ -17,6 +18,8 @@ from app.storage import BlobStore
 from app.thumbnails import make_thumbnail, thumbnail, thumbnail_name
 from tests.app import make
 from tests.app.person import png
+
+TOO_MANY = 65_600  # a statement has 65,535 parameters at the most
 
 
 def begun_on_rex(sessions: Sessions, store: BlobStore, state: JobState, error: str | None = None) -> tuple[UUID, UUID]:
@@ -102,3 +105,45 @@ def test_a_thumbnail_of_what_is_erased_while_it_is_made_is_not_left_behind(
     with Image.open(BytesIO(thumbnail(store, digest, 96))) as small:
         assert small.format == "WEBP"
     assert [file.name for file in store.thumbnails.all()] == [thumbnail_name(digest, 96)]
+
+
+def test_more_jobs_are_erased_than_a_statement_may_have_parameters(sessions: Sessions) -> None:
+    with sessions() as session:
+        history = make.history(session, make.user(session))
+        version = make.version(session, history, 1, "rex")
+        session.execute(text("SET LOCAL session_replication_role = replica"))  # it looks up no keys, which takes long
+        for statement in _MANY_GENERATIONS:
+            named = {"owner": history.owner_id, "history": history.id, "version": version.id, "many": TOO_MANY}
+            session.execute(text(statement), named)
+        forgetting = make.forgetting(session, history, "rex")
+        erase_rows(session, forgetting)
+        session.commit()
+        assert session.scalars(select(Job.id)).all() == [forgetting.job_id]
+
+
+def test_more_files_are_proved_to_be_gone_than_a_statement_may_have_parameters(
+    sessions: Sessions, store: BlobStore
+) -> None:
+    doomed = [Doomed(f"{number:064x}", "a picture made with it") for number in range(TOO_MANY)]
+    with sessions() as session:
+        assert len(prove(session, store, doomed, [1])["removed"]) == TOO_MANY
+        session.add(Blob(sha256=doomed[-1].sha256, size_bytes=1, media_type="image/png"))
+        session.flush()
+        with pytest.raises(NotErased, match="1 of the erased files is still there"):
+            prove(session, store, doomed, [1])
+
+
+_MANY_GENERATIONS = (
+    """
+    INSERT INTO jobs (id, owner_id, history_id, kind, state, settings, attempt, times_lost, max_attempts,
+                      cancel_requested, stage, step, steps_total, progress)
+    SELECT md5(one::text)::uuid, :owner, :history, 'generate', 'done', '{}', 1, 0, 3, false, '', 0, 0, '{}'
+    FROM generate_series(1, :many) AS one
+    """,
+    """
+    INSERT INTO generations (id, history_id, job_id, version_id, prompt, negative_prompt, seed, count, steps, guidance,
+                             sampler, width_px, height_px)
+    SELECT id, history_id, id, :version, 'a <rex> dog', '', 1, 1, 4, 4, 'ddim', 64, 64
+    FROM jobs WHERE kind = 'generate'
+    """,
+)

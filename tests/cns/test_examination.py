@@ -1,6 +1,7 @@
 """An examination sees what was done to a version, makes no picture twice, and survives being stored."""
 
 import json
+from collections import UserDict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -328,3 +329,18 @@ def test_a_series_holds_its_pictures_in_the_order_of_its_requests(sd1: BaseModel
     assert made.shape == (3, 3, 16, 16)
     assert torch.equal(made[0], made[2])
     torch.testing.assert_close(made[1], generate(sd1, bare, requests[1:2])[0], atol=1e-4, rtol=0)
+
+
+def test_a_series_is_whole_though_what_keeps_its_pictures_forgets_them(sd1: BaseModel) -> None:
+    """As a memory does that is bounded, where pictures are large."""
+
+    class Newest(UserDict[str, torch.Tensor]):
+        def __setitem__(self, name: str, picture: torch.Tensor) -> None:
+            self.data = {name: picture}
+
+    bare, after, kept = compose(sd1), compose(sd1, [delta_on(sd1, "rex")]), Newest()
+    requests = tuple(GenerationRequest("a dog", seed=seed, steps=1, guidance=1.0) for seed in (1, 2))
+    for _ in range(2):  # the second time one of them is still there, until another is made
+        made = make_series(sd1, [Series(bare, requests), Series(after, requests)], made=kept)
+        assert [pictures.shape for pictures in made] == [(2, 3, 16, 16)] * 2
+        assert len(kept) == 1

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from PIL import Image
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from app.blobs import keep
 from app.concepts.captions import Written, captions_for
@@ -20,7 +21,7 @@ from app.queue import CAPTION, queue_of
 from app.storage import StorageAway
 from tests.tiny_clip import random_pictures
 from tests.worker.world import World, png_of
-from worker import current
+from worker import captioning, current
 from worker.learning import learn
 from worker.process import Worker
 from worker.tasks import celery, write_captions
@@ -175,6 +176,47 @@ def test_a_picture_that_the_captioner_fails_for_costs_no_other_its_caption(
     known, again = ask(world, history)
     assert (known[small], again) == (Written(), [])
     assert all((known[one] or Written()).template for one in others)
+
+
+@pytest.fixture
+def once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker stops when it has written what it takes in one turn."""
+    keep_all = captioning._keep
+
+    def keep_and_stop(*given: Any) -> None:
+        keep_all(*given)
+        worker.hands.stop()
+
+    monkeypatch.setattr(captioning, "_keep", keep_and_stop)
+
+
+@pytest.mark.usefixtures("once")
+def test_nobody_waits_for_all_the_captions_of_another(world: World) -> None:
+    hers, his = world.history("ada"), world.history("ben")
+    for picture in random_pictures(captioning.AT_ONCE + 1):
+        upload(world, picture, "ada")
+    _, rung = ask(world, hers, "ada")
+    one = upload(world, random_pictures(1, seed=5)[0], "ben")
+    ask(world, his, "ben")
+    write_captions(**rung[0])
+    known, _ = ask(world, his, "ben")
+    assert known[one] is not None
+
+
+@pytest.mark.usefixtures("once")
+def test_whoever_rings_again_keeps_their_place(world: World) -> None:
+    history, pictures = world.history(), random_pictures(2 * captioning.AT_ONCE)
+    older = [upload(world, picture) for picture in pictures[: captioning.AT_ONCE]]
+    ask(world, history)
+    a_while_ago = {"asked_at": func.now() - timedelta(minutes=1), "rung_at": func.now() - timedelta(minutes=1)}
+    with world.sessions.begin() as session:
+        session.execute(update(UploadCaption).values(**a_while_ago))
+    younger = [upload(world, picture) for picture in pictures[captioning.AT_ONCE :]]
+    _, rung = ask(world, history)
+    assert ask(world, history)[1] == []  # but not for a while
+    write_captions(**rung[0])
+    known, _ = ask(world, history)
+    assert [known[one] is not None for one in (*older, *younger)] == [True] * len(older) + [False] * len(younger)
 
 
 def test_a_worker_that_stops_takes_nothing_new(worker: Worker, world: World) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -99,7 +100,23 @@ def test_sizes_take_turns_between_owners() -> None:
 
 def test_owners_of_one_size_stay_together_whoever_was_served() -> None:
     ada, ben = order(1, owner="ada"), order(1, owner="ben")
-    assert choose_batch(rows(ada, ben), at_most(16), served={"ada": 7}) == rows(ada, ben)
+    assert choose_batch(rows(ada, ben), at_most(16), served={"ada": 7}) == rows(ben, ada)
+
+
+def test_where_one_picture_fills_a_step_nobody_waits_for_more_than_one_of_anothers() -> None:
+    """What was begun is done first: by turns ada's would be done later, and ben's no sooner."""
+    ada, ben = order(16, owner="ada"), order(1, owner="ben")
+    served: dict[object, int] = {}
+    turns = []
+    for step in range(1, 10):
+        (row,) = choose_batch(rows(ada, ben), at_most(2), served=served)
+        row.run = row.run or SimpleNamespace(rows=2, steps_done=0)  # type: ignore[assignment]
+        row.run.steps_done += 1  # type: ignore[union-attr]
+        if row.run.steps_done == 3:  # type: ignore[union-attr]
+            row.order.rows.remove(row)
+        served |= {row.owner: step}
+        turns.append(row.owner)
+    assert turns == ["ada"] * 3 + ["ben"] * 3 + ["ada"] * 3
 
 
 def test_a_size_that_needs_more_room_goes_in_smaller_batches() -> None:

@@ -16,10 +16,12 @@ from app.blobs import Blob, keep
 from app.concepts.models import Concept, ConceptPicture
 from app.config import Settings
 from app.db import Sessions, UnitOfWork
+from app.errors import Conflict
 from app.forgettings.models import Forgetting, Mode, Shared
 from app.forgettings.service import forgetting_of
 from app.generations.models import Generation, Image
 from app.generations.service import delete_images
+from app.histories.head import undo_head_move
 from app.histories.models import HeadMove, History, Version
 from app.jobs.models import Job, JobKind, JobSample, JobState
 from app.jobs.service import cancel
@@ -369,6 +371,18 @@ def test_what_stays_can_still_be_drawn_and_learned_upon(worker: Worker, world: W
     learn(worker, again)
     assert world.job(again).state == JobState.DONE
     assert tree(world, history)[-1] == (5, 4, "momo")
+
+
+def test_after_the_last_concept_was_erased_undo_takes_away_no_other(
+    worker: Worker, world: World, learned: Learned
+) -> None:
+    history = learned("momo")
+    forget(worker, ask(world, history, "momo", erase=True))
+    with world.sessions() as session:
+        assert session.scalars(select(HeadMove.why).order_by(HeadMove.id.desc())).first() == "forgot momo"
+    with pytest.raises(Conflict, match="nothing to undo"):
+        undo_head_move(UnitOfWork(world.sessions, lambda *_args, **_kwargs: None), world.user("ada"), history)
+    assert world.head(history) == 1
 
 
 def test_every_branch_that_knows_it_is_erased(

@@ -1,6 +1,7 @@
 """Leases, the sweep, and what a worker says of itself."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -107,6 +108,8 @@ def test_learnings_are_rung_for_however_many_generations_wait_before_them(
     rung.clear()
     worker.sweep.ring(kinds=LANE)
     assert rung == [(LEARN, str(learning))]
+    worker.sweep.ring()
+    assert Counter(task for task, _ in rung) == {LEARN: 2, GENERATE: worker.settings.worker_threads}
 
 
 def test_a_young_job_is_left_to_its_own_message(worker: Worker, world: World, rung: list[tuple[str, str]]) -> None:

@@ -29,6 +29,7 @@ from tests.worker.world import QUICK, World
 from worker.equipment import merge_settings
 from worker.learning import learn
 from worker.process import Worker
+from worker.reports import BASE_GONE
 from worker.samples import keep_sample
 from worker.tasks import do_next
 
@@ -344,6 +345,11 @@ def another_base(world: World, seen_ago: timedelta) -> str:
     return other.base_id
 
 
+def has_been_there_for_long(worker: Worker) -> None:
+    """And the database with it, so that whoever has a base could say so."""
+    worker.sweep._watches_since -= BASE_GONE.total_seconds()
+
+
 # --- what cannot be done ----------------------------------------------------------------------------------------------
 
 
@@ -420,6 +426,7 @@ def test_whatever_else_goes_wrong_fails_without_its_innards(
 
 
 def test_a_history_of_another_base_fails_with_a_sentence(worker: Worker, world: World) -> None:
+    has_been_there_for_long(worker)
     job = world.learning(world.history(base_id=another_base(world, timedelta(hours=1))))
     assert "no worker has that one loaded" in failure(worker, world, job)
 
@@ -428,6 +435,7 @@ def test_a_learning_whose_base_nobody_has_for_a_while_goes_on_when_it_is_tried_a
     worker: Worker, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the one worker of its base is away for longer than a start takes, and another server's base is there."""
+    has_been_there_for_long(worker)
     history, own, other = world.history(), world.base_id, another_base(world, timedelta(hours=1))
 
     def move(base_id: str) -> None:
@@ -456,6 +464,7 @@ def test_a_job_on_a_base_whose_worker_was_there_a_moment_ago_waits_for_it(
     worker: Worker, world: World, rung: list[tuple[str, str]]
 ) -> None:
     """It may only have been started anew, with this very job handed back."""
+    has_been_there_for_long(worker)
     worker.sweep.end()
     job = world.learning(world.history(base_id=another_base(world, timedelta(minutes=1))))
     rung.clear()
@@ -465,19 +474,37 @@ def test_a_job_on_a_base_whose_worker_was_there_a_moment_ago_waits_for_it(
     assert world.job(job).state == JobState.QUEUED
 
 
+def test_a_worker_that_has_just_started_leaves_jobs_on_another_base_to_whoever_may_be_starting_too(
+    worker: Worker, world: World, rung: list[tuple[str, str]]
+) -> None:
+    """As when all workers were stopped for a backup: whichever comes up first is not the only one."""
+    worker.sweep.end()
+    job = world.learning(world.history(base_id=another_base(world, timedelta(hours=1))))
+    rung.clear()
+    worker.sweep.once()
+    assert rung == []
+    assert not do_next(worker, [JobKind.LEARN], job, learn)
+    assert world.job(job).state == JobState.QUEUED
+    has_been_there_for_long(worker)
+    worker.sweep.once()
+    assert rung == [(LEARN, str(job))]
+
+
 def test_after_an_outage_jobs_on_another_base_wait_until_its_worker_could_have_said_that_it_is_there(
     worker: Worker, world: World, rung: list[tuple[str, str]]
 ) -> None:
     """Nobody has reported a base for as long as the database was away."""
     worker.sweep.end()
     job = world.learning(world.history(base_id=another_base(world, timedelta(hours=1))))
+    has_been_there_for_long(worker)
     worker.sweep.be_patient()
     rung.clear()
     worker.sweep.once()
     assert rung == []
-    assert not do_next(worker, JobKind.LEARN, job, learn)
+    assert not do_next(worker, [JobKind.LEARN], job, learn)
     assert world.job(job).state == JobState.QUEUED
     worker.sweep._patient_until = 0.0  # a lease's time has passed
+    has_been_there_for_long(worker)
     worker.sweep.once()
     assert rung == [(LEARN, str(job))]
     assert "no worker has that one loaded" in failure(worker, world, job)

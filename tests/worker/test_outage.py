@@ -157,6 +157,33 @@ def test_after_the_database_stood_still_a_sweep_is_patient(worker: Worker, world
     assert world.job(job).state == JobState.RUNNING
 
 
+def test_a_worker_that_starts_while_the_database_is_away_takes_nothing_from_whoever_is_alive(
+    worker: Worker, world: World, database: Postgres, equipment: Equipment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their leases ran out meanwhile, and it may come to its sweep before they come to their heartbeats."""
+    caplog.set_level(logging.WARNING)
+    worker.sweep.end()
+    worker.hands.end()
+    job = world.learning(world.history())
+    taken_by_a_dead_worker(world, job)
+    patient = worker.settings.model_copy(update={"lease_s": 8.0})
+    second = Worker(patient, equipment, lambda *_args, **_kwargs: None)
+    database.stop()
+    starts = threading.Thread(target=second.start)
+    starts.start()
+    wait_until(lambda: "trying again" in caplog.text, "it waits for the database")
+    database.start()
+    starts.join()
+    world.sessions.kw["bind"].dispose()  # its connections have gone with the server
+    try:
+        assert second.sweep.is_patient
+        second.sweep.once()
+        assert (world.job(job).state, world.job(job).times_lost) == (JobState.RUNNING, 0)
+        wait_until(lambda: world.job(job).state == JobState.QUEUED, "a lease's time has passed")
+    finally:
+        second.close()
+
+
 def test_a_lease_is_as_long_after_the_database_stood_still_while_it_was_renewed(worker: Worker, world: World) -> None:
     """The transaction began before that."""
     worker.sweep.end()

@@ -9,10 +9,11 @@ import pytest
 from app.jobs.claims import Claim, claim, end, whose_turn
 from app.jobs.models import JobKind, JobState
 from app.queue import GENERATE, LEARN
+from tests.worker.test_forgetting import ask as ask_to_forget
 from tests.worker.world import World
 from worker import current
 from worker.process import Worker
-from worker.tasks import do_next, generate_pictures, learn_concept
+from worker.tasks import do_next, forget_concept, generate_pictures, learn_concept
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,34 @@ def test_learnings_take_turns_too_and_keep_the_order_of_their_history(worker: Wo
     assert states(world, waiting, other, first, second) == ["queued", "queued", "done", "queued"]
 
 
+def test_who_asked_for_much_before_others_came_takes_turns_with_them(worker: Worker, world: World) -> None:
+    """Also where a hand comes free when nobody has anything in hand."""
+    hers, his = world.history("ada"), world.history("ben")
+    owners = {world.generation(hers, "a dog"): "ada" for _ in range(4)}
+    owners |= {world.generation(his, "a cat"): "ben" for _ in range(2)}
+    turns = []
+    for _ in owners:
+        with world.sessions() as session:
+            job = whose_turn(session, [JobKind.GENERATE], [world.base_id], worker.id)
+        assert job is not None
+        turns.append(owners[job])
+        finish(world, take(world, job))
+    assert turns == ["ada", "ben", "ada", "ben", "ada", "ada"]
+
+
+def test_learnings_and_forgettings_take_turns_with_each_other(worker: Worker, world: World) -> None:
+    """A forgetting whose message was lost waits for no learning that was asked for after it."""
+    his = world.history("ben")
+    finish(world, take(world, world.learning(his, "rex")))
+    hers = world.history("ada")
+    finish(world, take(world, world.learning(hers, "rex")))
+    forgotten, learning = ask_to_forget(world, his, "rex"), world.learning(hers, "momo", "cat")
+    learn_concept(str(learning))
+    assert states(world, forgotten, learning) == ["failed", "queued"]  # as no version knows it
+    forget_concept(str(forgotten))
+    assert states(world, learning) == ["done"]
+
+
 def test_of_one_persons_jobs_the_one_asked_for_first_is_next(worker: Worker, world: World) -> None:
     history = world.history()
     first, second = world.generation(history, "a dog"), world.generation(history, "a cat")
@@ -85,8 +114,8 @@ def test_where_nothing_waits_a_message_is_nothing(worker: Worker, world: World) 
     generate_pictures(str(job))
     assert world.job(job).attempt == 1
     with world.sessions() as session:
-        assert whose_turn(session, JobKind.GENERATE, [world.base_id], worker.id) is None
-        assert whose_turn(session, JobKind.LEARN, [world.base_id], worker.id) is None
+        assert whose_turn(session, [JobKind.GENERATE], [world.base_id], worker.id) is None
+        assert whose_turn(session, [JobKind.LEARN], [world.base_id], worker.id) is None
 
 
 # --- how much one person may have in hand --------------------------------------------------------------------------
@@ -162,10 +191,10 @@ def test_a_hand_that_came_too_late_for_every_turn_takes_no_more_than_its_owner_m
         tried.append(job)
         return False
 
-    assert do_next(worker, JobKind.GENERATE, more, come_too_late) is False
+    assert do_next(worker, [JobKind.GENERATE], more, come_too_late) is False
     assert set(tried) == {his}
     finish(world, held[0])
-    do_next(worker, JobKind.GENERATE, more, come_too_late)
+    do_next(worker, [JobKind.GENERATE], more, come_too_late)
     assert tried[-1] == more
 
 

@@ -98,7 +98,7 @@ def test_what_is_kept_for_another_is_left_to_it_for_a_moment(worker: Worker, wor
     """Asked for tomorrow, so that it is still kept when this has been looked at, however slow the machine is."""
     job = keep(world, world.generation(world.history(), "a dog"), OTHER, age=timedelta(days=-1))
     with world.sessions() as session:
-        asked = session, JobKind.GENERATE, [world.base_id]
+        asked = session, [JobKind.GENERATE], [world.base_id]
         assert whose_turn(*asked, worker.id) is None
         assert whose_turn(*asked, OTHER) == job
         left = kept_from(*asked, worker.id)
@@ -107,8 +107,8 @@ def test_what_is_kept_for_another_is_left_to_it_for_a_moment(worker: Worker, wor
         assert kept_from(*asked, OTHER) is None
     keep(world, job, OTHER, age=KEPT_FOR)
     with world.sessions() as session:
-        assert whose_turn(session, JobKind.GENERATE, [world.base_id], worker.id) == job
-        assert kept_from(session, JobKind.GENERATE, [world.base_id], worker.id) is None
+        assert whose_turn(session, [JobKind.GENERATE], [world.base_id], worker.id) == job
+        assert kept_from(session, [JobKind.GENERATE], [world.base_id], worker.id) is None
 
 
 def test_a_job_whose_worker_does_not_come_is_done_by_the_one_that_was_rung(worker: Worker, world: World) -> None:
