@@ -21,7 +21,7 @@ from app.config import Settings
 from app.db import Sessions
 from app.generations import studio
 from app.generations.models import Generation, Image
-from app.histories.models import History, Version
+from app.histories.models import HeadMove, History, Version
 from app.histories.versions import number_of
 from app.jobs.models import Job, JobEvent, JobState
 from app.main import create_app
@@ -454,7 +454,7 @@ def test_a_page_asks_for_captions_until_they_are_there_and_rings_again_after_a_w
     assert ask("POST", path).json() == {upload: None}
     assert len(sent) == 1
     with sessions.begin() as session:
-        session.execute(update(UploadCaption).values(asked_at=func.now() - RING_AGAIN - timedelta(seconds=1)))
+        session.execute(update(UploadCaption).values(rung_at=func.now() - RING_AGAIN - timedelta(seconds=1)))
     ask("POST", path)
     assert sent == [(CAPTION, {"base_id": make.BASE_ID})] * 2
     write_captions(sessions, "a photo of a {noun}", "a cat")
@@ -650,6 +650,17 @@ def test_a_comparison_says_how_many_wait_before_its_pictures(ask: Ask, tree: His
     assert "a cat: Waiting, 1 job before it." in said
     assert "a cat: Waiting, 2 jobs before it." in said
     assert "it is next" not in said
+
+
+def test_a_move_that_came_from_what_is_erased_is_not_offered_to_be_undone(
+    ask: Ask, tree: History, sessions: Sessions
+) -> None:
+    with sessions.begin() as session:
+        session.add(HeadMove(history_id=tree.id, from_id=tree.head_id, to_id=tree.head_id, why="forgot rex"))
+    said = words(ask("GET", f"/histories/{tree.id}/timeline"))
+    assert "forgot rex" in said
+    assert "Undo" not in said
+    assert ask("POST", f"/histories/{tree.id}/head/undo", data={}).status_code == 409
 
 
 def test_a_branch_begins_where_it_is_asked_for(ask: Ask, tree: History) -> None:
