@@ -45,9 +45,20 @@ class LayerwiseBase(BaseModel):
             made[name] = pad(weight, (before * weight.shape[1], after * weight.shape[1]))
         return made
 
+    def check_tokens(self, prompts: Sequence[str], tokens: Mapping[str, TokenVectors]) -> None:
+        """As `BaseModel.check_tokens`, of the tokens that each layer reads."""
+        self.plain.check_tokens(self._read(prompts, tokens), tokens)
+
     def text_features(self, prompts: Sequence[str], tokens: Mapping[str, TokenVectors] | None = None) -> TextFeatures:
         """As `BaseModel.text_features`; <rex> is read as <rex--0>, <rex--1> ... where `tokens` has those."""
-        known = tokens or {}
+        known, count = tokens or {}, len(self.layers)
+        read = self.plain.text_features(self._read(prompts, known), known)
+        hidden = read.hidden.unflatten(0, (count, len(prompts)))  # (layers, batch, tokens, in)
+        pooled = read.pooled.unflatten(0, (count, len(prompts))).mean(0) if read.pooled is not None else None
+        return TextFeatures(hidden.permute(1, 2, 0, 3).flatten(2), read.own[: len(prompts)], pooled)
+
+    def _read(self, prompts: Sequence[str], known: Mapping[str, TokenVectors]) -> list[str]:
+        """All prompts as the first layer reads them, then as the second does, and so on."""
 
         def for_layer(prompt: str, layer: int) -> str:
             def name(token: str) -> str:
@@ -55,11 +66,7 @@ class LayerwiseBase(BaseModel):
 
             return TOKEN.sub(lambda found: name(found.group()), prompt)
 
-        count = len(self.layers)
-        read = self.plain.text_features([for_layer(prompt, k) for k in range(count) for prompt in prompts], known)
-        hidden = read.hidden.unflatten(0, (count, len(prompts)))  # (layers, batch, tokens, in)
-        pooled = read.pooled.unflatten(0, (count, len(prompts))).mean(0) if read.pooled is not None else None
-        return TextFeatures(hidden.permute(1, 2, 0, 3).flatten(2), read.own[: len(prompts)], pooled)
+        return [for_layer(prompt, layer) for layer in range(len(self.layers)) for prompt in prompts]
 
 
 class ExtendedTokens:
