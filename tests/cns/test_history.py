@@ -250,6 +250,12 @@ def test_two_commands_do_not_write_at_once(folder: HistoryFolder) -> None:
         pass
 
 
+def run_until_killed(source: str, folder: HistoryFolder) -> None:
+    """A program of its own over the folder, which kills itself on the way."""
+    ended = subprocess.run([sys.executable, "-c", source, str(folder.folder)], check=False, cwd=ROOT)
+    assert ended.returncode == -9
+
+
 def test_a_killed_command_leaves_no_lock_and_the_state_before_it(folder: HistoryFolder) -> None:
     publish(folder, delta("rex"))
     source = (
@@ -260,8 +266,7 @@ def test_a_killed_command_leaves_no_lock_and_the_state_before_it(folder: History
         "    (folder.folder / '.history.json.0.part').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", source, str(folder.folder)], check=False, cwd=ROOT)
-    assert ended.returncode == -9
+    run_until_killed(source, folder)
     with folder.writing(wait_s=0) as history:
         assert history.head == 1
 
@@ -276,8 +281,7 @@ def test_pictures_of_a_killed_learning_are_not_those_of_the_next(folder: History
         "with folder.writing():\n"
         "    folder.publish(delta('rex'), [PICTURE.rotate(90, expand=True)] * 5)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", source, str(folder.folder)], check=False, cwd=ROOT)
-    assert ended.returncode == -9
+    run_until_killed(source, folder)
     assert len(list((folder.folder / "pictures" / "rex-1").iterdir())) == 5
     with folder.writing():
         version = folder.publish(delta("rex"), [PICTURE] * 3)

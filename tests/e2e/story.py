@@ -25,6 +25,7 @@ from app.storage import BlobStore
 from storybook.individuals import Individual, find_individual, portraits, scene_of
 from storybook.world import draw
 from tests.app import make
+from tests.e2e.site import Visitor
 
 STEPS = 200
 NOW = datetime.now(UTC)
@@ -334,3 +335,9 @@ def png(pixels: np.ndarray) -> bytes:
     file = BytesIO()
     Pillow.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+def told_to(visitor: Visitor) -> Story:
+    """The story as this visitor's own."""
+    with visitor.site.sessions() as session:
+        return tell(session, visitor.site.store, session.get_one(User, visitor.user_id))

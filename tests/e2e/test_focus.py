@@ -3,9 +3,8 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.accounts.models import User
 from tests.e2e.site import Site, Visitor, holding
-from tests.e2e.story import Story, tell
+from tests.e2e.story import Story, told_to
 
 # Whether what has the focus lies wholly under a bar that stays in its place, with the words on it.
 COVERED = """() => {
@@ -26,11 +25,6 @@ COVERED = """() => {
 def reader(site: Site) -> tuple[Visitor, Story]:
     visitor = site.visit(logged_in="reader")
     return visitor, told_to(visitor)
-
-
-def told_to(visitor: Visitor) -> Story:
-    with visitor.site.sessions() as session:
-        return tell(session, visitor.site.store, session.get_one(User, visitor.user_id))
 
 
 def covered_on_the_way(page: Page, key: str, most: int = 160) -> list[str]:

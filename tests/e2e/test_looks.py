@@ -13,7 +13,7 @@ from app.accounts.models import User
 from app.generations.models import Generation, Image
 from app.jobs.models import Job, JobEvent, JobState
 from tests.e2e.site import Site, Visitor
-from tests.e2e.story import Story, tell
+from tests.e2e.story import Story, told_to
 
 CSS = Path(__file__).resolve().parents[2] / "templates" / "static" / "css" / "base.css"
 
@@ -22,11 +22,6 @@ CSS = Path(__file__).resolve().parents[2] / "templates" / "static" / "css" / "ba
 def reader(site: Site) -> tuple[Visitor, Story]:
     visitor = site.visit(logged_in="reader")
     return visitor, told_to(visitor)
-
-
-def told_to(visitor: Visitor) -> Story:
-    with visitor.site.sessions() as session:
-        return tell(session, visitor.site.store, session.get_one(User, visitor.user_id))
 
 
 def paths_of(story: Story) -> dict[str, str]:

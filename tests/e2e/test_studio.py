@@ -4,22 +4,16 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import func, select
 
-from app.accounts.models import User
 from app.concepts.models import Concept
 from app.generations.models import Generation
 from app.histories.models import Version
 from tests.e2e.site import Site, Visitor, holding
-from tests.e2e.story import Story, tell
+from tests.e2e.story import told_to
 
 
 @pytest.fixture
 def reader(site: Site) -> Visitor:
     return site.visit(logged_in="reader")
-
-
-def told_to(visitor: Visitor) -> Story:
-    with visitor.site.sessions() as session:
-        return tell(session, visitor.site.store, session.get_one(User, visitor.user_id))
 
 
 def test_two_presses_on_a_slow_line_start_one_job(reader: Visitor) -> None:
