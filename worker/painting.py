@@ -53,9 +53,12 @@ class Painter:
     def step(self, orders: Sequence[Order]) -> None:
         """One denoising step of a batch of their pictures, and a few of those decoded that are finished."""
         waiting = [row for order in orders for row in order.rows if not row.done]
-        batch = choose_batch(waiting, self._most_rows, self._served)
-        self._note_served(batch, orders)
-        batch = [row for row in batch if self._begun(row)]
+        chosen = choose_batch(waiting, self._most_rows, self._served)
+        self._note_served(chosen, orders)
+        batch = [row for row in chosen if self._begun(row, orders)]
+        if chosen and not batch:  # nobody more can be begun, so those on their way go on
+            under_way = [row for row in waiting if row.run is not None]
+            batch = choose_batch(under_way, self._most_rows, self._served)
         begun = time.monotonic()
         self._together_or_fewer(batch, self._denoise)
         self._finished += [row for row in batch if row.done]
@@ -79,8 +82,11 @@ class Painter:
         self._served = {owner: step for owner, step in self._served.items() if owner in owners}
         self._served |= {row.owner: self._steps for row in batch}
 
-    def _begun(self, row: Row) -> bool:
-        """Give a row its run; an order that cannot be begun fails by itself."""
+    def _begun(self, row: Row, orders: Sequence[Order]) -> bool:
+        """Give a row its run; an order that cannot be begun fails by itself.
+
+        One that finds too little memory waits while pictures of `orders` are on their way: what they hold comes back.
+        """
         if row.order.finished.is_set():
             return False
         if row.run is None:
@@ -88,7 +94,9 @@ class Painter:
                 row.run = GenerationRun(self.base, row.order.version(), row.request, self._encode)
             except Exception as error:
                 check_device(self.base.device)
-                row.order.fail(PictureTooLarge() if is_out_of_memory(error) else error)
+                short = is_out_of_memory(error)
+                if not short or all(other.run is None for order in orders for other in order.rows):
+                    row.order.fail(PictureTooLarge() if short else error)
                 return False
         return True
 

@@ -1,6 +1,7 @@
 """The engine by itself: shared batches, turns, fair shares, and what happens when something goes wrong."""
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from cns.base_model import BaseModel
 from cns.compose import Version, compose
-from cns.denoise import GenerationRequest, NoPicture, generate
+from cns.denoise import GenerationRequest, GenerationRun, NoPicture, generate
 from cns.errors import CnsError, UnknownToken
 from tests.cns.test_compose import make_delta
 from tests.worker.library import assert_close, learn_alone
+from worker.device import PictureTooLarge
 from worker.engine import Engine, EngineStopped
 from worker.equipment import Equipment
 from worker.orders import Order
@@ -203,6 +205,49 @@ def test_too_little_memory_makes_smaller_batches(engine: Engine, base: BaseModel
     assert engine.painter.capacity.rows((None, None)) == 2
     assert engine.painter.capacity.rows((32, 32)) > 2
     assert_close(base, made, generate(base, compose(base), asked))
+
+
+def begin_only_beside(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Memory for so many runs at a time and no more."""
+    held: list[weakref.ref[GenerationRun]] = []
+
+    def begin(*args: Any) -> GenerationRun:
+        if sum(run() is not None for run in held) >= most:
+            raise torch.OutOfMemoryError("no memory")
+        run = GenerationRun(*args)
+        held.append(weakref.ref(run))
+        return run
+
+    monkeypatch.setattr("worker.painting.GenerationRun", begin)
+
+
+@pytest.mark.parametrize("batch_rows", [2, 16])
+def test_a_picture_that_finds_too_little_memory_waits_for_what_others_hold(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch, batch_rows: int
+) -> None:
+    engine, version = Engine(base, batch_rows=batch_rows), compose(base)
+    begin_only_beside(monkeypatch, most=2)
+    owner = uuid4()
+    asked = [request(seed=seed) for seed in range(4)]
+    orders = [order(version, *asked[:2], owner=owner), order(version, asked[2], owner=owner), order(version, asked[3])]
+    for one in orders:
+        engine.ask(one)
+    engine.start()
+    made = [picture for pictures in finish(*orders) for picture in pictures]
+    engine.stop(10)
+    monkeypatch.undo()
+    assert_close(base, made, generate(base, version, asked))
+
+
+def test_a_picture_that_finds_too_little_memory_with_nobody_beside_it_fails(
+    engine: Engine, base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_only_beside(monkeypatch, most=0)
+    one = order(compose(base), request())
+    engine.ask(one)
+    engine.start()
+    with pytest.raises(PictureTooLarge, match="make it smaller"):
+        finish(one)
 
 
 @pytest.mark.parametrize(
