@@ -58,6 +58,7 @@ class LearningChanges(BaseModel):
     )
     resolution_px: int | None = Field(None, ge=32, le=2048, description="Side of the pictures, in pixels.")
     flip: bool | None = Field(None, description="Learn the mirrored pictures too.")
+    crops: int | None = Field(None, ge=0, le=8, description="Pieces of each picture that are learned beside it.")
     mixed_precision: bool | None = Field(None, description="bfloat16 matrix products.")
     gradient_checkpointing: bool | None = Field(None, description="Less memory, more time.")
     min_snr_gamma: float | None = Field(None, gt=0, description="Weighting of time steps by signal-to-noise ratio.")

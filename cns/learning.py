@@ -94,7 +94,13 @@ class LearningRun:
         self.steps_done = 0
         self._prepare_token()
         self.pictures = encode_pictures(
-            base, concept.pictures, concept.captions, resolution_px=settings.resolution_px, flip=settings.flip
+            base,
+            concept.pictures,
+            concept.captions,
+            resolution_px=settings.resolution_px,
+            flip=settings.flip,
+            crops=settings.crops,
+            seed=settings.seed,
         )
         self._calibration = tuple(calibration) if calibration is not None else load_calibration_prompts()
         self._selector = selector

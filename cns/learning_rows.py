@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -16,7 +17,7 @@ from cns.borrowing import borrowed
 from cns.frozen_layers import thrifty_gradients
 from cns.kv import LayerKV, handed_attention, join_rows, predict
 from cns.losses import diffusion_target, draw_times, min_snr_weights, noisy_latents
-from cns.pictures import cut_square, to_latent_pixels
+from cns.pictures import cut_pieces, cut_square, to_latent_pixels
 from cns.pieces import encode_squares
 from cns.settings import LearningSettings
 
@@ -66,14 +67,24 @@ class AskedRows:
 
 
 def encode_pictures(
-    base: BaseModel, pictures: Sequence[Image], captions: Sequence[str], *, resolution_px: int | None, flip: bool
+    base: BaseModel,
+    pictures: Sequence[Image],
+    captions: Sequence[str],
+    *,
+    resolution_px: int | None,
+    flip: bool,
+    crops: int = 0,
+    seed: int = 0,
 ) -> EncodedPictures:
-    """Latents of every picture, and of its mirror image when asked for.
+    """Latents of every picture, of so many pieces of each, and of the mirror images of all these when asked for.
 
-    captions: one for each picture. resolution_px: side of the pictures; None for the base's own.
+    captions: one for each picture, and for its pieces too. resolution_px: side of the pictures; None for the base's
+    own. crops: as in `LearningSettings`; drawn from `seed`.
     """
-    side = resolution_px or base.native_px
+    side, rng = resolution_px or base.native_px, Random(seed)
     squares = [cut_square(picture, side) for picture in pictures]
+    squares += [piece for picture in pictures for piece in cut_pieces(picture, side, crops, rng)]
+    captions = [*captions, *(caption for caption in captions for _ in range(crops))]
     pixels = torch.cat([to_latent_pixels(square, side) for square in squares])
     distinct = tuple(dict.fromkeys(captions))
     caption_of = [distinct.index(caption) for caption in captions]

@@ -1,6 +1,7 @@
 """Reading people's picture files: upright, RGB, and a sentence for whatever is no picture."""
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from cns.errors import CnsError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MOST_PIXELS = 100_000_000  # a small file can unfold into more than the memory holds
+PIECES = (0.7, 0.95)  # how much of a picture's side its pieces have, at least and at most
 REFERENCE_PX = 256  # the shorter side of the copies kept for scoring: what CLIP sees of them is smaller still
 
 
@@ -58,6 +60,23 @@ def cut_square(picture: Image.Image, side: int) -> Image.Image:
     left, top = (rgb.width - square) // 2, (rgb.height - square) // 2
     cropped = rgb.crop((left, top, left + square, top + square))
     return cropped if square == side else cropped.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def cut_pieces(picture: Image.Image, side: int, count: int, rng: Random) -> list[Image.Image]:
+    """`count` pieces of the largest centred square of a picture, at `side` pixels, as RGB.
+
+    Each is a square of a side and at a place that `rng` draws evenly, the side within PIECES of the whole one's.
+    """
+    rgb = flatten(picture)
+    square = min(rgb.size)
+    left, top = (rgb.width - square) // 2, (rgb.height - square) // 2
+    pieces = []
+    for _ in range(count):
+        edge = max(1, round(square * rng.uniform(*PIECES)))
+        across, down = (rng.randint(0, square - edge) for _ in range(2))
+        box = (left + across, top + down, left + across + edge, top + down + edge)
+        pieces.append(cut_square(rgb.crop(box), side))
+    return pieces
 
 
 def small_copy(picture: Image.Image) -> Image.Image:

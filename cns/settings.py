@@ -80,21 +80,22 @@ class SelectionSettings:
 class LearningSettings:
     """How a concept is learned. Everything that decides the result.
 
-    steps, batch: optimiser steps, and rows in each. lr_weights, lr_token: rates of the values and of the token.
-    l1, l2: weights of the two terms of the regulariser (Eq. 7). drift, interference: weights of a third and a fourth
-    term, which are ours (docs/decisions/0010): the share by which keys and values of general prompts and of the bare
-    class noun may move, and the share of what earlier concepts changed that may be undone; 0 and 0 leave the method as
-    it was published. warmup_steps: the rates rise over these; they fall to nothing over the last `cooldown` share of
-    the steps. resolution_px: None for the base's own. flip: also learn the mirrored pictures (wrong for what has a left
-    and a right). token_first: share of the steps in which the token learns by itself; the values join it then, with a
-    warm-up of their own. What the token can say it then says, and no value has to (docs/decisions/0018); 0 is the
-    method as it was published. reach: where the learned values apply. "everywhere" is the method as it was published:
-    they are part of the weights, and every prompt meets them. At "token" only the place of the prompt where the
-    concept's own token stands meets them, over the base's own weights, so that learning can change nothing else;
-    drift, interference, l1 and l2 then have nothing to hold (docs/decisions/0023). wide_guided: share of the noise
-    levels, from the noisiest on, in which pictures are guided that name a concept of the whole picture, as a style or
-    a place; 1 for all of them. Whether a concept is so wide is measured when it has been learned, of those at their
-    token (docs/decisions/0025).
+    steps, batch: optimiser steps, and rows in each. lr_weights, lr_token: rates of the values and of the token. l1, l2:
+    weights of the two terms of the regulariser (Eq. 7). drift, interference: weights of a third and a fourth term,
+    which are ours (docs/decisions/0010): the share by which keys and values of general prompts and of the bare class
+    noun may move, and the share of what earlier concepts changed that may be undone; 0 and 0 leave the method as it was
+    published. warmup_steps: the rates rise over these; they fall to nothing over the last `cooldown` share of the
+    steps. resolution_px: None for the base's own. flip: also learn the mirrored pictures (wrong for what has a left and
+    a right). crops: how many pieces of each picture are learned beside it (`cns.pictures.cut_pieces`); for bases that
+    know things at every size and place, which the storybook does not (docs/decisions/0029). token_first: share of the
+    steps in which the token learns by itself; the values join it then, with a warm-up of their own. What the token can
+    say it then says, and no value has to (docs/decisions/0018); 0 is the method as it was published. reach: where the
+    learned values apply. "everywhere" is the method as it was published: they are part of the weights, and every prompt
+    meets them. At "token" only the place of the prompt where the concept's own token stands meets them, over the base's
+    own weights, so that learning can change nothing else; drift, interference, l1 and l2 then have nothing to hold
+    (docs/decisions/0023). wide_guided: share of the noise levels, from the noisiest on, in which pictures are guided
+    that name a concept of the whole picture, as a style or a place; 1 for all of them. Whether a concept is so wide is
+    measured when it has been learned, of those at their token (docs/decisions/0025).
     mixed_precision: bfloat16 matrix products in the UNet of a base in float32; one in half precision has its own.
     min_snr_gamma: weighting of the time steps by signal-to-noise ratio (Hang et al. 2023); None for none. time_power:
     time steps are drawn as the schedule's length times u ** time_power: 1 draws them evenly, less draws high noise more
@@ -120,6 +121,7 @@ class LearningSettings:
     wide_guided: float = 1.0
     resolution_px: int | None = None
     flip: bool = False
+    crops: int = 0
     mixed_precision: bool = True
     gradient_checkpointing: bool = False
     min_snr_gamma: float | None = None
@@ -137,6 +139,8 @@ class LearningSettings:
             raise ValueError(
                 "Learning rates, l1, l2, drift, interference and the steps of warming up cannot be negative."
             )
+        if self.crops < 0:
+            raise ValueError(f"There cannot be {self.crops} pieces of a picture.")
         if not 0 < self.time_power <= 10:
             raise ValueError(f"The power of the time steps lies above 0 and up to 10, not at {self.time_power}.")
         if not 0 <= self.cooldown <= 1:
@@ -151,8 +155,14 @@ class LearningSettings:
             raise ValueError(f"The token is first for a share of the steps, from 0 to below 1, not {self.token_first}.")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as they are stored with the delta."""
-        return asdict(self)
+        """Plain values, as they are stored with the delta.
+
+        `crops` only where there are any, so that what was learned before there were such is learned to the same bytes.
+        """
+        plain = asdict(self)
+        if not self.crops:
+            del plain["crops"]
+        return plain
 
 
 class UnknownSetting(CnsError):

@@ -71,7 +71,7 @@ class Equipment:
             "samplers": list(SAMPLERS),
             **asdict(self.generation),
             "pixelated": self.base.native_px <= SMALL_PX,
-            "learning": self.learning.to_json(),
+            "learning": asdict(self.learning),
             "manners": {noun: list(frame) for noun, frame in MANNERS.items()},
             "own_tokens": sorted(token.strip("<>") for token in self.base.own_tokens),
         }

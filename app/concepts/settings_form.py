@@ -59,6 +59,7 @@ FIELDS = (
     SettingField(
         "selection.fraction", "Share of neurons", "decimal", "How many entries count as a prompt's own, from 0 to 1."
     ),
+    SettingField("crops", "Pieces of each picture", "whole", "Squares cut out of it, learned beside it. 0 for none."),
     SettingField("flip", "Learn mirrored pictures too", "yes", "Not for what has a left and a right, such as letters."),
 )
 

@@ -50,7 +50,8 @@ def describe_sweep(sweep: Results) -> str:
         f"{', '.join(sweep['concepts'])}. The score is the image alignment at the end and a tenth as much how "
         "near two concepts in a picture have come, less a fine for harm to generic prompts "
         "(`benchmarks/continual/tuning.py`). Words are numbered from 0: `ranking` row, layer, global; "
-        "`norm_tokens` own, all; `base_prompts` all, first; `reach` everywhere, token; `flip` no, yes.\n\n"
+        "`norm_tokens` own, all; `base_prompts` all, first; `reach` everywhere, token; `flip` no, yes. Pieces of the "
+        "pictures (`crops`) were tried on other individuals ([0029](decisions/0029-pieces-of-pictures.md)).\n\n"
     )
     left = ", ".join(f"`{name}`" for name in sweep["left"])
     return f"{told}{table}\n" + (f"\nNot tried so: {left}.\n" if left else "")

@@ -22,7 +22,7 @@ from cns.learning import Concept, LearningRefused, LearningRun, LearningSettings
 from cns.learning_rows import EncodedPictures, repeat_rows
 from cns.losses import diffusion_loss
 from cns.selection import ConceptMasks
-from cns.settings import Reach
+from cns.settings import Reach, change_settings
 
 GENERAL = ("a red robot", "a blue house at night", "the mug on grass")
 SETTINGS = LearningSettings(
@@ -357,6 +357,23 @@ def test_flips_checkpointing_and_mixed_precision_are_settings(sd1: BaseModel) ->
     for layer, values in thrifty.values.items():
         assert torch.allclose(values.float(), plain.values[layer].float(), atol=1e-2)
     assert not sd1.unet.is_gradient_checkpointing
+
+
+def test_pieces_of_a_picture_are_learned_with_its_caption_and_mirrored_with_it(sd1: BaseModel) -> None:
+    taught = concept()
+    with_pieces = run(sd1, compose(sd1), taught, replace(SETTINGS, crops=2, flip=True)).pictures
+    assert len(with_pieces.latents) == 2 * 3 * (1 + 2)
+    assert with_pieces.captions == taught.captions
+    assert with_pieces.caption_of.tolist() == [0, 1, 2, 0, 0, 1, 1, 2, 2] * 2
+    assert torch.equal(with_pieces.latents[:3], run(sd1, compose(sd1), taught).pictures.latents)
+    assert learn(sd1, crops=2).digest != learn(sd1, crops=2, seed=1).digest
+
+
+def test_a_learning_without_pieces_says_nothing_of_them_as_before_there_were_any(sd1: BaseModel) -> None:
+    without, with_pieces = learn(sd1, crops=0), learn(sd1, crops=1)
+    assert "crops" not in without.settings
+    assert with_pieces.settings["crops"] == 1
+    assert change_settings(SETTINGS, without.settings).crops == 0
 
 
 def test_learning_lowers_the_loss_on_its_pictures(sd1: BaseModel) -> None:

@@ -1,13 +1,14 @@
 """Picture files as people have them."""
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cns import pictures
-from cns.pictures import UnreadablePicture, flatten, read_picture, small_copy, to_latent_pixels
+from cns.pictures import UnreadablePicture, cut_pieces, flatten, read_picture, small_copy, to_latent_pixels
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
@@ -110,3 +111,29 @@ def test_the_middle_of_a_picture_is_learned() -> None:
     pixels = to_latent_pixels(picture, 4)
     assert pixels.shape == (1, 3, 4, 4)
     assert bool((pixels == 1).all())
+
+
+@pytest.mark.parametrize("size", [(100, 60), (60, 100), (2, 1), (1, 1)])
+def test_pieces_of_a_picture_lie_within_what_is_learned_of_it(size: tuple[int, int]) -> None:
+    picture = Image.new("RGB", size, "black")
+    square = min(size)
+    left, top = (size[0] - square) // 2, (size[1] - square) // 2
+    picture.paste("white", (left, top, left + square, top + square))
+    pieces = cut_pieces(picture, 16, 20, Random(0))
+    assert [(piece.size, piece.getextrema()) for piece in pieces] == [((16, 16), ((255, 255),) * 3)] * 20
+
+
+def test_pieces_have_several_sizes_and_places_that_their_seed_decides() -> None:
+    ramp = np.arange(100, dtype=np.uint8)
+    picture = Image.fromarray(np.stack(np.broadcast_arrays(ramp[None], ramp[:, None], np.uint8(0)), axis=-1))
+    edges = []
+    for piece in cut_pieces(picture, 10, 30, Random(3)):
+        (west, east), (north, south), _ = piece.getextrema()
+        edges.append((west, north, east - west))
+        assert abs((east - west) - (south - north)) <= 2
+    assert len(set(edges)) > 20
+    widths = [width for *_, width in edges]  # of ten pixels, so nine tenths of the side at the most
+    assert 60 <= min(widths) < max(widths) <= 90
+    again, others = (cut_pieces(picture, 10, 30, Random(seed)) for seed in (3, 4))
+    assert [piece.tobytes() for piece in again] == [piece.tobytes() for piece in cut_pieces(picture, 10, 30, Random(3))]
+    assert [piece.tobytes() for piece in again] != [piece.tobytes() for piece in others]

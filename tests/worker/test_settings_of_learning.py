@@ -16,7 +16,16 @@ def test_the_service_knows_the_settings_of_the_method_and_no_others() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"batch": 0}, {"l1": -1}, {"drift": -1}, {"cooldown": 1.5}, {"time_power": 0}, {"time_power": 11}],
+    [
+        {"steps": 0},
+        {"batch": 0},
+        {"l1": -1},
+        {"drift": -1},
+        {"cooldown": 1.5},
+        {"time_power": 0},
+        {"time_power": 11},
+        {"crops": -1},
+    ],
 )
 def test_what_the_method_refuses_the_service_has_refused_before(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
