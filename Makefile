@@ -14,7 +14,7 @@ TESTERS ?= logical
 MOST_TESTERS := 4
 STAGES := tokenizer clip vae unet encoder
 # The methods that `make benchmark` repeats, in both orders; set it to the four best of the table.
-REPEATED ?= cns-local,cns-no-general,cns-random,cns+
+REPEATED ?= cns-local,cns-no-general,mix-of-show,orthogonal-adaptation
 
 # One thread pool of the machine's size; the tokenizers' own threads only warn when a test forks.
 export TOKENIZERS_PARALLELISM := false
