@@ -71,7 +71,7 @@ class Equipment:
             "samplers": list(SAMPLERS),
             **asdict(self.generation),
             "pixelated": self.base.native_px <= SMALL_PX,
-            "learning": asdict(self.learning),
+            "learning": asdict(self.learning),  # all of them: a page shows what is taken where nothing is typed
             "manners": {noun: list(frame) for noun, frame in MANNERS.items()},
             "own_tokens": sorted(token.strip("<>") for token in self.base.own_tokens),
         }
